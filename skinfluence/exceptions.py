@@ -1,5 +1,0 @@
-"""Stub until the core's exceptions arrive."""
-
-
-class NotStationaryWarning(UserWarning):
-    """The fitted parameters are not an optimum."""
