@@ -1,0 +1,7 @@
+"""Which training rows are responsible: exact and approximate influence with scikit-learn's API."""
+
+from skinfluence.explainers.kde import KDEInfluence
+
+__all__ = ["KDEInfluence"]
+
+__version__ = "0.1.0.dev0"
