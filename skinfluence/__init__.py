@@ -2,6 +2,6 @@
 
 from skinfluence.explainers.kde import KDEInfluence
 
-__all__ = ["KDEInfluence"]
-
 __version__ = "0.1.0.dev0"
+
+__all__ = ["KDEInfluence"]
