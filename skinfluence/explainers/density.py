@@ -34,7 +34,7 @@ def clipped(scores):
 def check_training_rows(model, stored, rows):
     """Refuse rows that are not the ones a fitted model keeps."""
     # Behind a pipeline the rows are transformed anew, which may round differently.
-    if stored.shape == rows.shape and np.allclose(stored, rows, rtol=1e-9, atol=0.0):
+    if stored.shape == rows.shape and abs(stored - rows).max() <= 1e-9 * abs(rows).max():
         return
     raise ValueError(
         f"The fitted {type(model).__name__} keeps {stored.shape[0]} training rows of "
