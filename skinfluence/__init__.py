@@ -1,0 +1,8 @@
+"""Which training rows are responsible: exact and approximate influence with scikit-learn's API."""
+
+from skinfluence.explainers.kde import KDEInfluence
+from skinfluence.explainers.knn import KNNInfluence
+
+__version__ = "0.1.0.dev0"
+
+__all__ = ["KDEInfluence", "KNNInfluence"]

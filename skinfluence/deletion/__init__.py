@@ -1,0 +1,1 @@
+"""Exact deletion without an objective: one model family a file."""

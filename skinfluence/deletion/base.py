@@ -32,10 +32,13 @@ class Deletion(ABC):
     row_block : int
         How many rows are deleted together: all of them where the deleted models need no state of
         their own, fewer where they do.
+    weights : ndarray of shape (n_train,) or None
+        Weights of the training rows; None for models that have none.
     """
 
     n_train: int
     row_block: int
+    weights: Array | None = None
 
     @abstractmethod
     def query_block(self, n_rows: int, budget: float) -> int:
@@ -62,5 +65,12 @@ class Deletion(ABC):
         """Log density of the fitted model at each query, (n_queries,)."""
 
     @abstractmethod
-    def refit_loss(self, row: int, X: Array) -> Array:
-        """Loss at each query of a model really refitted without `row`, (n_queries,)."""
+    def refit_loss(self, row: int | None, X: Array) -> Array:
+        """Loss at each query of a model really refitted without `row`, (n_queries,).
+
+        None refits with all rows, so that both sides of a difference are reached alike.
+        """
+
+    def report(self) -> dict[str, Any]:
+        """How changes are computed, and the rows whose change deserves distrust."""
+        return {"method": "exact", "flagged_rows": np.empty(0, dtype=np.intp)}

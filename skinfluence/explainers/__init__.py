@@ -1,0 +1,1 @@
+"""The estimators: thin scikit-learn skins over the deletions."""

@@ -1,0 +1,41 @@
+"""The only private scikit-learn imports, in one place."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.base import _fit_context
+from sklearn.utils._metadata_requests import _routing_enabled
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils._set_output import _get_output_config
+from sklearn.utils.validation import _check_sample_weight
+
+__all__ = [
+    "HasMethods",
+    "Interval",
+    "StrOptions",
+    "_fit_context",
+    "check_weights",
+    "output_container",
+    "routing_enabled",
+]
+
+routing_enabled = _routing_enabled
+
+
+def check_weights(sample_weight, X):
+    """Sample weights as float64 (n,), or None; negative and all-zero weights are refused."""
+    if sample_weight is None:
+        return None
+    weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+    # scikit-learn refuses these itself only from 1.9 on.
+    if not np.any(weights > 0):
+        raise ValueError(
+            "Sample weights must contain at least one non-zero number; all weights are zero. "
+            "Pass sample_weight=None for equal weights."
+        )
+    return weights
+
+
+def output_container(estimator):
+    """Container asked for by ``set_output`` or the global ``transform_output``."""
+    return _get_output_config("transform", estimator)["dense"]

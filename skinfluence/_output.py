@@ -1,0 +1,49 @@
+"""Labelled results where scikit-learn's output configuration asks for them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from skinfluence._compat import output_container
+
+
+def row_labels(X, n_rows):
+    """Index of a pandas object, else the positions of its `n_rows` rows."""
+    index = getattr(X, "index", None)
+    if index is None or callable(index):  # a list has a method of that name
+        return np.arange(n_rows)
+    return np.asarray(index)
+
+
+def labelled(estimator, values, *, index, columns):
+    """Array as it is, or a frame of the container that `estimator` is configured for.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Read for ``set_output``; without it the global ``transform_output`` counts.
+    values : ndarray of shape (n_rows,) or (n_rows, n_columns)
+        A vector becomes a Series.
+    index, columns : array-like
+        Labels of the rows and columns. Polars has no index and needs unique column names.
+    """
+    container = output_container(estimator)
+    if container == "default":
+        return values
+    if container == "pandas":
+        import pandas as pd
+
+        if values.ndim == 1:
+            return pd.Series(values, index=index, name=columns)
+        return pd.DataFrame(values, index=index, columns=columns)
+    import polars as pl
+
+    if values.ndim == 1:
+        return pl.Series(columns, values)
+    names = [str(column) for column in columns]
+    if len(set(names)) != len(names):
+        raise ValueError(
+            "Polars frames need unique column names, and the training rows have repeated labels. "
+            'Reset the index of the training rows, or use set_output(transform="pandas").'
+        )
+    return pl.DataFrame(values, schema=names, orient="row")

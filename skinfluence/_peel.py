@@ -1,0 +1,109 @@
+"""From what the user hands over to the model that is explained.
+
+Pipelines, search estimators and ``FrozenEstimator`` are peeled off; what is left is one model,
+and the fitted heads that lead a row into its space.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
+from sklearn.pipeline import Pipeline
+from sklearn.utils import check_array, check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from skinfluence.exceptions import UnsupportedEstimatorError
+
+# The halving searches derive from the same base, which scikit-learn keeps private.
+_BaseSearchCV = GridSearchCV.__mro__[1]
+assert issubclass(RandomizedSearchCV, _BaseSearchCV)
+
+
+def is_fitted(estimator) -> bool:
+    """Whether `estimator`, or what a pipeline or FrozenEstimator ends in, is fitted."""
+    try:
+        check_is_fitted(estimator)
+    except (NotFittedError, TypeError):
+        return False
+    return True
+
+
+def peel(estimator):
+    """Split a (fitted or unfitted) estimator into heads and the model behind them.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A model, or a Pipeline, search estimator or FrozenEstimator around one, nested at will.
+
+    Returns
+    -------
+    heads : list of Pipeline
+        What transforms a row before it reaches the model, outermost first.
+    model : estimator
+        The model itself; of a fitted search, its ``best_estimator_``.
+    """
+    heads = []
+    while True:
+        if isinstance(estimator, FrozenEstimator):
+            estimator = estimator.estimator
+        elif isinstance(estimator, Pipeline):
+            if len(estimator.steps) > 1:
+                heads.append(estimator[:-1])
+            estimator = estimator[-1]
+        elif isinstance(estimator, _BaseSearchCV):
+            estimator = _searched(estimator)
+        else:
+            return heads, estimator
+
+
+def _searched(search):
+    if hasattr(search, "best_estimator_"):
+        return search.best_estimator_
+    if hasattr(search, "best_params_") or search.refit is False:
+        raise UnsupportedEstimatorError(
+            f"{type(search).__name__} has refit=False, so it holds no fitted model to explain. "
+            "Set refit=True, or pass the best estimator."
+        )
+    return search.estimator
+
+
+def to_model_space(heads, X, *, accept_sparse=False):
+    """Rows as the model sees them: through all heads, as float64."""
+    for head in heads:
+        X = head.transform(X)
+    return check_array(X, dtype=np.float64, accept_sparse=accept_sparse)
+
+
+def weight_key(estimator) -> str:
+    """Name of the fit parameter by which sample weights reach the model inside `estimator`."""
+    if isinstance(estimator, FrozenEstimator | _BaseSearchCV):
+        return weight_key(estimator.estimator)
+    if isinstance(estimator, Pipeline):
+        name, last = estimator.steps[-1]
+        return f"{name}__{weight_key(last)}"
+    return "sample_weight"
+
+
+def clone_with_seed(estimator, random_state):
+    """Clone of `estimator` whose own ``random_state=None`` parameters are seeded."""
+    copy = clone(estimator)
+    if random_state is None:
+        return copy
+    rng = check_random_state(random_state)
+    unset = sorted(
+        key
+        for key, value in copy.get_params(deep=True).items()
+        if key.split("__")[-1] == "random_state" and value is None
+    )
+    return copy.set_params(**{key: int(rng.randint(np.iinfo(np.int32).max)) for key in unset})
+
+
+def unfrozen(estimator):
+    """`estimator` without the FrozenEstimator around it, so that a clone can be refitted."""
+    while isinstance(estimator, FrozenEstimator):
+        estimator = estimator.estimator
+    return estimator

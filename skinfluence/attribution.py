@@ -1,0 +1,216 @@
+"""Blocks of scores, and the sinks they flow into.
+
+Nothing here knows a model. :func:`blocks` walks over (queries, training rows) in tiles that fit
+scikit-learn's ``working_memory``; a sink keeps what was asked for: the matrix, a caller's
+``out``, the strongest rows of each query, or sums over queries or over groups of rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+from joblib import Parallel, delayed, effective_n_jobs
+from sklearn import get_config
+from threadpoolctl import threadpool_limits
+
+Block = tuple[slice, slice, np.ndarray]
+
+
+def slices(n: int, size: int) -> list[slice]:
+    """Consecutive slices of at most `size` that cover ``range(n)``."""
+    size = max(1, int(size))
+    return [slice(start, min(start + size, n)) for start in range(0, n, size)]
+
+
+def memory_budget(n_workers: int = 1) -> float:
+    """Bytes of temporaries that one worker may hold."""
+    return get_config()["working_memory"] * 2**20 / n_workers
+
+
+def n_workers(n_jobs: int | None) -> int:
+    """Number of threads behind `n_jobs`, in joblib's sense."""
+    return effective_n_jobs(n_jobs)
+
+
+def progress_bar(iterable: Iterable, *, total: int, enabled: bool, desc: str) -> Iterable:
+    """`iterable` behind a tqdm bar, where one was asked for."""
+    if not enabled:
+        return iterable
+    try:
+        from tqdm.auto import tqdm
+    except ImportError as error:
+        raise ImportError(
+            "progress=True draws its bar with tqdm, which is not installed. "
+            'Install it with pip install "skinfluence[progress]", or set progress=False.'
+        ) from error
+    return tqdm(iterable, total=total, desc=desc)
+
+
+def in_threads(function, items: list, *, n_jobs: int | None) -> Iterator:
+    """Results of ``function(item)`` in order, computed by `n_jobs` threads.
+
+    Workers return arrays and the caller writes them, so that any joblib backend works unchanged.
+    BLAS keeps to one thread while there are several workers.
+    """
+    if n_workers(n_jobs) == 1 or len(items) == 1:
+        yield from map(function, items)
+        return
+    with threadpool_limits(limits=1, user_api="blas"):
+        run = Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")
+        yield from run(delayed(function)(item) for item in items)
+
+
+def blocks(deletion, X, *, n_jobs=None, progress=False, desc="score_influence") -> Iterator[Block]:
+    """Score every query against every training row, tile by tile.
+
+    Yields
+    ------
+    queries, rows : slice
+        Where the tile lies in the (n_queries, n_train) matrix.
+    values : ndarray of shape (n_queries in tile, n_rows in tile)
+        Changes of the loss. Never NaN: a NaN stops the loop with a FloatingPointError.
+    """
+    n_queries = X.shape[0]
+    budget = memory_budget(n_workers(n_jobs))
+    row_slices = slices(deletion.n_train, deletion.row_block)
+    n_rows = row_slices[0].stop
+    query_slices = slices(n_queries, deletion.query_block(n_rows, budget))
+
+    def walk():
+        for rows in row_slices:
+            deleted = deletion.delete(rows)
+            changes = in_threads(
+                lambda queries, deleted=deleted: deletion.change(X[queries], deleted),
+                query_slices,
+                n_jobs=n_jobs,
+            )
+            for queries, values in zip(query_slices, changes, strict=True):
+                yield queries, rows, values
+
+    total = len(row_slices) * len(query_slices)
+    for queries, rows, values in progress_bar(walk(), total=total, enabled=progress, desc=desc):
+        check_no_nan(values)
+        yield queries, rows, values
+
+
+def check_no_nan(values: np.ndarray) -> None:
+    """Stop rather than hand out a NaN."""
+    # min carries a NaN along and needs no temporary.
+    if values.size and np.isnan(values.min()):
+        raise FloatingPointError(
+            "A score came out as NaN, which no deletion can give. The rows or queries are too "
+            "extreme for float64; rescale them, and please report the case."
+        )
+
+
+def check_out(out, shape: tuple[int, int]):
+    """`out` as the caller gave it, or a new array; anything with slice assignment will do."""
+    if out is None:
+        return np.empty(shape)
+    if tuple(out.shape) != shape:
+        raise ValueError(
+            f"out has shape {tuple(out.shape)}; the scores need {shape}, which is "
+            "(n_queries, n_train). Allocate out with that shape."
+        )
+    return out
+
+
+def dense(tiles: Iterable[Block], out):
+    """Write every tile into `out` and return it."""
+    for queries, rows, values in tiles:
+        out[queries, rows] = values
+    return out
+
+
+def over_queries(tiles: Iterable[Block], n_queries: int, n_train: int, how: str) -> np.ndarray:
+    """Sum or mean over the queries, (n_train,), without the matrix."""
+    total = np.zeros(n_train)
+    for _, rows, values in tiles:
+        total[rows] += values.sum(axis=0)
+    return total / n_queries if how == "mean" else total
+
+
+def over_groups(tiles: Iterable[Block], n_queries: int, membership) -> np.ndarray:
+    """Sums over groups of training rows, (n_queries, n_groups).
+
+    Parameters
+    ----------
+    tiles : iterable of (slice, slice, ndarray)
+    n_queries : int
+    membership : sequence of ndarray of int
+        Positions of the training rows of each group.
+    """
+    total = np.zeros((n_queries, len(membership)))
+    for queries, rows, values in tiles:
+        for g, members in enumerate(membership):
+            inside = members[(members >= rows.start) & (members < rows.stop)] - rows.start
+            total[queries, g] += values[:, inside].sum(axis=1)
+    return total
+
+
+def top_k(tiles: Iterable[Block], n_queries: int, k: int, *, largest: bool):
+    """The k largest (or smallest) scores of each query, most extreme first, in constant memory.
+
+    Ties go to the smaller training index.
+
+    Returns
+    -------
+    scores : ndarray of shape (n_queries, k)
+    indices : ndarray of int of shape (n_queries, k)
+    """
+    sign = 1.0 if largest else -1.0
+    scores = np.full((n_queries, k), -sign * np.inf)
+    indices = np.full((n_queries, k), -1, dtype=np.intp)
+    for queries, rows, values in tiles:
+        found = _strongest(sign * values, k)
+        here = np.take_along_axis(values, found, axis=1), found + rows.start
+        seen = min(k, rows.start)  # how many of the k places earlier tiles have filled
+        old = scores[queries, :seen], indices[queries, :seen]
+        best = _merge(old, here, k, sign)
+        filled = best[0].shape[1]
+        scores[queries, :filled], indices[queries, :filled] = best
+    return scores, indices
+
+
+def _merge(old, new, k, sign):
+    # Earlier tiles hold smaller indices, so a stable order keeps ties right.
+    values = np.concatenate([old[0], new[0]], axis=1)
+    positions = np.concatenate([old[1], new[1]], axis=1)
+    order = np.argsort(-sign * values, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(values, order, axis=1), np.take_along_axis(positions, order, axis=1)
+
+
+def _strongest(values: np.ndarray, k: int) -> np.ndarray:
+    """Positions of the k largest of each row, descending, ties to the smaller position."""
+    n = values.shape[1]
+    k = min(k, n)
+    if 4 * k >= n:
+        return np.argsort(-values, axis=1, kind="stable")[:, :k]
+    # A partition is linear in n; only what reaches the k-th value is sorted.
+    threshold = np.partition(values, n - k, axis=1)[:, n - k, None]
+    row, position = np.nonzero(values >= threshold)
+    order = np.lexsort((position, -values[row, position], row))
+    row, position = row[order], position[order]
+    first = np.searchsorted(row, np.arange(values.shape[0]))
+    return position[first[:, None] + np.arange(k)]
+
+
+def group_members(groups, n_train: int) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Names and member positions of groups given as labels or as lists of positions."""
+    if len(groups) and all(np.ndim(group) == 1 for group in groups):
+        members = [np.asarray(group, dtype=np.intp) for group in groups]
+        if any(((group < 0) | (group >= n_train)).any() for group in members):
+            raise ValueError(
+                f"groups holds a position outside the {n_train} training rows. "
+                "Give positions from 0 on, or one label a training row."
+            )
+        return np.arange(len(members)), members
+    labels = np.asarray(groups)
+    if labels.shape != (n_train,):
+        raise ValueError(
+            f"groups has shape {labels.shape}; labels need one entry for each of the {n_train} "
+            "training rows. Pass that, or a list of arrays of positions."
+        )
+    names, codes = np.unique(labels, return_inverse=True)
+    return names, [np.flatnonzero(codes == g) for g in range(len(names))]

@@ -1,0 +1,339 @@
+"""The template that every explainer follows."""
+
+from __future__ import annotations
+
+import contextlib
+from abc import ABC, abstractmethod
+from numbers import Integral
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils.metadata_routing import process_routing
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from skinfluence import attribution
+from skinfluence._compat import HasMethods, routing_enabled
+from skinfluence._output import labelled, row_labels
+from skinfluence._peel import clone_with_seed, is_fitted, peel, to_model_space, weight_key
+
+
+@contextlib.contextmanager
+def all_or_nothing(estimator):
+    """Restore the attributes of `estimator` if the block fails or is interrupted."""
+    before = dict(vars(estimator))
+    try:
+        yield
+    except BaseException:
+        vars(estimator).clear()
+        vars(estimator).update(before)
+        raise
+
+
+class BaseInfluence(BaseEstimator, ABC):
+    """Template of the explainers: fit an estimator, then attribute to its training rows.
+
+    Conventions. Queries come first and training rows second: a score matrix has shape
+    (n_queries, n_train). A score is a value *after* deleting the training row minus the value
+    before; where ``score_unit_ == "loss"`` the value is the query's loss, so that a positive
+    score marks a proponent. There is no hidden 1/n.
+
+    ``fit`` explains a fitted estimator as it is and fits a clone of an unfitted one; the object
+    passed is never changed. A fit that fails or is interrupted leaves the explainer as it was.
+
+    Subclasses write the five abstract methods.
+    """
+
+    _parameter_constraints: dict = {
+        "estimator": [None, HasMethods(["fit"])],
+        "n_jobs": [None, Integral],
+        "progress": ["boolean"],
+        "random_state": ["random_state"],
+    }
+    _accept_sparse: bool | str = False
+
+    # -- what a subclass writes -------------------------------------------------------------
+
+    @abstractmethod
+    def _default_estimator(self):
+        """Estimator that stands for ``estimator=None``."""
+
+    @abstractmethod
+    def _check_model(self, model):
+        """Refuse a model, fitted or not, that this explainer cannot read."""
+
+    @abstractmethod
+    def _explain(self, model, rows, sample_weight):
+        """Build the fitted state from the fitted `model` and its rows in model space."""
+
+    @abstractmethod
+    def _tiles(self, queries, desc):
+        """Blocks of scores, as :func:`skinfluence.attribution.blocks` yields them."""
+
+    @abstractmethod
+    def _self_influence(self):
+        """Self influence of the training rows as a plain array."""
+
+    def _report(self):
+        """How the scores were reached."""
+        return {}
+
+    # -- fitting ----------------------------------------------------------------------------
+
+    def _fit(self, X, sample_weight=None):
+        with all_or_nothing(self):
+            given = self._default_estimator() if self.estimator is None else self.estimator
+            heads, model = peel(given)
+            self._check_model(model)
+            passed = X
+            if not heads:
+                X = validate_data(self, X, **self._validation(), ensure_min_samples=2)
+            fitted = is_fitted(given)
+            self.estimator_ = given if fitted else self._fit_clone(given, X, sample_weight)
+            self._heads, model = peel(self.estimator_)
+            self._raw_rows = X
+            if heads:
+                self._adopt_features()
+                X = to_model_space(self._heads, X, accept_sparse=self._accept_sparse)
+            self.train_index_ = row_labels(passed, X.shape[0])
+            self.n_samples_fit_ = X.shape[0]
+            self._explain(model, X, sample_weight)
+        return self
+
+    def _validation(self):
+        # A copy: scores must not follow what the user does to the rows after fit.
+        return {"dtype": np.float64, "accept_sparse": self._accept_sparse, "copy": True}
+
+    def _fit_clone(self, estimator, X, sample_weight):
+        copy = clone_with_seed(estimator, self.random_state)
+        if sample_weight is None:
+            return copy.fit(X)
+        if routing_enabled():
+            routed = process_routing(self, "fit", sample_weight=sample_weight)
+            return copy.fit(X, **routed.estimator.fit)
+        return copy.fit(X, **{weight_key(estimator): sample_weight})
+
+    def _adopt_features(self):
+        # Behind a pipeline the columns are the pipeline's business, and so are their names.
+        for name in ("n_features_in_", "feature_names_in_"):
+            with contextlib.suppress(AttributeError):
+                setattr(self, name, getattr(self.estimator_, name))
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "n_samples_fit_")
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = bool(self._accept_sparse)
+        return tags
+
+    def _queries(self, X):
+        """Queries in model space."""
+        check_is_fitted(self)
+        if self._heads:
+            return to_model_space(self._heads, X, accept_sparse=self._accept_sparse)
+        return validate_data(self, X, reset=False, **self._validation())
+
+    # -- influence --------------------------------------------------------------------------
+
+    def score_influence(self, X, y=None, *, out=None, reduce=None, return_report=False):
+        """Influence of every training row on the loss of each query.
+
+        ``scores[z, i]`` is the loss at query z after deleting training row i minus the loss
+        before, in nats: positive for *proponents* of z, negative for *opponents*.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, n_features)
+            Queries, in the same columns as the training rows.
+        y : Ignored
+            Present for scikit-learn's conventions.
+        out : array-like of shape (n_queries, n_train), default=None
+            Where to write the scores: an array, a memmap, or anything with slice assignment.
+            If the call is interrupted, `out` holds the blocks finished so far.
+        reduce : {None, "mean", "sum"}, default=None
+            Mean or sum over the queries, computed without the matrix.
+        return_report : bool, default=False
+            Also return how the scores were reached.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_queries, n_train), or (n_train,) with `reduce`
+            In nats; may be infinite, never NaN. `out` itself where it was given, else a frame
+            labelled by ``train_index_`` where ``set_output`` asks for one.
+        report : dict
+            Only with `return_report`: the method and the rows to distrust.
+
+        Raises
+        ------
+        ValueError
+            If the columns differ from the training rows', `out` has the wrong shape, `reduce` is
+            unknown, or `out` and `reduce` are combined.
+        """
+        if reduce not in (None, "mean", "sum"):
+            raise ValueError(f'reduce must be None, "mean" or "sum". Got {reduce!r} instead.')
+        if reduce is not None and out is not None:
+            raise ValueError(
+                "out holds one score a query and reduce sums over the queries. Pass one of them."
+            )
+        index, queries = self._labels_and_queries(X)
+        shape = (queries.shape[0], self.n_samples_fit_)
+        if reduce is None:
+            target = attribution.check_out(out, shape)
+            scores = attribution.dense(self._tiles(queries, "score_influence"), target)
+            if out is None:
+                scores = self._labelled(scores, index=index)
+        else:
+            tiles = self._tiles(queries, "score_influence")
+            scores = attribution.over_queries(tiles, *shape, reduce)
+            scores = labelled(self, scores, index=self.train_index_, columns="influence")
+        return (scores, self._report()) if return_report else scores
+
+    def self_influence(self):
+        """Influence of every training row on its own loss.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_train,)
+            The loss of each training row after deleting it minus its loss before, in nats; the
+            diagonal of ``score_influence`` of the training rows, computed without that matrix.
+            High: the model bends for this row. A Series labelled by ``train_index_`` where
+            ``set_output`` asks for one.
+        """
+        check_is_fitted(self)
+        scores = self._self_influence()
+        return labelled(self, scores, index=self.train_index_, columns="self_influence")
+
+    def rank_outliers(self, n=None):
+        """Positions of the training rows, most suspicious first.
+
+        Parameters
+        ----------
+        n : int, default=None
+            How many rows to return; None for all.
+
+        Returns
+        -------
+        positions : ndarray of int of shape (n,)
+            By descending self influence; ties go to the smaller position.
+
+        Raises
+        ------
+        ValueError
+            If `n` is negative or larger than the number of training rows.
+        """
+        check_is_fitted(self)
+        if n is not None and not 0 <= n <= self.n_samples_fit_:
+            raise ValueError(
+                f"n must lie between 0 and the {self.n_samples_fit_} training rows. Got {n}."
+            )
+        return np.argsort(-self._self_influence(), kind="stable")[:n]
+
+    def proponents(self, X, y=None, *, k=10, return_scores=True):
+        """Training rows that help each query most.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, n_features)
+            Queries.
+        y : Ignored
+            Present for scikit-learn's conventions.
+        k : int, default=10
+            Rows a query, at most the number of training rows.
+        return_scores : bool, default=True
+            Whether to return the scores beside the positions, as ``kneighbors`` does distances.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_queries, k)
+            The k largest scores of each query, largest first, in nats. Only with
+            `return_scores`.
+        indices : ndarray of int of shape (n_queries, k)
+            Positions of these training rows; ties go to the smaller position.
+
+        Raises
+        ------
+        ValueError
+            If `k` is not between 1 and the number of training rows.
+        """
+        return self._strongest(X, k, return_scores, largest=True)
+
+    def opponents(self, X, y=None, *, k=10, return_scores=True):
+        """Training rows that hurt each query most.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, n_features)
+            Queries.
+        y : Ignored
+            Present for scikit-learn's conventions.
+        k : int, default=10
+            Rows a query, at most the number of training rows.
+        return_scores : bool, default=True
+            Whether to return the scores beside the positions.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_queries, k)
+            The k smallest scores of each query, smallest first, in nats. Only with
+            `return_scores`.
+        indices : ndarray of int of shape (n_queries, k)
+            Positions of these training rows; ties go to the smaller position.
+
+        Raises
+        ------
+        ValueError
+            If `k` is not between 1 and the number of training rows.
+        """
+        return self._strongest(X, k, return_scores, largest=False)
+
+    def score_groups(self, X, y=None, *, groups):
+        """Sum of the single-row influences over groups of training rows.
+
+        Each group's score is the sum of the scores of its rows, one deleted at a time. It is the
+        first-order answer to "what if the whole group went": right for small groups, too small
+        for groups that jointly hold up a query.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, n_features)
+            Queries.
+        y : Ignored
+            Present for scikit-learn's conventions.
+        groups : array-like of shape (n_train,), or list of array-like of int
+            A label for each training row, or the positions of the rows of each group.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_queries, n_groups)
+            In nats. Columns follow the sorted labels, or the list.
+
+        Raises
+        ------
+        ValueError
+            If the labels are not one a training row, or a position lies outside the rows.
+        """
+        index, queries = self._labels_and_queries(X)
+        names, membership = attribution.group_members(groups, self.n_samples_fit_)
+        tiles = self._tiles(queries, "score_groups")
+        scores = attribution.over_groups(tiles, queries.shape[0], membership)
+        return labelled(self, scores, index=index, columns=names)
+
+    def _labels_and_queries(self, X):
+        queries = self._queries(X)
+        return row_labels(X, queries.shape[0]), queries
+
+    def _labelled(self, scores, *, index):
+        return labelled(self, scores, index=index, columns=self.train_index_)
+
+    def _strongest(self, X, k, return_scores, *, largest):
+        queries = self._queries(X)
+        if not 1 <= k <= self.n_samples_fit_:
+            raise ValueError(
+                f"k must lie between 1 and the {self.n_samples_fit_} training rows. Got {k}."
+            )
+        scores, indices = self._top_k(queries, k, return_scores, largest=largest)
+        return (scores, indices) if return_scores else indices
+
+    def _top_k(self, queries, k, return_scores, *, largest):
+        tiles = self._tiles(queries, "proponents" if largest else "opponents")
+        return attribution.top_k(tiles, queries.shape[0], k, largest=largest)

@@ -1,0 +1,137 @@
+"""Exact deletion from a k-nearest-neighbour density estimate (Kong & Chaudhuri 2021, eq. 1)."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import sparse
+from scipy.special import gammaln
+from sklearn.base import clone
+from sklearn.neighbors import NearestNeighbors
+
+from skinfluence.deletion.base import Deletion
+
+# Candidates beyond the k + 1 that count, so that a GEMM distance cannot misplace a neighbour.
+SPARE = 3
+EUCLIDEAN = ("euclidean", "l2")
+
+
+class KNNDeletion(Deletion):
+    """Deletion of one row of the density ``p(z) = k / (N V_d R_k(z)^d)``.
+
+    R_k is the distance to the k-th nearest training row, copies counted. Deleting row i changes
+    the loss at z by ``log((N - 1) / N)``, plus ``d log(R_{k+1}(z) / R_k(z))`` if i is one of the k
+    nearest rows. A tie at R_k means R_{k+1} = R_k and needs no case of its own, and 0/0 counts as
+    1: with more than k copies at z the density is infinite before and after.
+
+    Parameters
+    ----------
+    model : NearestNeighbors
+        For its metric and algorithm.
+    X : ndarray or sparse matrix of shape (n_train, n_features)
+    n_neighbors : int
+        k, less than n_train.
+    dim : float
+        d, the dimension that distances grow with.
+    """
+
+    def __init__(self, model: NearestNeighbors, X, *, n_neighbors: int, dim: float):
+        self.X = X
+        self.n_train, self.n_features = X.shape
+        self.row_block = self.n_train
+        self.k = n_neighbors
+        self.dim = dim
+        self.euclidean = _is_euclidean(model)
+        self.dense_euclidean = self.euclidean and not sparse.issparse(X)
+        # Moving the origin keeps the norms small that brute-force distances subtract.
+        self.center = X.mean(axis=0) if self.dense_euclidean else 0.0
+        self.index = clone(model).fit(X - self.center if self.dense_euclidean else X)
+
+    # -- neighbours -------------------------------------------------------------------------
+
+    def _nearest(self, X, k):
+        """Sorted distances (n_queries, k) to the k nearest rows, and their positions.
+
+        Euclidean distances are recomputed as differences: brute force subtracts squared norms,
+        and the error would be multiplied by d and by 1 / R.
+        """
+        queries = X - self.center if self.dense_euclidean else X
+        n_candidates = min(k + SPARE, self.n_train) if self.euclidean else k
+        distances, indices = self.index.kneighbors(queries, n_neighbors=n_candidates)
+        if self.euclidean:
+            distances = self._differences(X, indices)
+        order = np.lexsort((indices, distances), axis=1)[:, :k]
+        return (
+            np.take_along_axis(distances, order, axis=1),
+            np.take_along_axis(indices, order, axis=1),
+        )
+
+    def _differences(self, X, indices):
+        distances = np.empty(indices.shape)
+        for j, column in enumerate(indices.T):
+            difference = X - self.X[column]
+            if sparse.issparse(difference):
+                squares = difference.multiply(difference).sum(axis=1)
+                distances[:, j] = np.sqrt(np.asarray(squares).ravel())
+            else:
+                # hypot would not overflow, but neither do distances that a density survives.
+                distances[:, j] = np.sqrt(np.einsum("ij,ij->i", difference, difference))
+        return distances
+
+    def _growth(self, inner, outer):
+        """d log(outer / inner) with 0/0 = 1."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            growth = self.dim * (np.log(outer) - np.log(inner))
+        return np.where(outer == inner, 0.0, growth)
+
+    # -- changes ----------------------------------------------------------------------------
+
+    def query_block(self, n_rows, budget):
+        return max(1, int(budget // (8 * max(n_rows, 4 * (self.k + SPARE)))))
+
+    def delete(self, rows):
+        return rows
+
+    def change(self, X, deleted):
+        distances, indices = self._nearest(X, self.k + 1)
+        growth = self._growth(distances[:, self.k - 1], distances[:, self.k])
+        changes = np.full((X.shape[0], deleted.stop - deleted.start), self._log_smaller())
+        queries, places = np.nonzero(
+            (indices[:, : self.k] >= deleted.start) & (indices[:, : self.k] < deleted.stop)
+        )
+        changes[queries, indices[queries, places] - deleted.start] += growth[queries]
+        return changes
+
+    def self_change(self, rows):
+        # The row is its own first neighbour; a copy that stands in for it changes no distance.
+        distances, _ = self._nearest(self.X[rows], self.k + 1)
+        return self._log_smaller() + self._growth(distances[:, self.k - 1], distances[:, self.k])
+
+    def _log_smaller(self):
+        return np.log1p(-1.0 / self.n_train)
+
+    def addition(self, X):
+        distances, _ = self._nearest(X, self.k)
+        inner = distances[:, self.k - 2] if self.k > 1 else np.zeros(len(distances))
+        return self._growth(inner, distances[:, self.k - 1]) - np.log1p(1.0 / self.n_train)
+
+    def log_density(self, X):
+        distances, _ = self._nearest(X, self.k)
+        return self._log_density(distances[:, -1], self.n_train)
+
+    def _log_density(self, radius, n_train):
+        log_ball = 0.5 * self.dim * np.log(np.pi) - gammaln(0.5 * self.dim + 1.0)
+        with np.errstate(divide="ignore"):
+            return np.log(self.k / n_train) - log_ball - self.dim * np.log(radius)
+
+    def refit_loss(self, row, X):
+        kept = np.arange(self.n_train) if row is None else np.delete(np.arange(self.n_train), row)
+        refitted = clone(self.index).fit(self.X[kept])
+        if self.dense_euclidean:
+            # Trees measure by differences.
+            refitted.set_params(algorithm="kd_tree").fit(self.X[kept])
+        distances, _ = refitted.kneighbors(X, n_neighbors=self.k)
+        return -self._log_density(distances[:, -1], len(kept))
+
+
+def _is_euclidean(model):
+    return model.metric in EUCLIDEAN or (model.metric == "minkowski" and model.p == 2)

@@ -1,0 +1,347 @@
+"""Explainers of density estimators, which are outlier detectors too."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from numbers import Real
+
+import numpy as np
+from sklearn.base import OutlierMixin, TransformerMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
+
+from skinfluence import attribution
+from skinfluence._compat import Interval, StrOptions
+from skinfluence._output import labelled
+from skinfluence._stats import weighted_quantile
+from skinfluence.base import BaseInfluence
+from skinfluence.explainers import refits
+
+# What a threshold and a mean must survive; self_influence keeps the infinities.
+LARGEST_SCORE = 1e300
+# Queries a call where one number a query is wanted.
+QUERIES = 256
+# Scores closer than this (relative, and absolute below 1) count as ties at the threshold.
+TIE = 1e-9
+
+
+def clipped(scores):
+    """Scores with the infinities clipped to ``LARGEST_SCORE``."""
+    return np.clip(scores, -LARGEST_SCORE, LARGEST_SCORE)
+
+
+def check_training_rows(model, stored, rows):
+    """Refuse rows that are not the ones a fitted model keeps."""
+    # Behind a pipeline the rows are transformed anew, which may round differently.
+    if stored.shape == rows.shape and abs(stored - rows).max() <= 1e-9 * abs(rows).max():
+        return
+    raise ValueError(
+        f"The fitted {type(model).__name__} keeps {stored.shape[0]} training rows of "
+        f"{stored.shape[1]} features that are not the {rows.shape[0]} rows passed to fit. Pass "
+        "the rows it was fitted on, in the same order, or an unfitted estimator."
+    )
+
+
+def _tie(score):
+    return TIE * max(1.0, abs(score))
+
+
+def _has_influence_features(explainer):
+    if explainer.influence_features:
+        return True
+    raise AttributeError(
+        f"{type(explainer).__name__}.transform gives one column for each training row. "
+        "Set influence_features=True to ask for it."
+    )
+
+
+class DensityInfluence(OutlierMixin, TransformerMixin, BaseInfluence, auto_wrap_output_keys=None):
+    """Shared surface of the explainers of density estimators.
+
+    The loss is ``-log p``; every score comes from a :class:`~skinfluence.deletion.base.Deletion`,
+    which a subclass builds in ``_make_deletion``.
+    """
+
+    _parameter_constraints: dict = {
+        **BaseInfluence._parameter_constraints,
+        "contamination": [StrOptions({"auto"}), Interval(Real, 0, 0.5, closed="right")],
+        "influence_features": ["boolean"],
+    }
+
+    @abstractmethod
+    def _make_deletion(self, model, rows, sample_weight):
+        """Deletion of each of `rows` from the fitted `model`."""
+
+    def _explain(self, model, rows, sample_weight):
+        self._model = model
+        self._deletion = self._make_deletion(model, rows, sample_weight)
+        self._fit_X = rows
+        self.score_unit_ = "loss"
+        self.offset_ = self._threshold(self._training_scores())
+
+    def _training_scores(self):
+        """``score_samples`` of the training rows."""
+        return clipped(-self._added(self._fit_X))
+
+    def _threshold(self, scores):
+        """Offset below which a share `contamination` of the training rows lies, by weight."""
+        weights = self._deletion.weights
+        if self.contamination == "auto":
+            q25, q50 = (weighted_quantile(scores, weights, q) for q in (0.25, 0.5))
+            return q50 - 6.0 * (q50 - q25) - _tie(q50)
+        first_inlier = weighted_quantile(scores, weights, self.contamination, side="upper")
+        # Half way to the last outlier, so that rounding cannot carry a training row across;
+        # rows that tie with the first inlier are inliers too.
+        outliers = scores[scores < first_inlier - _tie(first_inlier)]
+        if not outliers.size:
+            return first_inlier - _tie(first_inlier)
+        return 0.5 * (float(outliers.max()) + first_inlier)
+
+    # -- influence --------------------------------------------------------------------------
+
+    def _tiles(self, queries, desc):
+        return attribution.blocks(
+            self._deletion, queries, n_jobs=self.n_jobs, progress=self.progress, desc=desc
+        )
+
+    def _self_influence(self):
+        deletion = self._deletion
+        slices = attribution.slices(deletion.n_train, deletion.row_block)
+        bar = attribution.progress_bar(
+            slices, total=len(slices), enabled=self.progress, desc="self_influence"
+        )
+        scores = np.concatenate([deletion.self_change(rows) for rows in bar])
+        attribution.check_no_nan(scores)
+        return scores
+
+    def _report(self):
+        return self._deletion.report()
+
+    # -- density ----------------------------------------------------------------------------
+
+    def log_density(self, X):
+        """Log density of the fitted model, the minus loss that influence is measured in.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, n_features)
+            Queries.
+
+        Returns
+        -------
+        log_density : ndarray of shape (n_queries,)
+            In nats; may be infinite.
+        """
+        return self._deletion_of(X, "log_density")
+
+    def score(self, X, y=None):
+        """Mean log density of the rows of X, for model selection.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, n_features)
+            Held-out rows.
+        y : Ignored
+            Present for scikit-learn's conventions.
+
+        Returns
+        -------
+        score : float
+            In nats a row; ``-inf`` if the model excludes a row.
+        """
+        return float(np.mean(self.log_density(X)))
+
+    def _deletion_of(self, X, name):
+        queries = self._queries(X)
+        return self._in_blocks(getattr(self._deletion, name), queries)
+
+    def _in_blocks(self, function, queries):
+        parts = attribution.slices(queries.shape[0], QUERIES)
+        results = attribution.in_threads(
+            lambda part: function(queries[part]), parts, n_jobs=self.n_jobs
+        )
+        values = np.concatenate(list(results))
+        attribution.check_no_nan(values)
+        return values
+
+    # -- outlier contract -------------------------------------------------------------------
+
+    def _added(self, queries):
+        return self._in_blocks(self._deletion.addition, queries)
+
+    def score_samples(self, X):
+        """Minus the self influence that each row would have if it were added to the training rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, n_features)
+            Rows to judge; each is judged on its own.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_queries,)
+            In nats; low for outliers. Infinities are clipped to 1e300.
+        """
+        return clipped(-self._added(self._queries(X)))
+
+    def decision_function(self, X):
+        """Shifted scores: negative for outliers.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, n_features)
+            Rows to judge.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_queries,)
+            ``score_samples(X) - offset_``.
+        """
+        return self.score_samples(X) - self.offset_
+
+    def predict(self, X):
+        """Label rows as inliers or outliers.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, n_features)
+            Rows to judge.
+
+        Returns
+        -------
+        labels : ndarray of int of shape (n_queries,)
+            1 for inliers, -1 for outliers.
+        """
+        return np.where(self.decision_function(X) >= 0, 1, -1)
+
+    # -- features ---------------------------------------------------------------------------
+
+    @available_if(_has_influence_features)
+    def transform(self, X):
+        """Influence of all training rows on each row, as features for a next step.
+
+        Only with ``influence_features=True``.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, n_features)
+            Rows.
+
+        Returns
+        -------
+        features : ndarray of shape (n_queries, n_train)
+            ``score_influence(X)`` with infinities clipped to 1e300.
+        """
+        index, queries = self._labels_and_queries(X)
+        scores = np.empty((queries.shape[0], self.n_samples_fit_))
+        scores = clipped(attribution.dense(self._tiles(queries, "transform"), scores))
+        return labelled(self, scores, index=index, columns=self.get_feature_names_out())
+
+    @available_if(_has_influence_features)
+    def fit_transform(self, X, y=None, **fit_params):
+        """Fit, then transform the same rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_train, n_features)
+            Training rows.
+        y : Ignored
+            Present for scikit-learn's conventions.
+        **fit_params : dict
+            Passed to ``fit``.
+
+        Returns
+        -------
+        features : ndarray of shape (n_train, n_train)
+        """
+        return self.fit(X, **fit_params).transform(X)
+
+    @available_if(_has_influence_features)
+    def get_feature_names_out(self, input_features=None):
+        """Names of the columns of ``transform``.
+
+        Parameters
+        ----------
+        input_features : array-like of str, default=None
+            Checked against ``feature_names_in_`` where both exist; not used otherwise.
+
+        Returns
+        -------
+        names : ndarray of str of shape (n_train,)
+            ``influence_`` and the label of the training row; its position if labels repeat.
+        """
+        check_is_fitted(self)
+        labels = self.train_index_
+        if len(set(labels.tolist())) != len(labels):
+            labels = np.arange(self.n_samples_fit_)
+        return np.asarray([f"influence_{label}" for label in labels], dtype=object)
+
+    def set_output(self, *, transform=None):
+        """Choose the container of labelled results.
+
+        It rules ``score_influence``, ``self_influence``, ``score_groups`` and ``transform``.
+
+        Parameters
+        ----------
+        transform : {"default", "pandas", "polars"}, default=None
+            None leaves the choice as it is.
+
+        Returns
+        -------
+        self : object
+        """
+        if transform is not None:
+            self._sklearn_output_config = {"transform": transform}
+        return self
+
+    # -- truth ------------------------------------------------------------------------------
+
+    def validate(self, X=None, *, n_refits=20, whole_pipeline=False, random_state=None):
+        """Compare scores with real refits.
+
+        Half of the deleted rows are those with the highest self influence, the others are drawn
+        at random. Every refit is a real one, run until it no longer moves.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, n_features), default=None
+            Queries; by default the training rows (at most 500 of them, drawn at random).
+        n_refits : int, default=20
+            Number of rows to delete, at most the number of training rows.
+        whole_pipeline : bool, default=False
+            Refit the whole pipeline or search, where the scores hold its first steps fixed:
+            measures what that costs.
+        random_state : int, RandomState instance or None, default=None
+            Draws the rows and queries.
+
+        Returns
+        -------
+        agreement : Agreement
+            Pearson and Spearman correlation, slope, errors and the worst row, over all pairs;
+            see :class:`skinfluence.metrics.Agreement`.
+
+        Raises
+        ------
+        ValueError
+            If `n_refits` is out of range, or `whole_pipeline` is asked of a bare model.
+        """
+        check_is_fitted(self)
+        if not 1 <= n_refits <= self.n_samples_fit_:
+            raise ValueError(
+                f"n_refits must lie between 1 and the {self.n_samples_fit_} training rows. "
+                f"Got {n_refits}."
+            )
+        if whole_pipeline and self.estimator_ is self._model:
+            raise ValueError(
+                "whole_pipeline=True needs a pipeline or search around the model, and this "
+                "estimator is a bare model. Leave it False: the refits are already complete."
+            )
+        rng = check_random_state(random_state)
+        rows = refits.rows_to_refit(self._self_influence(), n_refits, rng)
+        if whole_pipeline:
+            return refits.whole_pipeline_agreement(self, X, rows, rng)
+        queries = self._fit_X if X is None else self._queries(X)
+        if X is None:
+            queries = queries[refits.some_positions(queries.shape[0], rng)]
+        return refits.model_agreement(self._deletion, queries, rows)

@@ -1,0 +1,71 @@
+"""Real refits: the truth that ``validate`` holds scores against."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.base import clone
+
+from skinfluence._peel import unfrozen
+from skinfluence.metrics import Agreement, agreement
+
+# Queries against which every refit is evaluated where the user names none.
+N_QUERIES = 500
+
+
+def rows_to_refit(self_influence, n_refits, rng):
+    """Positions to delete: half with the highest self influence, the others at random."""
+    order = np.argsort(-self_influence, kind="stable")
+    top = order[: (n_refits + 1) // 2]
+    others = rng.permutation(order[len(top) :])[: n_refits - len(top)]
+    return np.sort(np.concatenate([top, others]))
+
+
+def some_positions(n, rng):
+    """At most ``N_QUERIES`` of n positions, in order."""
+    return np.arange(n) if n <= N_QUERIES else np.sort(rng.choice(n, N_QUERIES, replace=False))
+
+
+def model_agreement(deletion, queries, rows) -> Agreement:
+    """Agreement of a deletion with refits of the model alone, its head held fixed."""
+    estimated = [deletion.change(queries, deletion.delete(slice(i, i + 1)))[:, 0] for i in rows]
+    before = deletion.refit_loss(None, queries)
+    actual = [_difference(deletion.refit_loss(i, queries), before) for i in rows]
+    return agreement(np.transpose(estimated), np.transpose(actual), rows=rows)
+
+
+def whole_pipeline_agreement(explainer, X, rows, rng) -> Agreement:
+    """Agreement of an explainer with refits of everything it was given: pipeline, search, all.
+
+    Both sides are measured by the loss in the model's own space, which moves with the pipeline.
+    """
+    train = explainer._raw_rows
+    if X is None:
+        X = take(train, some_positions(explainer.n_samples_fit_, rng))
+    weights = explainer._deletion.weights
+    before = -explainer.log_density(X)
+    queries = explainer._queries(X)
+    deletion = explainer._deletion
+    estimated, actual = [], []
+    for i in rows:
+        estimated.append(deletion.change(queries, deletion.delete(slice(i, i + 1)))[:, 0])
+        kept = np.delete(np.arange(explainer.n_samples_fit_), i)
+        fresh = clone(explainer).set_params(estimator=clone(unfrozen(explainer.estimator_)))
+        fit_params = {} if weights is None else {"sample_weight": weights[kept]}
+        fresh.fit(take(train, kept), **fit_params)
+        actual.append(_difference(-fresh.log_density(X), before))
+    return agreement(np.transpose(estimated), np.transpose(actual), rows=rows)
+
+
+def take(X, positions):
+    """Rows of an array, frame, sparse matrix or list by position."""
+    if hasattr(X, "iloc"):
+        return X.iloc[positions]
+    if isinstance(X, list | tuple):
+        return [X[i] for i in positions]
+    return X[positions]
+
+
+def _difference(after, before):
+    """``after - before``, where the same infinity on both sides is no change."""
+    same = np.isinf(after) & (after == before)
+    return np.where(same, 0.0, np.where(same, 0.0, after) - np.where(same, 0.0, before))
