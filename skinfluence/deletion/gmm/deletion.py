@@ -29,6 +29,7 @@ _CONTRACTION = 0.3  # sound steps shrink by more than this
 _SMALL_STEP = 1e-2  # of the whole change: a step below does not matter
 _TINY = 1e-8  # an implicit step followed by a smaller one needs no refit
 _CHECKS = 2**33  # products that one E step per deletion may cost
+_ROUNDS = {"implicit": 4, "refit": 9}  # bursts of 16, 32, ... EM steps for rows that tip
 _E_STEP_ROWS = 256  # deletions that share an E step
 _BLOCK = 2**16  # queries x models evaluated at once
 
@@ -161,12 +162,16 @@ class GMMDeletion(Deletion):
     def _limit(self, rows: Rows, Z: Array, dT: Array) -> Array:
         """Run EM to its limit from dT, in place; returns which rows converged."""
         _, done = sweep(self._sample, self._propagation, rows, dT)
-        for i in np.flatnonzero(~done):
-            one = rows.take(np.array([i]))
-            sample = self._sample.X
-            X = np.delete(sample, Z[i], axis=0) if rows.sign < 0 else np.vstack([sample, Z[i]])
-            dT[:, :, i : i + 1], done[i] = finish(
-                self._sample, one, X, dT[:, :, i : i + 1], self._budget
+        left = np.flatnonzero(~done)
+        if len(left):
+            training = self._sample.X
+            if rows.sign < 0:
+                others = [np.delete(training, Z[i], axis=0) for i in left]
+            else:
+                others = [np.vstack([training, Z[i]]) for i in left]
+            dT[:, :, left], done[left] = finish(
+                self._sample, rows.take(left), others, dT[:, :, left],
+                rounds=_ROUNDS[self.method], budget=self._budget,
             )
         return done
 

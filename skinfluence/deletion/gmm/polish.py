@@ -11,7 +11,8 @@ from .sample import Sample, responsibilities
 from .statistics import Array, Frame
 
 _TOL = 1e-13
-_FLOOR = 1e-9  # below, a residual that stops falling has reached rounding
+_FLOOR = 1e-10  # a residual below counts as converged
+_ROUNDING = 1e-12  # one that stops falling below has reached rounding
 _NEAR = 0.3  # Newton steps are worth trying below this residual
 _SADDLE_CHECK = 300  # parameters; the eigenvalues of a larger A cost more than they tell
 
@@ -44,26 +45,38 @@ def settle(frame: Frame, X: Array, budget: float, *, em_steps: int = 20_000) -> 
     A Newton step is taken only where it raises the likelihood, halves the residual and leads to
     a point that attracts EM; so the limit is the one that EM itself would reach.
     """
-    point = _em(_look(frame, X), X, 2)
-    before, inverse, steps, patience = _look(frame, X).residual, None, 2, 4
-    while point.residual > _TOL and steps < em_steps:
-        if point.residual < _NEAR:
-            fresh = inverse is None
-            inverse = _inverse_rate(point, X, budget) if fresh else inverse
-            better = None if inverse is None else _newton(point, X, inverse)
-            if better is not None:
-                # The factorised A serves on while the steps shrink fast.
-                inverse = inverse if better.residual < 0.2 * point.residual else None
-                point = better
-                continue
-            inverse = None
-            if not fresh:
-                continue
-            if point.residual < _FLOOR:
-                break
-        point = _em(point, X, patience)
+    point = _look(frame, X)
+    before, steps, patience = point.residual, 0, 4
+    while point.residual > _FLOOR and steps < em_steps:
+        if steps and point.residual < _NEAR:
+            point = _newton_run(point, X, budget)
+        if point.residual > _FLOOR:
+            point = _em(point, X, patience)
         steps, patience = steps + patience, min(2 * patience, 512)
+    if point.residual > _TOL:
+        point = _newton_run(point, X, budget)
     return Settled(point.frame, before, point.residual, point.residual <= _FLOOR)
+
+
+def newton_limit(frame: Frame, X: Array, budget: float) -> Frame | None:
+    """The limit of EM that Newton steps reach from `frame`, or None where they do not settle."""
+    point = _newton_run(_look(frame, X), X, budget)
+    return point.frame if point.residual <= _FLOOR else None
+
+
+def _newton_run(point: _Point, X: Array, budget: float) -> _Point:
+    """Newton steps for as long as they help; a factorised A serves on while they shrink fast."""
+    inverse, fresh = _inverse_rate(point, X, budget), True
+    while inverse is not None and point.residual > _TOL:
+        better = _newton(point, X, inverse)
+        if better is not None:
+            slow = better.residual > 0.2 * point.residual
+            point, fresh = better, False
+        elif fresh or point.residual < _ROUNDING:
+            break
+        if better is None or slow:
+            inverse, fresh = _inverse_rate(point, X, budget), True
+    return point
 
 
 def _look(frame: Frame, X: Array) -> _Point:

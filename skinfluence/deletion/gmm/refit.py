@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .implicit import Propagation
-from .polish import settle
+from .polish import newton_limit
 from .sample import Rows, Sample, responsibilities
 from .statistics import Array
 
@@ -57,7 +57,7 @@ def statistic_size(sample: Sample, dT: Array) -> Array:
 
 
 def sweep(
-    sample: Sample, propagation: Propagation, rows: Rows, dT: Array, *, max_sweeps: int = 40
+    sample: Sample, propagation: Propagation, rows: Rows, dT: Array, *, max_sweeps: int = 20
 ) -> tuple[Array, Array]:
     """Chord sweeps ``dT += (A + t_i V_i c_i')^-1 (Phi_{-i}(T) - T)`` from dT, in place.
 
@@ -89,14 +89,53 @@ def sweep(
     return dT, done
 
 
-def finish(sample: Sample, row: Rows, X: Array, dT: Array, budget: float) -> tuple[Array, bool]:
-    """Plain EM on rows X from the model dT of one row, and whether it converged.
+def finish(
+    sample: Sample, rows: Rows, others: list[Array], dT: Array, *, rounds: int, budget: float
+) -> tuple[Array, Array]:
+    """EM to its limit for the few rows that a deletion tips into another optimum.
 
-    For the few rows whose deletion tips EM into another optimum, where the factorised A of the
-    fitted model says nothing any more.
+    There A of the fitted model says nothing any more. Bursts of EM steps, batched over rows, carry
+    each model past the plateaus; once EM closes in, Newton steps with the model's own A end it.
+
+    Parameters
+    ----------
+    others : list of (n', d)
+        The training rows of each model.
+    dT : (K, q, B), changed in place.
+    rounds : int
+        Bursts of 16, 32, 64, ... EM steps.
+
+    Returns
+    -------
+    dT, and which rows converged, (B,) bool.
     """
+    done = np.zeros(rows.size, dtype=bool)
+    for burst in 16 * 2 ** np.arange(rounds):
+        left = np.flatnonzero(~done)
+        if not len(left):
+            break
+        dT[:, :, left], closing = _em(sample, rows.take(left), dT[:, :, left], burst)
+        for i in left[closing]:
+            limit = _own_limit(sample, rows.take(np.array([i])), others[i], dT[:, :, [i]], budget)
+            if limit is not None:
+                dT[:, :, i], done[i] = limit, True
+    return dT, done
+
+
+def _em(sample: Sample, rows: Rows, dT: Array, steps: int) -> tuple[Array, Array]:
+    """EM steps, and where the last ones were the smaller ones."""
+    early = np.zeros(rows.size)
+    for step in range(steps):
+        R, _ = residual(sample, rows, dT)
+        late = statistic_size(sample, R)
+        early = late if step == 3 * steps // 4 else early
+        dT = dT + R
+    return dT, late < early
+
+
+def _own_limit(sample: Sample, row: Rows, X: Array, dT: Array, budget: float) -> Array | None:
     frame = sample.frame
-    start = frame.moved(dT, row.known)
-    limit = settle(start, X, budget)
-    r = np.exp(responsibilities(limit.frame, X)[0])
-    return frame.statistics(X, r), limit.converged
+    limit = newton_limit(frame.moved(dT, row.known), X, budget)
+    if limit is None:
+        return None
+    return frame.statistics(X, np.exp(responsibilities(limit, X)[0]))[:, :, 0]
