@@ -227,7 +227,8 @@ class KDEDeletion(Deletion):
         rest = shares.sum(axis=1)
         log_rest = _log(rest)
         deep = np.flatnonzero(rest < SMALLEST_SUM)
-        log_rest[deep] = self._log_sums_without(Z[deep], top[deep]) - log_total[deep]
+        if deep.size:
+            log_rest[deep] = self._log_sums_without(Z[deep], top[deep]) - log_total[deep]
         return log_rest
 
     def self_change(self, rows):

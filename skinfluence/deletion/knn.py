@@ -35,6 +35,7 @@ class KNNDeletion(Deletion):
     """
 
     def __init__(self, model: NearestNeighbors, X, *, n_neighbors: int, dim: float):
+        X = _short_indices(X)
         self.X = X
         self.n_train, self.n_features = X.shape
         self.row_block = self.n_train
@@ -54,6 +55,7 @@ class KNNDeletion(Deletion):
         Euclidean distances are recomputed as differences: brute force subtracts squared norms,
         and the error would be multiplied by d and by 1 / R.
         """
+        X = _short_indices(X)
         queries = X - self.center if self.dense_euclidean else X
         n_candidates = min(k + SPARE, self.n_train) if self.euclidean else k
         distances, indices = self.index.kneighbors(queries, n_neighbors=n_candidates)
@@ -135,3 +137,11 @@ class KNNDeletion(Deletion):
 
 def _is_euclidean(model):
     return model.metric in EUCLIDEAN or (model.metric == "minkowski" and model.p == 2)
+
+
+def _short_indices(X):
+    # Some of scikit-learn's sparse distances take 32-bit indices only.
+    if sparse.issparse(X) and X.indices.dtype != np.int32 and X.nnz < 2**31:
+        X = X.copy()
+        X.indices, X.indptr = X.indices.astype(np.int32), X.indptr.astype(np.int32)
+    return X

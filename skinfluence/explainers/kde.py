@@ -184,16 +184,17 @@ class KDEInfluence(DensityInfluence):
         if not (largest and self._nearest_is_strongest()):
             return super()._top_k(queries, k, return_scores, largest=largest)
         distances, indices, settled = self._deletion.nearest(queries, k)
-        scores = None
-        if return_scores:
-            scores = self._deletion.change_at(queries, distances)
-            settled &= ~np.isnan(scores).any(axis=1)
-        open_queries = np.flatnonzero(~settled)
-        if open_queries.size:
-            dense = super()._top_k(queries[open_queries], k, True, largest=True)
-            indices[open_queries] = dense[1]
-            if return_scores:
-                scores[open_queries] = dense[0]
+        unsettled = np.flatnonzero(~settled)
+        if unsettled.size:
+            indices[unsettled] = super()._top_k(queries[unsettled], k, True, largest=True)[1]
+        if not return_scores:
+            return None, indices
+        scores = self._deletion.change_at(queries, distances)
+        # One row that holds most of a query's density, or rows other than the nearest.
+        settled &= ~np.isnan(scores).any(axis=1)
+        for query in np.flatnonzero(~settled):
+            every = self._deletion.change(queries[query : query + 1], slice(0, self.n_samples_fit_))
+            scores[query] = every[0, indices[query]]
         return scores, indices
 
     def _nearest_is_strongest(self):
