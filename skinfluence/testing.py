@@ -20,12 +20,13 @@ from sklearn.utils.validation import has_fit_parameter
 
 __all__ = ["check_explainer", "explainer_checks"]
 
-# Rounding only: nothing here compares two approximations.
-EXACT = {"rtol": 1e-9, "atol": 1e-11}
-
 
 def check_explainer(
-    explainer: BaseEstimator, X: ArrayLike, *, queries: ArrayLike | None = None, error: float = 1e-8
+    explainer: BaseEstimator,
+    X: ArrayLike,
+    *,
+    queries: ArrayLike | None = None,
+    error: float = 1e-8,
 ) -> None:
     """Run every contract check on an explainer.
 
@@ -61,7 +62,11 @@ def check_explainer(
 
 
 def explainer_checks(
-    explainer: BaseEstimator, X: ArrayLike, *, queries: ArrayLike | None = None, error: float = 1e-8
+    explainer: BaseEstimator,
+    X: ArrayLike,
+    *,
+    queries: ArrayLike | None = None,
+    error: float = 1e-8,
 ) -> Iterator[tuple[str, Callable[[], None]]]:
     """Yield the contract checks, each with its name.
 
@@ -93,6 +98,11 @@ def explainer_checks(
     yield "check_refits", partial(check_refits, clone(explainer), X, Z, error)
 
 
+def _assert_same(actual, desired):
+    # Rounding only: nothing here compares two approximations.
+    assert_allclose(actual, desired, rtol=1e-9, atol=1e-11)
+
+
 def check_refits(explainer, X, Z, error):
     """Sign, unit and size agree with real refits."""
     agreement = explainer.fit(X).validate(Z, n_refits=6, random_state=0)
@@ -113,7 +123,7 @@ def check_self_influence(explainer, X, Z):
     """Self influence is the diagonal, and ``rank_outliers`` sorts it."""
     explainer.fit(X)
     own = explainer.self_influence()
-    assert_allclose(own, np.diag(explainer.score_influence(X)), **EXACT)
+    _assert_same(own, np.diag(explainer.score_influence(X)))
     assert_array_equal(explainer.rank_outliers(), np.argsort(-own, kind="stable"))
     assert_array_equal(explainer.rank_outliers(3), explainer.rank_outliers()[:3])
 
@@ -122,14 +132,14 @@ def check_permutation(explainer, X, Z):
     """Permuting the training rows permutes the columns."""
     order = np.random.default_rng(0).permutation(len(X))
     scores = clone(explainer).fit(X).score_influence(Z)
-    assert_allclose(explainer.fit(X[order]).score_influence(Z), scores[:, order], **EXACT)
+    _assert_same(explainer.fit(X[order]).score_influence(Z), scores[:, order])
 
 
 def check_single_queries(explainer, X, Z):
     """A query is scored alike alone and among others."""
     scores = explainer.fit(X).score_influence(Z)
     alone = np.vstack([explainer.score_influence(z[None]) for z in Z])
-    assert_allclose(alone, scores, **EXACT)
+    _assert_same(alone, scores)
 
 
 def check_memory_and_threads(explainer, X, Z):
@@ -138,11 +148,11 @@ def check_memory_and_threads(explainer, X, Z):
     own = clone(explainer).fit(X).self_influence()
     with config_context(working_memory=0.001):
         small = clone(explainer).fit(X)
-        assert_allclose(small.score_influence(Z), scores, **EXACT)
-        assert_allclose(small.self_influence(), own, **EXACT)
+        _assert_same(small.score_influence(Z), scores)
+        _assert_same(small.self_influence(), own)
     threaded = explainer.set_params(n_jobs=2).fit(X)
-    assert_allclose(threaded.score_influence(Z), scores, **EXACT)
-    assert_allclose(threaded.self_influence(), own, **EXACT)
+    _assert_same(threaded.score_influence(Z), scores)
+    _assert_same(threaded.self_influence(), own)
 
 
 def check_sinks(explainer, X, Z):
@@ -151,12 +161,12 @@ def check_sinks(explainer, X, Z):
     out = np.empty_like(scores)
     assert explainer.score_influence(Z, out=out) is out
     assert_array_equal(out, scores)
-    assert_allclose(explainer.score_influence(Z, reduce="sum"), scores.sum(axis=0), **EXACT)
-    assert_allclose(explainer.score_influence(Z, reduce="mean"), scores.mean(axis=0), **EXACT)
+    _assert_same(explainer.score_influence(Z, reduce="sum"), scores.sum(axis=0))
+    _assert_same(explainer.score_influence(Z, reduce="mean"), scores.mean(axis=0))
     labels = np.arange(len(X)) % 3
     grouped = explainer.score_groups(Z, groups=labels)
     expected = np.stack([scores[:, labels == g].sum(axis=1) for g in range(3)], axis=1)
-    assert_allclose(grouped, expected, **EXACT)
+    _assert_same(grouped, expected)
 
 
 def check_strongest(explainer, X, Z):
@@ -165,15 +175,15 @@ def check_strongest(explainer, X, Z):
     for k in (1, 3, len(X)):
         for method, sign in ((explainer.proponents, 1.0), (explainer.opponents, -1.0)):
             values, indices = method(Z, k=k)
-            assert_allclose(values, sign * -np.sort(-sign * scores, axis=1)[:, :k], **EXACT)
-            assert_allclose(values, np.take_along_axis(scores, indices, axis=1), **EXACT)
+            _assert_same(values, sign * -np.sort(-sign * scores, axis=1)[:, :k])
+            _assert_same(values, np.take_along_axis(scores, indices, axis=1))
             assert_array_equal(method(Z, k=k, return_scores=False), indices)
 
 
 def check_duplicates(explainer, X, Z):
     """Copies of a row share one score."""
     scores = explainer.fit(np.vstack([X, X[:4]])).score_influence(Z)
-    assert_allclose(scores[:, len(X) :], scores[:, :4], rtol=1e-7, atol=1e-9)
+    _assert_same(scores[:, len(X) :], scores[:, :4])
 
 
 def check_far_queries(explainer, X, Z):
@@ -186,7 +196,7 @@ def check_copies(explainer, X, Z):
     """Pickles and refitted clones give the same scores."""
     scores = explainer.fit(X).score_influence(Z)
     assert_array_equal(pickle.loads(pickle.dumps(explainer)).score_influence(Z), scores)
-    assert_allclose(clone(explainer).fit(X).score_influence(Z), scores, **EXACT)
+    _assert_same(clone(explainer).fit(X).score_influence(Z), scores)
 
 
 def check_fitted_estimator(explainer, X, Z):
@@ -198,7 +208,7 @@ def check_fitted_estimator(explainer, X, Z):
     # clone() dropped the fitted state of the inner estimator; hand it over again.
     again.estimator = fitted
     assert again.fit(X).estimator_ is fitted
-    assert_allclose(again.score_influence(Z), scores, **EXACT)
+    _assert_same(again.score_influence(Z), scores)
     assert pickle.dumps(fitted) == before
 
 
@@ -209,14 +219,12 @@ def check_sample_weight(explainer, X, Z):
     weights = np.arange(len(X)) % 3
     repeated = clone(explainer).fit(np.repeat(X, weights, axis=0))
     explainer.fit(X, sample_weight=weights)
-    assert_allclose(explainer.log_density(Z), repeated.log_density(Z), **EXACT)
+    _assert_same(explainer.log_density(Z), repeated.log_density(Z))
     assert_array_equal(explainer.score_influence(Z)[:, weights == 0], 0.0)
     ones = weights == 1
     positions = np.repeat(np.arange(len(X)), weights)
     kept = np.isin(positions, np.flatnonzero(ones))
-    assert_allclose(
-        explainer.score_influence(Z)[:, ones], repeated.score_influence(Z)[:, kept], **EXACT
-    )
+    _assert_same(explainer.score_influence(Z)[:, ones], repeated.score_influence(Z)[:, kept])
 
 
 def check_interrupted_fit(explainer, X, Z):
@@ -238,7 +246,7 @@ def check_outlier_contract(explainer, X, Z):
     if not hasattr(explainer, "predict"):
         return
     decision = explainer.score_samples(Z) - explainer.offset_
-    assert_allclose(explainer.decision_function(Z), decision, **EXACT)
+    _assert_same(explainer.decision_function(Z), decision)
     assert_array_equal(explainer.predict(Z), np.where(decision >= 0, 1, -1))
     if hasattr(explainer, "fit_predict"):
         assert_array_equal(explainer.fit_predict(X), explainer.predict(X))

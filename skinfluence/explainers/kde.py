@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
 import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator
 from sklearn.neighbors import KernelDensity
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 
@@ -102,13 +106,13 @@ class KDEInfluence(DensityInfluence):
 
     def __init__(
         self,
-        estimator=None,
+        estimator: BaseEstimator | None = None,
         *,
-        contamination="auto",
-        influence_features=False,
-        n_jobs=None,
-        progress=False,
-        random_state=None,
+        contamination: float | Literal["auto"] = "auto",
+        influence_features: bool = False,
+        n_jobs: int | None = None,
+        progress: bool = False,
+        random_state: int | np.random.RandomState | None = None,
     ):
         self.estimator = estimator
         self.contamination = contamination
@@ -118,7 +122,9 @@ class KDEInfluence(DensityInfluence):
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None, sample_weight=None):
+    def fit(
+        self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None
+    ) -> KDEInfluence:
         """Fit the estimator, unless it is fitted, and sum the kernels over all pairs of rows.
 
         Parameters
@@ -144,7 +150,7 @@ class KDEInfluence(DensityInfluence):
         """
         return self._fit(X, sample_weight)
 
-    def get_metadata_routing(self):
+    def get_metadata_routing(self) -> MetadataRouter:
         """Route ``sample_weight`` to this explainer and to its estimator.
 
         Returns
@@ -193,7 +199,9 @@ class KDEInfluence(DensityInfluence):
         # One row that holds most of a query's density, or rows other than the nearest.
         settled &= ~np.isnan(scores).any(axis=1)
         for query in np.flatnonzero(~settled):
-            every = self._deletion.change(queries[query : query + 1], slice(0, self.n_samples_fit_))
+            every = self._deletion.change(
+                queries[query : query + 1], slice(0, self.n_samples_fit_)
+            )
             scores[query] = every[0, indices[query]]
         return scores, indices
 
