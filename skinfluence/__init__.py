@@ -2,7 +2,8 @@
 
 from skinfluence.explainers.kde import KDEInfluence
 from skinfluence.explainers.knn import KNNInfluence
+from skinfluence.explainers.pyod import PyODAdapter
 
 __version__ = "0.1.0.dev0"
 
-__all__ = ["KDEInfluence", "KNNInfluence"]
+__all__ = ["KDEInfluence", "KNNInfluence", "PyODAdapter"]

@@ -6,6 +6,8 @@ and the fitted heads that lead a row into its space.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
@@ -22,7 +24,7 @@ _BaseSearchCV = GridSearchCV.__mro__[1]
 assert issubclass(RandomizedSearchCV, _BaseSearchCV)
 
 
-def is_fitted(estimator) -> bool:
+def is_fitted(estimator: Any) -> bool:
     """Whether `estimator`, or what a pipeline or FrozenEstimator ends in, is fitted."""
     try:
         check_is_fitted(estimator)
@@ -78,7 +80,7 @@ def to_model_space(heads, X, *, accept_sparse=False):
     return check_array(X, dtype=np.float64, accept_sparse=accept_sparse)
 
 
-def weight_key(estimator) -> str:
+def weight_key(estimator: Any) -> str:
     """Name of the fit parameter by which sample weights reach the model inside `estimator`."""
     if isinstance(estimator, FrozenEstimator | _BaseSearchCV):
         return weight_key(estimator.estimator)

@@ -7,12 +7,15 @@ scikit-learn's ``working_memory``; a sink keeps what was asked for: the matrix, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
 from sklearn import get_config
 from threadpoolctl import threadpool_limits
+
+from skinfluence.deletion.base import Deletion
 
 Block = tuple[slice, slice, np.ndarray]
 
@@ -47,7 +50,7 @@ def progress_bar(iterable: Iterable, *, total: int, enabled: bool, desc: str) ->
     return tqdm(iterable, total=total, desc=desc)
 
 
-def in_threads(function, items: list, *, n_jobs: int | None) -> Iterator:
+def in_threads(function: Callable, items: list, *, n_jobs: int | None) -> Iterator:
     """Results of ``function(item)`` in order, computed by `n_jobs` threads.
 
     Workers return arrays and the caller writes them, so that any joblib backend works unchanged.
@@ -61,7 +64,14 @@ def in_threads(function, items: list, *, n_jobs: int | None) -> Iterator:
         yield from run(delayed(function)(item) for item in items)
 
 
-def blocks(deletion, X, *, n_jobs=None, progress=False, desc="score_influence") -> Iterator[Block]:
+def blocks(
+    deletion: Deletion,
+    X: Any,
+    *,
+    n_jobs: int | None = None,
+    progress: bool = False,
+    desc: str = "score_influence",
+) -> Iterator[Block]:
     """Score every query against every training row, tile by tile.
 
     Yields
@@ -104,7 +114,7 @@ def check_no_nan(values: np.ndarray) -> None:
         )
 
 
-def check_out(out, shape: tuple[int, int]):
+def check_out(out: Any, shape: tuple[int, int]) -> Any:
     """`out` as the caller gave it, or a new array; anything with slice assignment will do."""
     if out is None:
         return np.empty(shape)
@@ -116,7 +126,7 @@ def check_out(out, shape: tuple[int, int]):
     return out
 
 
-def dense(tiles: Iterable[Block], out):
+def dense(tiles: Iterable[Block], out: Any) -> Any:
     """Write every tile into `out` and return it."""
     for queries, rows, values in tiles:
         out[queries, rows] = values
@@ -131,7 +141,9 @@ def over_queries(tiles: Iterable[Block], n_queries: int, n_train: int, how: str)
     return total / n_queries if how == "mean" else total
 
 
-def over_groups(tiles: Iterable[Block], n_queries: int, membership) -> np.ndarray:
+def over_groups(
+    tiles: Iterable[Block], n_queries: int, membership: Sequence[np.ndarray]
+) -> np.ndarray:
     """Sums over groups of training rows, (n_queries, n_groups).
 
     Parameters
@@ -149,7 +161,9 @@ def over_groups(tiles: Iterable[Block], n_queries: int, membership) -> np.ndarra
     return total
 
 
-def top_k(tiles: Iterable[Block], n_queries: int, k: int, *, largest: bool):
+def top_k(
+    tiles: Iterable[Block], n_queries: int, k: int, *, largest: bool
+) -> tuple[np.ndarray, np.ndarray]:
     """The k largest (or smallest) scores of each query, most extreme first, in constant memory.
 
     Ties go to the smaller training index.
@@ -196,7 +210,7 @@ def _strongest(values: np.ndarray, k: int) -> np.ndarray:
     return position[first[:, None] + np.arange(k)]
 
 
-def group_members(groups, n_train: int) -> tuple[np.ndarray, list[np.ndarray]]:
+def group_members(groups: Any, n_train: int) -> tuple[np.ndarray, list[np.ndarray]]:
     """Names and member positions of groups given as labels or as lists of positions."""
     if len(groups) and all(np.ndim(group) == 1 for group in groups):
         members = [np.asarray(group, dtype=np.intp) for group in groups]

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 from abc import ABC, abstractmethod
 from numbers import Integral
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.utils.metadata_routing import process_routing
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -135,7 +137,15 @@ class BaseInfluence(BaseEstimator, ABC):
 
     # -- influence --------------------------------------------------------------------------
 
-    def score_influence(self, X, y=None, *, out=None, reduce=None, return_report=False):
+    def score_influence(
+        self,
+        X: ArrayLike,
+        y: Any = None,
+        *,
+        out: Any = None,
+        reduce: Literal["mean", "sum"] | None = None,
+        return_report: bool = False,
+    ) -> Any:
         """Influence of every training row on the loss of each query.
 
         ``scores[z, i]`` is the loss at query z after deleting training row i minus the loss
@@ -188,7 +198,7 @@ class BaseInfluence(BaseEstimator, ABC):
             scores = labelled(self, scores, index=self.train_index_, columns="influence")
         return (scores, self._report()) if return_report else scores
 
-    def self_influence(self):
+    def self_influence(self) -> Any:
         """Influence of every training row on its own loss.
 
         Returns
@@ -203,7 +213,7 @@ class BaseInfluence(BaseEstimator, ABC):
         scores = self._self_influence()
         return labelled(self, scores, index=self.train_index_, columns="self_influence")
 
-    def rank_outliers(self, n=None):
+    def rank_outliers(self, n: int | None = None) -> np.ndarray:
         """Positions of the training rows, most suspicious first.
 
         Parameters
@@ -228,7 +238,9 @@ class BaseInfluence(BaseEstimator, ABC):
             )
         return np.argsort(-self._self_influence(), kind="stable")[:n]
 
-    def proponents(self, X, y=None, *, k=10, return_scores=True):
+    def proponents(
+        self, X: ArrayLike, y: Any = None, *, k: int = 10, return_scores: bool = True
+    ) -> Any:
         """Training rows that help each query most.
 
         Parameters
@@ -257,7 +269,9 @@ class BaseInfluence(BaseEstimator, ABC):
         """
         return self._strongest(X, k, return_scores, largest=True)
 
-    def opponents(self, X, y=None, *, k=10, return_scores=True):
+    def opponents(
+        self, X: ArrayLike, y: Any = None, *, k: int = 10, return_scores: bool = True
+    ) -> Any:
         """Training rows that hurt each query most.
 
         Parameters
@@ -286,7 +300,7 @@ class BaseInfluence(BaseEstimator, ABC):
         """
         return self._strongest(X, k, return_scores, largest=False)
 
-    def score_groups(self, X, y=None, *, groups):
+    def score_groups(self, X: ArrayLike, y: Any = None, *, groups: Any) -> Any:
         """Sum of the single-row influences over groups of training rows.
 
         Each group's score is the sum of the scores of its rows, one deleted at a time. It is the

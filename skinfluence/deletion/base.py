@@ -58,7 +58,7 @@ class Deletion(ABC):
 
     @abstractmethod
     def addition(self, X: Array) -> Array:
-        """Self influence that each query would have if it were added with weight 1, (n_queries,)."""
+        """Self influence each query would have if it were added with weight 1, (n_queries,)."""
 
     @abstractmethod
     def log_density(self, X: Array) -> Array:

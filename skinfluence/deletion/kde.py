@@ -39,7 +39,7 @@ class KernelValues:
     X : ndarray of shape (n_train, n_features)
     """
 
-    def __init__(self, model: KernelDensity, X: Array):
+    def __init__(self, model: KernelDensity, X: Array) -> None:
         self.kernel = model.kernel
         self.bandwidth = float(model.bandwidth_)
         self.metric = None
@@ -154,7 +154,7 @@ class KDEDeletion(Deletion):
             log_others[deep[some]] = self._log_sums_without(Z, deep[some])
         return log_others
 
-    def _tile_row(self, rows: slice):
+    def _tile_row(self, rows: slice) -> Array:
         """Kernel sums over a row of tiles right of the diagonal, for both rows of each pair."""
         Z = self._kernel.X[rows]
         sums = np.zeros(self.n_train - rows.start)
@@ -227,13 +227,16 @@ class KDEDeletion(Deletion):
         rest = shares.sum(axis=1)
         log_rest = _log(rest)
         deep = np.flatnonzero(rest < SMALLEST_SUM)
-        log_rest[deep] = self._log_sums_without(Z[deep], top[deep]) - log_total[deep]
+        if deep.size:
+            log_rest[deep] = self._log_sums_without(Z[deep], top[deep]) - log_total[deep]
         return log_rest
 
     def self_change(self, rows):
         log_w, log_others = self._log_w[rows], self._log_others[rows]
         # A row of weight 0 changes nothing, even where no other row covers it.
-        ratio = np.subtract(log_w, log_others, out=np.full_like(log_w, -np.inf), where=log_w > -np.inf)
+        ratio = np.subtract(
+            log_w, log_others, out=np.full_like(log_w, -np.inf), where=log_w > -np.inf
+        )
         return self._log_kept[rows] + np.logaddexp(0.0, ratio)
 
     # -- density ----------------------------------------------------------------------------

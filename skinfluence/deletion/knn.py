@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from scipy import sparse
 from scipy.special import gammaln
@@ -34,7 +36,8 @@ class KNNDeletion(Deletion):
         d, the dimension that distances grow with.
     """
 
-    def __init__(self, model: NearestNeighbors, X, *, n_neighbors: int, dim: float):
+    def __init__(self, model: NearestNeighbors, X: Any, *, n_neighbors: int, dim: float) -> None:
+        X = _short_indices(X)
         self.X = X
         self.n_train, self.n_features = X.shape
         self.row_block = self.n_train
@@ -54,6 +57,7 @@ class KNNDeletion(Deletion):
         Euclidean distances are recomputed as differences: brute force subtracts squared norms,
         and the error would be multiplied by d and by 1 / R.
         """
+        X = _short_indices(X)
         queries = X - self.center if self.dense_euclidean else X
         n_candidates = min(k + SPARE, self.n_train) if self.euclidean else k
         distances, indices = self.index.kneighbors(queries, n_neighbors=n_candidates)
@@ -68,7 +72,7 @@ class KNNDeletion(Deletion):
     def _differences(self, X, indices):
         distances = np.empty(indices.shape)
         for j, column in enumerate(indices.T):
-            difference = X - self.X[column]
+            difference: Any = X - self.X[column]
             if sparse.issparse(difference):
                 squares = difference.multiply(difference).sum(axis=1)
                 distances[:, j] = np.sqrt(np.asarray(squares).ravel())
@@ -135,3 +139,11 @@ class KNNDeletion(Deletion):
 
 def _is_euclidean(model):
     return model.metric in EUCLIDEAN or (model.metric == "minkowski" and model.p == 2)
+
+
+def _short_indices(X: Any) -> Any:
+    # Some of scikit-learn's sparse distances take 32-bit indices only.
+    if sparse.issparse(X) and X.indices.dtype != np.int32 and X.nnz < 2**31:
+        X = X.copy()
+        X.indices, X.indptr = X.indices.astype(np.int32), X.indptr.astype(np.int32)
+    return X

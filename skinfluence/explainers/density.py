@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from numbers import Real
+from typing import Any, Literal, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import OutlierMixin, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.metaestimators import available_if
@@ -17,6 +19,7 @@ from skinfluence._output import labelled
 from skinfluence._stats import weighted_quantile
 from skinfluence.base import BaseInfluence
 from skinfluence.explainers import refits
+from skinfluence.metrics import Agreement
 
 # What a threshold and a mean must survive; self_influence keeps the infinities.
 LARGEST_SCORE = 1e300
@@ -56,7 +59,9 @@ def _has_influence_features(explainer):
     )
 
 
-class DensityInfluence(OutlierMixin, TransformerMixin, BaseInfluence, auto_wrap_output_keys=None):
+class DensityInfluence(  # type: ignore[call-arg]  # scikit-learn's __init_subclass__ is untyped
+    OutlierMixin, TransformerMixin, BaseInfluence, auto_wrap_output_keys=None
+):
     """Shared surface of the explainers of density estimators.
 
     The loss is ``-log p``; every score comes from a :class:`~skinfluence.deletion.base.Deletion`,
@@ -120,7 +125,7 @@ class DensityInfluence(OutlierMixin, TransformerMixin, BaseInfluence, auto_wrap_
 
     # -- density ----------------------------------------------------------------------------
 
-    def log_density(self, X):
+    def log_density(self, X: ArrayLike) -> np.ndarray:
         """Log density of the fitted model, the minus loss that influence is measured in.
 
         Parameters
@@ -135,7 +140,7 @@ class DensityInfluence(OutlierMixin, TransformerMixin, BaseInfluence, auto_wrap_
         """
         return self._deletion_of(X, "log_density")
 
-    def score(self, X, y=None):
+    def score(self, X: ArrayLike, y: Any = None) -> float:
         """Mean log density of the rows of X, for model selection.
 
         Parameters
@@ -170,7 +175,7 @@ class DensityInfluence(OutlierMixin, TransformerMixin, BaseInfluence, auto_wrap_
     def _added(self, queries):
         return self._in_blocks(self._deletion.addition, queries)
 
-    def score_samples(self, X):
+    def score_samples(self, X: ArrayLike) -> np.ndarray:
         """Minus the self influence that each row would have if it were added to the training rows.
 
         Parameters
@@ -183,9 +188,12 @@ class DensityInfluence(OutlierMixin, TransformerMixin, BaseInfluence, auto_wrap_
         scores : ndarray of shape (n_queries,)
             In nats; low for outliers. Infinities are clipped to 1e300.
         """
+        return self._outlier_scores(X)
+
+    def _outlier_scores(self, X):
         return clipped(-self._added(self._queries(X)))
 
-    def decision_function(self, X):
+    def decision_function(self, X: ArrayLike) -> np.ndarray:
         """Shifted scores: negative for outliers.
 
         Parameters
@@ -200,7 +208,7 @@ class DensityInfluence(OutlierMixin, TransformerMixin, BaseInfluence, auto_wrap_
         """
         return self.score_samples(X) - self.offset_
 
-    def predict(self, X):
+    def predict(self, X: ArrayLike) -> np.ndarray:
         """Label rows as inliers or outliers.
 
         Parameters
@@ -218,7 +226,7 @@ class DensityInfluence(OutlierMixin, TransformerMixin, BaseInfluence, auto_wrap_
     # -- features ---------------------------------------------------------------------------
 
     @available_if(_has_influence_features)
-    def transform(self, X):
+    def transform(self, X: ArrayLike) -> Any:
         """Influence of all training rows on each row, as features for a next step.
 
         Only with ``influence_features=True``.
@@ -239,7 +247,7 @@ class DensityInfluence(OutlierMixin, TransformerMixin, BaseInfluence, auto_wrap_
         return labelled(self, scores, index=index, columns=self.get_feature_names_out())
 
     @available_if(_has_influence_features)
-    def fit_transform(self, X, y=None, **fit_params):
+    def fit_transform(self, X: ArrayLike, y: Any = None, **fit_params: Any) -> Any:
         """Fit, then transform the same rows.
 
         Parameters
@@ -258,7 +266,7 @@ class DensityInfluence(OutlierMixin, TransformerMixin, BaseInfluence, auto_wrap_
         return self.fit(X, **fit_params).transform(X)
 
     @available_if(_has_influence_features)
-    def get_feature_names_out(self, input_features=None):
+    def get_feature_names_out(self, input_features: ArrayLike | None = None) -> np.ndarray:
         """Names of the columns of ``transform``.
 
         Parameters
@@ -277,7 +285,9 @@ class DensityInfluence(OutlierMixin, TransformerMixin, BaseInfluence, auto_wrap_
             labels = np.arange(self.n_samples_fit_)
         return np.asarray([f"influence_{label}" for label in labels], dtype=object)
 
-    def set_output(self, *, transform=None):
+    def set_output(
+        self, *, transform: Literal["default", "pandas", "polars"] | None = None
+    ) -> Self:
         """Choose the container of labelled results.
 
         It rules ``score_influence``, ``self_influence``, ``score_groups`` and ``transform``.
@@ -297,7 +307,14 @@ class DensityInfluence(OutlierMixin, TransformerMixin, BaseInfluence, auto_wrap_
 
     # -- truth ------------------------------------------------------------------------------
 
-    def validate(self, X=None, *, n_refits=20, whole_pipeline=False, random_state=None):
+    def validate(
+        self,
+        X: ArrayLike | None = None,
+        *,
+        n_refits: int = 20,
+        whole_pipeline: bool = False,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> Agreement:
         """Compare scores with real refits.
 
         Half of the deleted rows are those with the highest self influence, the others are drawn

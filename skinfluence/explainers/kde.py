@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
 import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator
 from sklearn.neighbors import KernelDensity
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 
@@ -102,13 +106,13 @@ class KDEInfluence(DensityInfluence):
 
     def __init__(
         self,
-        estimator=None,
+        estimator: BaseEstimator | None = None,
         *,
-        contamination="auto",
-        influence_features=False,
-        n_jobs=None,
-        progress=False,
-        random_state=None,
+        contamination: float | Literal["auto"] = "auto",
+        influence_features: bool = False,
+        n_jobs: int | None = None,
+        progress: bool = False,
+        random_state: int | np.random.RandomState | None = None,
     ):
         self.estimator = estimator
         self.contamination = contamination
@@ -118,7 +122,9 @@ class KDEInfluence(DensityInfluence):
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None, sample_weight=None):
+    def fit(
+        self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None
+    ) -> KDEInfluence:
         """Fit the estimator, unless it is fitted, and sum the kernels over all pairs of rows.
 
         Parameters
@@ -144,7 +150,7 @@ class KDEInfluence(DensityInfluence):
         """
         return self._fit(X, sample_weight)
 
-    def get_metadata_routing(self):
+    def get_metadata_routing(self) -> MetadataRouter:
         """Route ``sample_weight`` to this explainer and to its estimator.
 
         Returns
@@ -184,16 +190,19 @@ class KDEInfluence(DensityInfluence):
         if not (largest and self._nearest_is_strongest()):
             return super()._top_k(queries, k, return_scores, largest=largest)
         distances, indices, settled = self._deletion.nearest(queries, k)
-        scores = None
-        if return_scores:
-            scores = self._deletion.change_at(queries, distances)
-            settled &= ~np.isnan(scores).any(axis=1)
-        open_queries = np.flatnonzero(~settled)
-        if open_queries.size:
-            dense = super()._top_k(queries[open_queries], k, True, largest=True)
-            indices[open_queries] = dense[1]
-            if return_scores:
-                scores[open_queries] = dense[0]
+        unsettled = np.flatnonzero(~settled)
+        if unsettled.size:
+            indices[unsettled] = super()._top_k(queries[unsettled], k, True, largest=True)[1]
+        if not return_scores:
+            return None, indices
+        scores = self._deletion.change_at(queries, distances)
+        # One row that holds most of a query's density, or rows other than the nearest.
+        settled &= ~np.isnan(scores).any(axis=1)
+        for query in np.flatnonzero(~settled):
+            every = self._deletion.change(
+                queries[query : query + 1], slice(0, self.n_samples_fit_)
+            )
+            scores[query] = every[0, indices[query]]
         return scores, indices
 
     def _nearest_is_strongest(self):

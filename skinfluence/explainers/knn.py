@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from numbers import Integral, Real
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils.metaestimators import available_if
 
@@ -138,16 +141,16 @@ class KNNInfluence(DensityInfluence):
 
     def __init__(
         self,
-        estimator=None,
+        estimator: BaseEstimator | None = None,
         *,
-        n_neighbors=None,
-        intrinsic_dim=None,
-        novelty=False,
-        contamination="auto",
-        influence_features=False,
-        n_jobs=None,
-        progress=False,
-        random_state=None,
+        n_neighbors: int | None = None,
+        intrinsic_dim: float | None = None,
+        novelty: bool = False,
+        contamination: float | Literal["auto"] = "auto",
+        influence_features: bool = False,
+        n_jobs: int | None = None,
+        progress: bool = False,
+        random_state: int | np.random.RandomState | None = None,
     ):
         self.estimator = estimator
         self.n_neighbors = n_neighbors
@@ -160,7 +163,7 @@ class KNNInfluence(DensityInfluence):
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None):
+    def fit(self, X: ArrayLike, y: Any = None) -> KNNInfluence:
         """Fit the estimator, unless it is fitted, and index the training rows.
 
         Parameters
@@ -216,7 +219,7 @@ class KNNInfluence(DensityInfluence):
         return clipped(-self._self_influence())
 
     @available_if(_if_not_novelty)
-    def fit_predict(self, X, y=None):
+    def fit_predict(self, X: ArrayLike, y: Any = None) -> np.ndarray:
         """Fit, and label the training rows; only with ``novelty=False``.
 
         Parameters
@@ -235,7 +238,7 @@ class KNNInfluence(DensityInfluence):
         return np.where(self._training_scores() >= self.offset_, 1, -1)
 
     @available_if(_if_novelty)
-    def score_samples(self, X):
+    def score_samples(self, X: ArrayLike) -> np.ndarray:
         """Minus the self influence that each new row would have if it were added.
 
         Only with ``novelty=True``; a training row passed here counts itself as a neighbour.
@@ -253,7 +256,7 @@ class KNNInfluence(DensityInfluence):
         return super().score_samples(X)
 
     @available_if(_if_novelty)
-    def decision_function(self, X):
+    def decision_function(self, X: ArrayLike) -> np.ndarray:
         """Shifted scores of new rows: negative for outliers; only with ``novelty=True``.
 
         Parameters
@@ -269,7 +272,7 @@ class KNNInfluence(DensityInfluence):
         return super().decision_function(X)
 
     @available_if(_if_novelty)
-    def predict(self, X):
+    def predict(self, X: ArrayLike) -> np.ndarray:
         """Label new rows as inliers or outliers; only with ``novelty=True``.
 
         Parameters

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from sklearn.base import clone
 
 from skinfluence._peel import unfrozen
+from skinfluence.deletion.base import Deletion
 from skinfluence.metrics import Agreement, agreement
 
 # Queries against which every refit is evaluated where the user names none.
@@ -25,7 +28,7 @@ def some_positions(n, rng):
     return np.arange(n) if n <= N_QUERIES else np.sort(rng.choice(n, N_QUERIES, replace=False))
 
 
-def model_agreement(deletion, queries, rows) -> Agreement:
+def model_agreement(deletion: Deletion, queries: Any, rows: np.ndarray) -> Agreement:
     """Agreement of a deletion with refits of the model alone, its head held fixed."""
     estimated = [deletion.change(queries, deletion.delete(slice(i, i + 1)))[:, 0] for i in rows]
     before = deletion.refit_loss(None, queries)
@@ -33,7 +36,9 @@ def model_agreement(deletion, queries, rows) -> Agreement:
     return agreement(np.transpose(estimated), np.transpose(actual), rows=rows)
 
 
-def whole_pipeline_agreement(explainer, X, rows, rng) -> Agreement:
+def whole_pipeline_agreement(
+    explainer: Any, X: Any, rows: np.ndarray, rng: np.random.RandomState
+) -> Agreement:
     """Agreement of an explainer with refits of everything it was given: pipeline, search, all.
 
     Both sides are measured by the loss in the model's own space, which moves with the pipeline.

@@ -1,0 +1,26 @@
+"""Every explainer obeys the same laws: ours, and scikit-learn's."""
+
+from __future__ import annotations
+
+import pytest
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from skinfluence.testing import explainer_checks
+from tests.cases import CASES
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        pytest.param(check, id=f"{name}-{case}")
+        for case in CASES
+        for name, check in explainer_checks(case.explainer, case.X, error=case.error)
+    ],
+)
+def test_explainer_law(check):
+    check()
+
+
+@parametrize_with_checks([case.explainer for case in CASES if case.check_estimator])
+def test_scikit_learn_contract(estimator, check):
+    check(estimator)
