@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from scipy.special import logsumexp
@@ -12,7 +13,11 @@ from sklearn.mixture import GaussianMixture
 from sklearn.utils.validation import check_is_fitted
 
 from skinfluence.deletion.base import Deletion
-from skinfluence.exceptions import NotStationaryWarning
+from skinfluence.exceptions import (
+    DegenerateDeletionWarning,
+    NotStationaryWarning,
+    UnsupportedEstimatorError,
+)
 
 from . import em
 from .implicit import Propagation
@@ -29,7 +34,7 @@ _CONTRACTION = 0.3  # sound steps shrink by more than this
 _SMALL_STEP = 1e-2  # of the whole change: a step below does not matter
 _TINY = 1e-8  # an implicit step followed by a smaller one needs no refit
 _CHECKS = 2**33  # products that one E step per deletion may cost
-_ROUNDS = {"implicit": 4, "refit": 9}  # bursts of 16, 32, ... EM steps for rows that tip
+_ROUNDS = {"implicit": 6, "refit": 9}  # bursts of 16, 32, ... EM steps for rows that tip
 _E_STEP_ROWS = 256  # deletions that share an E step
 _BLOCK = 2**16  # queries x models evaluated at once
 
@@ -134,12 +139,21 @@ class GMMDeletion(Deletion):
     def log_density(self, X: Array) -> Array:
         return responsibilities(self._mixture, X - self._centre)[1]
 
-    def refit_loss(self, row: int, X: Array) -> Array:
+    def refit_loss(self, row: int | None, X: Array) -> Array:
         start = _natural_parameters(self._mixture)
-        rows = np.delete(self._sample.X, row, axis=0)
+        rows = self._sample.X if row is None else np.delete(self._sample.X, row, axis=0)
         kind, reg = self._mixture.covariance_type, self._mixture.reg
         fit, _ = em.run_em(start, rows, kind, reg, tol=1e-10)
         return -logsumexp(em.log_joint(fit, X - self._centre), axis=1)
+
+    def report(self) -> dict[str, Any]:
+        return {
+            "method": self.method,
+            "stationarity": self.stationarity,
+            "flagged_rows": self.flagged_rows,
+            "refitted_rows": self.refitted_rows,
+            "n_checked": self.n_checked,
+        }
 
     # the models without a row ----------------------------------------------------------------
     def _responsibilities(self, X: Array) -> tuple[Array, Array]:
@@ -269,7 +283,7 @@ def _natural_parameters(frame: Frame) -> em.Parameters:
 
 def _check(model: GaussianMixture, X: Array, method: str) -> None:
     if not isinstance(model, GaussianMixture):
-        raise TypeError(
+        raise UnsupportedEstimatorError(
             f"Rows can be deleted from a GaussianMixture; got {type(model).__name__}, whose "
             "parameters are not a fixed point of EM. Fit sklearn.mixture.GaussianMixture instead."
         )
@@ -319,6 +333,6 @@ def _warn_flagged(flagged: np.ndarray, n: int, method: str) -> None:
             f"The deletion of {len(flagged)} of {n} rows is less certain than the others' (a "
             "component dies or loses a dimension, or EM did not settle); their positions are in "
             "`flagged_rows`." + ("" if method == "refit" else " method='refit' is exact."),
-            RuntimeWarning,
+            DegenerateDeletionWarning,
             stacklevel=3,
         )

@@ -9,7 +9,7 @@ from .polish import newton_limit
 from .sample import Rows, Sample, responsibilities
 from .statistics import Array
 
-_TOL = 1e-9  # of the last chord step, relative to the size of the statistics
+_TOL = 1e-11  # of the last chord step, relative to the size of the statistics
 _FALL = 0.9  # a chord step is accepted if the residual falls by 10 %
 
 
@@ -123,14 +123,14 @@ def finish(
 
 
 def _em(sample: Sample, rows: Rows, dT: Array, steps: int) -> tuple[Array, Array]:
-    """EM steps, and where the last ones were the smaller ones."""
+    """EM steps, and where they shrank towards the end or have come to rest."""
     early = np.zeros(rows.size)
     for step in range(steps):
         R, _ = residual(sample, rows, dT)
         late = statistic_size(sample, R)
         early = late if step == 3 * steps // 4 else early
         dT = dT + R
-    return dT, late < early
+    return dT, (late < early) | (late < _TOL)
 
 
 def _own_limit(sample: Sample, row: Rows, X: Array, dT: Array, budget: float) -> Array | None:

@@ -26,6 +26,7 @@ Array = NDArray[np.float64]
 
 DEAD = 1e-9  # rows: a component with less weight than this has died
 _NOWHERE = -1e30  # log weight of a dead component: exp gives 0, and inf - inf cannot happen
+_THIN = 1e-3  # a scatter below this share of the covariance is regularisation only
 _FLOOR = 1e-13  # a smaller pivot of a covariance is rounding
 
 
@@ -186,7 +187,7 @@ class Frame:
         valid : (B,) bool
             No negative weight, every covariance at least the regularisation.
         frail : (B,) bool
-            A component died, or lost a dimension of its scatter.
+            A component died, or lost a dimension of its scatter that the fit has.
         """
         K, d, B = self.n_components, self.n_features, dT.shape[-1]
         N, mean, excess = self._moments(dT, known)
@@ -199,7 +200,8 @@ class Frame:
             log_det, low = self._precision(k, mean[k], excess[k], eta[k])
             eta[k, 0] -= 0.5 * log_det
             valid &= dead[k] | (low >= -1e-6)
-            frail |= ~dead[k] & (low < 1e-3)
+            if np.min(1.0 - self.ridge_pivots[k]) > _THIN:
+                frail |= ~dead[k] & (low < _THIN)
         total = self.n + dT[:, 0].sum(0)
         eta[:, 0] += np.log(np.where(dead, 1.0, N) / self.counts[:, None]) - np.log(total / self.n)
         np.copyto(eta, 0.0, where=dead[:, None])
