@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import numpy as np
 from numpy.typing import ArrayLike
+from sklearn import config_context
 from sklearn.base import BaseEstimator
 from sklearn.mixture import GaussianMixture
 
@@ -178,6 +178,12 @@ class GMMInfluence(DensityInfluence):
 
     def _default_estimator(self):
         return GaussianMixture()
+
+    def _fit_clone(self, estimator, X, sample_weight):
+        # Rows are a NumPy array here, and under array API dispatch GaussianMixture refuses its
+        # own default initialisation.
+        with config_context(array_api_dispatch=False):
+            return super()._fit_clone(estimator, X, sample_weight)
 
     def _check_model(self, model):
         if isinstance(model, GaussianMixture):

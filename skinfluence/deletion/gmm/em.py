@@ -32,23 +32,30 @@ def log_joint(parameters: Parameters, X: Array) -> Array:
 
 
 def em_step(parameters: Parameters, X: Array, covariance_type: str, reg_covar: float) -> Parameters:
-    """One E step and one M step, as GaussianMixture defines them.
-
-    A component without weight keeps its place: scikit-learn moves it to the origin, where its
-    weight of about 1e-15 is no more visible.
-    """
+    """One E step and one M step."""
     joint = log_joint(parameters, X)
     r = np.exp(joint - logsumexp(joint, axis=1, keepdims=True))
+    return m_step(X, r, parameters, covariance_type, reg_covar)
+
+
+def m_step(
+    X: Array, r: Array, old: Parameters, covariance_type: str, reg_covar: float
+) -> Parameters:
+    """Parameters from responsibilities (n, K), as GaussianMixture defines them.
+
+    A component without weight keeps its `old` place: scikit-learn moves it to the origin, where
+    its weight of about 1e-15 is no more visible.
+    """
     N = r.sum(axis=0)
     alive = N > 1e-9
-    means, scatters = parameters.means.copy(), []
-    for k, (count, old) in enumerate(zip(N, parameters.covariances, strict=True)):
-        if alive[k]:
-            means[k] = r[:, k] @ X / count
-            centred = X - means[k]
-            scatters.append((r[:, k] * centred.T) @ centred / count)
-        else:
-            scatters.append(old - reg_covar * np.eye(X.shape[1]))
+    means, scatters = old.means.copy(), []
+    for k, (count, covariance) in enumerate(zip(N, old.covariances, strict=True)):
+        if not alive[k]:
+            scatters.append(covariance - reg_covar * np.eye(X.shape[1]))
+            continue
+        means[k] = r[:, k] @ X / count
+        centred = X - means[k]
+        scatters.append((r[:, k] * centred.T) @ centred / count)
     weights = np.where(alive, N, 0.0) / N[alive].sum()
     covariances = _constrain(np.stack(scatters), weights, covariance_type)
     return Parameters(weights, means, covariances + reg_covar * np.eye(X.shape[1]))
