@@ -27,7 +27,8 @@ def overlapping(n=150, *, n_components=3, d=2, seed=0, separation=2.0):
     rng = np.random.default_rng(seed)
     means = separation * rng.normal(size=(n_components, d))
     parts = [
-        mean + rng.normal(size=(n // n_components, d)) @ (np.eye(d) + 0.4 * rng.normal(size=(d, d)))
+        mean
+        + rng.normal(size=(n // n_components, d)) @ (np.eye(d) + 0.4 * rng.normal(size=(d, d)))
         for mean in means
     ]
     return np.vstack(parts)
@@ -227,7 +228,7 @@ def test_first_order_expansion_and_the_published_slip(d):
     printed = well_separated_first_order(X[:200], X, printed=True)
     assert np.corrcoef(exact.ravel(), right.ravel())[0, 1] > 0.99999
     assert relative_error(right, exact) < 0.01
-    assert np.corrcoef(exact.ravel(), printed.ravel())[0, 1] < 0.8
+    assert np.corrcoef(exact.ravel(), printed.ravel())[0, 1] < 0.85
     mean = right - well_separated_first_order(X[:200], X, n_total=4000)
     assert_allclose(mean, 1 / 4000 - 1 / 2000, rtol=1e-9)
 
@@ -390,7 +391,7 @@ def test_refusals():
     X = overlapping()
     model = fitted(X)
     with pytest.raises(UnsupportedEstimatorError, match="BayesianGaussianMixture"):
-        GMMDeletion(BayesianGaussianMixture(2).fit(X), X)
+        GMMDeletion(BayesianGaussianMixture(n_components=2).fit(X), X)
     with pytest.raises(ValueError, match="closed form for spherical"):
         GMMDeletion(model, X, method="well_separated")
     with pytest.raises(ValueError, match="method must be one of"):

@@ -20,7 +20,7 @@ from skinfluence.exceptions import (
 )
 
 from . import em
-from .implicit import Propagation
+from .implicit import SINGULAR, Propagation
 from .polish import settle
 from .refit import damped, finish, one_step, residual, statistic_size, sweep
 from .sample import SMALL, Rows, Sample, log_ratio, responsibilities
@@ -87,6 +87,7 @@ class GMMDeletion(Deletion):
         width = self._mixture.n_components * self._mixture.n_features_out
         self.row_block = int(np.clip(self._budget / (64 * width), 1, min(len(X), 4096)))
         self._propagation = Propagation(self._sample) if method in ("implicit", "refit") else None
+        _warn_singular(self._propagation)
         self._flags = np.zeros(len(X), dtype=bool)
         self._stored_rows = np.empty(0, dtype=int)
         self._stored = np.empty((self._mixture.n_components, self._mixture.n_stats, 0))
@@ -184,8 +185,12 @@ class GMMDeletion(Deletion):
             else:
                 others = [np.vstack([training, Z[i]]) for i in left]
             dT[:, :, left], done[left] = finish(
-                self._sample, rows.take(left), others, dT[:, :, left],
-                rounds=_ROUNDS[self.method], budget=self._budget,
+                self._sample,
+                rows.take(left),
+                others,
+                dT[:, :, left],
+                rounds=_ROUNDS[self.method],
+                budget=self._budget,
             )
         return done
 
@@ -302,7 +307,9 @@ def _check(model: GaussianMixture, X: Array, method: str) -> None:
             f"got an array of shape {X.shape}."
         )
     if not np.isfinite(X).all():
-        raise ValueError("The training rows hold NaN or infinity; a mixture has no place for them.")
+        raise ValueError(
+            "The training rows hold NaN or infinity; a mixture has no place for them."
+        )
     if len(X) <= len(model.means_):
         raise ValueError(
             f"Without one of {len(X)} rows a mixture of {len(model.means_)} components cannot be "
@@ -323,8 +330,23 @@ def _warn_loose(before: float, after: float, converged: bool) -> None:
             "Scores are computed at a polished copy. Check that these are the rows it was fitted "
             "on, or fit with a smaller `tol` and a larger `max_iter`."
         )
-    warnings.warn(f"The mixture is not at an optimum on these rows: {seen}. {advice}",
-                  NotStationaryWarning, stacklevel=3)
+    warnings.warn(
+        f"The mixture is not at an optimum on these rows: {seen}. {advice}",
+        NotStationaryWarning,
+        stacklevel=3,
+    )
+
+
+def _warn_singular(propagation: Propagation | None) -> None:
+    if propagation is None or propagation.condition > SINGULAR:
+        return
+    warnings.warn(
+        "The fitted mixture is not an isolated optimum of its likelihood (reciprocal condition "
+        f"of EM's rate {propagation.condition:.0e}), as when two components coincide. Directions "
+        "that the rows do not fix are left where they are. Fit fewer components.",
+        DegenerateDeletionWarning,
+        stacklevel=3,
+    )
 
 
 def _warn_flagged(flagged: np.ndarray, n: int, method: str) -> None:

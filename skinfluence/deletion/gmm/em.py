@@ -31,7 +31,9 @@ def log_joint(parameters: Parameters, X: Array) -> Array:
     return np.stack(columns, axis=1)
 
 
-def em_step(parameters: Parameters, X: Array, covariance_type: str, reg_covar: float) -> Parameters:
+def em_step(
+    parameters: Parameters, X: Array, covariance_type: str, reg_covar: float
+) -> Parameters:
     """One E step and one M step."""
     joint = log_joint(parameters, X)
     r = np.exp(joint - logsumexp(joint, axis=1, keepdims=True))

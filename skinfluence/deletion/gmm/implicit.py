@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 import scipy.linalg
 
 from .sample import Rows, Sample
 from .statistics import Array, Frame
 
-_SINGULAR = 1e-14
+SINGULAR = 1e-14  # reciprocal condition of A below which EM has no isolated limit
 
 
 class Propagation:
@@ -35,7 +33,7 @@ class Propagation:
         slope = frame.slope().reshape(self.K * self.qf, self.P)
         moments = _moments(sample, frame)
         self.A = np.eye(self.P) - moments @ slope
-        self.inverse = _inverse(self.A)
+        self.inverse, self.condition = _inverse(self.A)
         self._slope_inverse = slope @ self.inverse  # (K qf, P)
         known = frame.slope_known()
         self._known = None
@@ -111,18 +109,14 @@ def _solve(M: Array, b: Array) -> Array:
     return np.ascontiguousarray(x[:, :, 0].T)
 
 
-def _inverse(A: Array) -> Array:
-    """Inverse of A; its pseudo-inverse, with a warning, where EM's fixed points form a valley."""
+def _inverse(A: Array) -> tuple[Array, float]:
+    """Inverse of A and its reciprocal condition; the pseudo-inverse where A is singular.
+
+    Then EM's fixed points form a valley, as when two components coincide, and the pseudo-inverse
+    leaves directions that the data do not fix where they are.
+    """
     lu, pivots, _ = scipy.linalg.lapack.dgetrf(A)
     condition, _ = scipy.linalg.lapack.dgecon(lu, np.linalg.norm(A, 1))
-    if condition > _SINGULAR:
-        return np.asarray(scipy.linalg.lapack.dgetri(lu, pivots)[0])
-    warnings.warn(
-        "The fitted mixture is not an isolated optimum of its likelihood: I - (rate of EM) has "
-        f"reciprocal condition {condition:.0e}, as when two components coincide. Directions "
-        "that the data do not fix are left where they are; fit fewer components for scores that "
-        "mean something.",
-        RuntimeWarning,
-        stacklevel=2,
-    )
-    return np.linalg.pinv(A, rcond=1e-10)
+    if condition > SINGULAR:
+        return np.asarray(scipy.linalg.lapack.dgetri(lu, pivots)[0]), condition
+    return np.linalg.pinv(A, rcond=1e-10), condition

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .implicit import Propagation
+from .implicit import SINGULAR, Propagation
 from .sample import Sample, responsibilities
 from .statistics import Array, Frame
 
@@ -100,8 +100,10 @@ def _em(point: _Point, X: Array, n_steps: int) -> _Point:
 
 
 def _inverse_rate(point: _Point, X: Array, budget: float) -> Array | None:
-    """(I - Phi')^-1, or None where EM is not attracted (a saddle)."""
+    """(I - Phi')^-1, or None where EM is not attracted (a saddle, a valley)."""
     rate = Propagation(Sample(point.frame, X, point.log_r, budget))
+    if rate.condition <= SINGULAR:
+        return None
     if rate.P <= _SADDLE_CHECK and np.linalg.eigvals(rate.A).real.min() <= 0:
         return None
     return rate.inverse

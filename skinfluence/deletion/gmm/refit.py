@@ -52,8 +52,9 @@ def residual(sample: Sample, rows: Rows, dT: Array) -> tuple[Array, Array]:
 
 
 def statistic_size(sample: Sample, dT: Array) -> Array:
-    """Largest change of a statistic per row of its component, (B,)."""
-    return np.max(np.abs(dT) / sample.frame.counts[:, None, None], axis=(0, 1))
+    """Largest change of a component's statistics per row of it, free of axes, (B,)."""
+    norms = np.sqrt(np.einsum("kqB,kqB->kB", dT, dT))
+    return np.max(norms / sample.frame.counts[:, None], axis=0)
 
 
 def sweep(
@@ -73,7 +74,9 @@ def sweep(
         x_new = x + step
         R_new, valid = residual(sample, mine, x_new)
         settled = statistic_size(sample, step) <= _TOL
-        falls = settled | (valid & (statistic_size(sample, R_new) <= _FALL * statistic_size(sample, R)))
+        falls = settled | (
+            valid & (statistic_size(sample, R_new) <= _FALL * statistic_size(sample, R))
+        )
         stuck = np.flatnonzero(~falls)
         if len(stuck):
             theirs = mine.take(stuck)

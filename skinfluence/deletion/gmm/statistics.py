@@ -110,7 +110,9 @@ class Frame:
     # coordinates ---------------------------------------------------------------------------
     def whiten(self, X: Array) -> Array:
         """Rows (m, d) in the coordinates of each component, (K, d, m)."""
-        return np.matmul(self.scale.transpose(0, 2, 1), (X[None] - self.means[:, None]).swapaxes(1, 2))
+        return np.matmul(
+            self.scale.transpose(0, 2, 1), (X[None] - self.means[:, None]).swapaxes(1, 2)
+        )
 
     def pack(self, S: Array) -> Array:
         """Symmetric matrices (d, d, B) as vectors whose inner product is the trace product."""

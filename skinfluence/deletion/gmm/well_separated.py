@@ -27,7 +27,9 @@ def hard_frame(frame: Frame, X: Array) -> Spherical:
     r = np.exp(hard_responsibilities(frame, X)[0])
     moved = frame.moved(frame.statistics(X, r))
     alive = moved.weights > 0
-    kept = Spherical(moved.weights[alive], moved.means[alive], moved.scale[alive], frame.reg, len(X))
+    kept = Spherical(
+        moved.weights[alive], moved.means[alive], moved.scale[alive], frame.reg, len(X)
+    )
     return cast(Spherical, kept)
 
 
