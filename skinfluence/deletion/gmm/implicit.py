@@ -36,7 +36,7 @@ class Propagation:
         self.inverse, self.condition = _inverse(self.A)
         self._slope_inverse = slope @ self.inverse  # (K qf, P)
         known = frame.slope_known()
-        self._known = None
+        self._known: tuple[Array, Array] | None = None
         if known is not None:
             spread = np.tile(known, (self.K, 1))  # (K qf, n_second)
             drive = self.inverse @ (moments @ spread)
@@ -46,10 +46,11 @@ class Propagation:
         """First step dT from the fitted statistics for each of `rows`, (K, q, B)."""
         rhs = rows.r
         start: Array | float = 0.0
-        if self._known is not None:
+        known = rows.known
+        if self._known is not None and known is not None:
             drive, seen = self._known
-            start = (drive @ rows.known).reshape(self.K, self.q, -1)
-            rhs = rhs + _apply_v(rows.r, self._observe(rows, seen @ rows.known))
+            start = (drive @ known).reshape(self.K, self.q, -1)
+            rhs = rhs + _apply_v(rows.r, self._observe(rows, seen @ known))
         g = _solve(self._coupling(rows), rhs)
         return start + rows.sign * self._propagate(rows.f[:, : self.q] * g[:, None])
 
@@ -119,4 +120,4 @@ def _inverse(A: Array) -> tuple[Array, float]:
     condition, _ = scipy.linalg.lapack.dgecon(lu, np.linalg.norm(A, 1))
     if condition > SINGULAR:
         return np.asarray(scipy.linalg.lapack.dgetri(lu, pivots)[0]), condition
-    return np.linalg.pinv(A, rcond=1e-10), condition
+    return np.asarray(np.linalg.pinv(A, rcond=1e-10), dtype=np.float64), condition

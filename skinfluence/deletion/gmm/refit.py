@@ -7,7 +7,7 @@ import numpy as np
 from .implicit import Propagation
 from .polish import newton_limit
 from .sample import Rows, Sample, responsibilities
-from .statistics import Array
+from .statistics import Array, Mask
 
 _TOL = 1e-11  # of the last chord step, relative to the size of the statistics
 _FALL = 0.9  # a chord step is accepted if the residual falls by 10 %
@@ -18,7 +18,7 @@ def one_step(sample: Sample, rows: Rows) -> Array:
     return rows.sign * rows.r[:, None] * rows.f[:, : sample.frame.n_stats]
 
 
-def damped(sample: Sample, rows: Rows, dT: Array) -> tuple[Array, Array]:
+def damped(sample: Sample, rows: Rows, dT: Array) -> tuple[Array, Mask]:
     """Halve the propagated part of dT until every covariance is positive definite.
 
     None of it is the one step, which is an M step and always has a model. Returns dT and which
@@ -42,7 +42,7 @@ def damped(sample: Sample, rows: Rows, dT: Array) -> tuple[Array, Array]:
     return dT, bad
 
 
-def residual(sample: Sample, rows: Rows, dT: Array) -> tuple[Array, Array]:
+def residual(sample: Sample, rows: Rows, dT: Array) -> tuple[Array, Mask]:
     """What one more EM step would add to dT, and which rows have a model, (K, q, B) and (B,)."""
     eta, valid, _ = sample.frame.natural(dT, rows.known)
     R = sample.e_step(eta)
@@ -54,12 +54,12 @@ def residual(sample: Sample, rows: Rows, dT: Array) -> tuple[Array, Array]:
 def statistic_size(sample: Sample, dT: Array) -> Array:
     """Largest change of a component's statistics per row of it, free of axes, (B,)."""
     norms = np.sqrt(np.einsum("kqB,kqB->kB", dT, dT))
-    return np.max(norms / sample.frame.counts[:, None], axis=0)
+    return np.asarray(np.max(norms / sample.frame.counts[:, None], axis=0))
 
 
 def sweep(
     sample: Sample, propagation: Propagation, rows: Rows, dT: Array, *, max_sweeps: int = 20
-) -> tuple[Array, Array]:
+) -> tuple[Array, Mask]:
     """Chord sweeps ``dT += (A + t_i V_i c_i')^-1 (Phi_{-i}(T) - T)`` from dT, in place.
 
     Each costs one E step a row. Where the residual does not fall by a tenth, three EM steps are
@@ -94,7 +94,7 @@ def sweep(
 
 def finish(
     sample: Sample, rows: Rows, others: list[Array], dT: Array, *, rounds: int, budget: float
-) -> tuple[Array, Array]:
+) -> tuple[Array, Mask]:
     """EM to its limit for the few rows that a deletion tips into another optimum.
 
     There A of the fitted model says nothing any more. Bursts of EM steps, batched over rows, carry
@@ -113,7 +113,7 @@ def finish(
     dT, and which rows converged, (B,) bool.
     """
     done = np.zeros(rows.size, dtype=bool)
-    for burst in 16 * 2 ** np.arange(rounds):
+    for burst in (16 * 2**i for i in range(rounds)):
         left = np.flatnonzero(~done)
         if not len(left):
             break
@@ -125,7 +125,7 @@ def finish(
     return dT, done
 
 
-def _em(sample: Sample, rows: Rows, dT: Array, steps: int) -> tuple[Array, Array]:
+def _em(sample: Sample, rows: Rows, dT: Array, steps: int) -> tuple[Array, Mask]:
     """EM steps, and where they shrank towards the end or have come to rest."""
     early = np.zeros(rows.size)
     for step in range(steps):

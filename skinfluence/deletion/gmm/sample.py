@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import logsumexp
 
-from .statistics import Array, Frame
+from .statistics import Array, Frame, Index
 
 _CACHE = 2**18  # elements of an E step's table that stay in a core's cache
 SMALL = 50.0  # exp of a smaller change can neither overflow nor lose the sum
@@ -50,7 +50,7 @@ class Rows:
     def size(self) -> int:
         return self.f.shape[-1]
 
-    def take(self, index: Array) -> Rows:
+    def take(self, index: Index) -> Rows:
         known = None if self.known is None else self.known[:, index]
         return Rows(self.f[:, :, index], self.log_r[:, index], known, self.sign)
 
@@ -80,7 +80,7 @@ class Sample:
             return self._cache[:, :, rows]
         return self.frame.features(self.X[rows])
 
-    def rows(self, rows: slice | Array, sign: float = -1.0) -> Rows:
+    def rows(self, rows: slice | Index, sign: float = -1.0) -> Rows:
         """Training rows to delete."""
         X = self.X[rows]
         f = self.frame.features(X)
@@ -109,7 +109,7 @@ class Sample:
     def _moved(f: Array, log_r: Array, r: Array, eta: Array) -> Array:
         """Change of the responsibilities of some rows under B models, (K, m, B)."""
         G = np.matmul(f.swapaxes(1, 2), eta)
-        if -SMALL < G.min() and G.max() < SMALL:
+        if G.min() > -SMALL and G.max() < SMALL:
             np.exp(G, out=G)
             G *= r[:, :, None]
         else:

@@ -11,8 +11,8 @@ are described by the *change* ``dT`` of these statistics, and evaluated through 
 natural parameters, ``log joint'_k(x) - log joint_k(x) = f(u) . eta_k``.
 
 Conventions: K components, d features, B models or rows, always the last axis. ``dT`` is
-(K, q, B), ``eta`` and the features ``f`` are (K, qf, B). ``t`` is the head ``f[:, :q]``; q = qf but
-for tied covariances, whose second moment needs no responsibilities and is therefore known.
+(K, q, B), ``eta`` and the features ``f`` are (K, qf, B). ``t`` is the head ``f[:, :q]``; q = qf
+but for tied covariances, whose second moment needs no responsibilities and is therefore known.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+Index = NDArray[np.intp]
 
 DEAD = 1e-9  # rows: a component with less weight than this has died
 _NOWHERE = -1e30  # log weight of a dead component: exp gives 0, and inf - inf cannot happen
@@ -180,7 +182,7 @@ class Frame:
         excess = excess / safe[:, None] - self.second(mean)
         return N, mean, excess
 
-    def natural(self, dT: Array, known: Array | None = None) -> tuple[Array, Array, Array]:
+    def natural(self, dT: Array, known: Array | None = None) -> tuple[Array, Mask, Mask]:
         """Change of the natural parameters of the models with statistics T + dT.
 
         Returns
@@ -191,13 +193,13 @@ class Frame:
         frail : (B,) bool
             A component died, or lost a dimension of its scatter that the fit has.
         """
-        K, d, B = self.n_components, self.n_features, dT.shape[-1]
+        K, B = self.n_components, dT.shape[-1]
         N, mean, excess = self._moments(dT, known)
         dead = N <= DEAD
         excess[np.broadcast_to(dead[:, None], excess.shape)] = 0.0
         eta = np.empty((K, self.n_features_out, B))
-        valid = np.all(N > -DEAD, axis=0)
-        frail = dead.any(0)
+        valid: Mask = np.all(N > -DEAD, axis=0)
+        frail: Mask = np.any(dead, axis=0)
         for k in range(K):
             log_det, low = self._precision(k, mean[k], excess[k], eta[k])
             eta[k, 0] -= 0.5 * log_det
@@ -320,7 +322,8 @@ class Spherical(Diagonal):
 
     @property
     def typical_square(self) -> float:
-        return Frame.typical_square.fget(self)
+        d = self.n_features
+        return 1.0 + d + d * (d + 2.0)
 
     def second(self, U: Array) -> Array:
         return np.sum(U * U, axis=-2, keepdims=True)

@@ -6,8 +6,6 @@ that form shows what makes a proponent and an opponent.
 
 from __future__ import annotations
 
-from typing import cast
-
 import numpy as np
 
 from .sample import responsibilities
@@ -27,10 +25,9 @@ def hard_frame(frame: Frame, X: Array) -> Spherical:
     r = np.exp(hard_responsibilities(frame, X)[0])
     moved = frame.moved(frame.statistics(X, r))
     alive = moved.weights > 0
-    kept = Spherical(
+    return Spherical(
         moved.weights[alive], moved.means[alive], moved.scale[alive], frame.reg, len(X)
     )
-    return cast(Spherical, kept)
 
 
 def well_separated_first_order(

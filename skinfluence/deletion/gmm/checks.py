@@ -1,0 +1,99 @@
+"""What GMMDeletion refuses, and what it warns of."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+from sklearn.mixture import GaussianMixture
+from sklearn.utils.validation import check_is_fitted
+
+from skinfluence.exceptions import (
+    DegenerateDeletionWarning,
+    NotStationaryWarning,
+    UnsupportedEstimatorError,
+)
+
+from .implicit import SINGULAR
+from .statistics import Array, Index
+
+METHODS = ("well_separated", "one_step", "implicit", "refit")
+_LOOSE = 3e-2  # residual of a fit above which the user should hear about it
+
+
+def check_request(model: GaussianMixture, X: Array, method: str) -> None:
+    """Refuse what has no deletion."""
+    if not isinstance(model, GaussianMixture):
+        raise UnsupportedEstimatorError(
+            f"Rows can be deleted from a GaussianMixture; got {type(model).__name__}, whose "
+            "parameters are not a fixed point of EM. Fit sklearn.mixture.GaussianMixture instead."
+        )
+    check_is_fitted(model)
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {METHODS}; got {method!r}.")
+    if method == "well_separated" and model.covariance_type != "spherical":
+        raise ValueError(
+            "method='well_separated' is a closed form for spherical components; this model has "
+            f"covariance_type={model.covariance_type!r}. Use method='implicit', or fit "
+            "GaussianMixture(covariance_type='spherical')."
+        )
+    if X.ndim != 2 or X.shape[1] != model.means_.shape[1]:
+        raise ValueError(
+            f"The rows must have the {model.means_.shape[1]} features the mixture was fitted on; "
+            f"got an array of shape {X.shape}."
+        )
+    if not np.isfinite(X).all():
+        raise ValueError(
+            "The training rows hold NaN or infinity; a mixture has no place for them."
+        )
+    if len(X) <= len(model.means_):
+        raise ValueError(
+            f"Without one of {len(X)} rows a mixture of {len(model.means_)} components cannot be "
+            "fitted: it needs at least as many rows as components. Give more rows or fit fewer "
+            "components."
+        )
+
+
+def warn_loose(before: float, after: float, converged: bool) -> None:
+    """Say where the fit was far from an optimum, or its polish did not reach one."""
+    if converged and before <= _LOOSE:
+        return
+    if not converged:
+        seen = f"the residual of its polished copy is still {after:.1e}"
+        advice = "Scores may be off by as much; fit fewer components, or raise reg_covar."
+    else:
+        seen = f"its residual |M(theta) - theta| is {before:.1e} (at an optimum 0)"
+        advice = (
+            "Scores are computed at a polished copy. Check that these are the rows it was fitted "
+            "on, or fit with a smaller `tol` and a larger `max_iter`."
+        )
+    warnings.warn(
+        f"The mixture is not at an optimum on these rows: {seen}. {advice}",
+        NotStationaryWarning,
+        stacklevel=4,
+    )
+
+
+def warn_singular(condition: float) -> None:
+    """Say where EM has no isolated limit (`condition` is reciprocal)."""
+    if condition > SINGULAR:
+        return
+    warnings.warn(
+        "The fitted mixture is not an isolated optimum of its likelihood (reciprocal condition "
+        f"of EM's rate {condition:.0e}), as when two components coincide. Directions "
+        "that the rows do not fix are left where they are. Fit fewer components.",
+        DegenerateDeletionWarning,
+        stacklevel=4,
+    )
+
+
+def warn_flagged(flagged: Index, n: int, method: str) -> None:
+    """Say that some deletions are less certain."""
+    if len(flagged):
+        warnings.warn(
+            f"The deletion of {len(flagged)} of {n} rows is less certain than the others' (a "
+            "component dies or loses a dimension, or EM did not settle); their positions are in "
+            "`flagged_rows`." + ("" if method == "refit" else " method='refit' is exact."),
+            DegenerateDeletionWarning,
+            stacklevel=4,
+        )
