@@ -8,12 +8,13 @@ scikit-learn's ``working_memory``; a sink keeps what was asked for: the matrix, 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
 from sklearn import get_config
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from skinfluence.deletion.base import Deletion
 
@@ -54,14 +55,22 @@ def in_threads(function: Callable, items: list, *, n_jobs: int | None) -> Iterat
     """Results of ``function(item)`` in order, computed by `n_jobs` threads.
 
     Workers return arrays and the caller writes them, so that any joblib backend works unchanged.
-    BLAS keeps to one thread while there are several workers.
+    BLAS keeps to one thread: blocks fit the cache and are too small to share, and threads that
+    wait for each other in every small GEMM are slower by an order of magnitude when another
+    process holds a core.
     """
-    if n_workers(n_jobs) == 1 or len(items) == 1:
-        yield from map(function, items)
-        return
-    with threadpool_limits(limits=1, user_api="blas"):
-        run = Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")
-        yield from run(delayed(function)(item) for item in items)
+    with _thread_pools().limit(limits=1, user_api="blas"):
+        if n_workers(n_jobs) == 1 or len(items) == 1:
+            yield from map(function, items)
+        else:
+            run = Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")
+            yield from run(delayed(function)(item) for item in items)
+
+
+@cache
+def _thread_pools() -> ThreadpoolController:
+    # Finding the libraries takes a millisecond or two, and they are all loaded by now.
+    return ThreadpoolController()
 
 
 def blocks(

@@ -212,7 +212,13 @@ class KNNInfluence(DensityInfluence):
             )
         self.n_neighbors_ = int(k)
         self.intrinsic_dim_ = float(self.intrinsic_dim or rows.shape[1])
-        return KNNDeletion(model, rows, n_neighbors=self.n_neighbors_, dim=self.intrinsic_dim_)
+        return KNNDeletion(
+            model,
+            rows,
+            n_neighbors=self.n_neighbors_,
+            dim=self.intrinsic_dim_,
+            n_jobs=self.n_jobs,
+        )
 
     def _training_scores(self):
         # Against the other rows, a training row as if added is a training row deleted.
