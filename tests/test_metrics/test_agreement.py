@@ -9,6 +9,7 @@ from scipy import stats
 from sklearn.exceptions import UndefinedMetricWarning
 
 from skinfluence.metrics import Agreement, agreement
+from tests.conftest import import_optional
 
 
 @pytest.fixture
@@ -84,7 +85,7 @@ def test_relative_error_of_nothing():
 
 
 def test_result_is_frozen_and_prints_and_frames(pairs):
-    pytest.importorskip("pandas")
+    import_optional("pandas")
     result = agreement(*pairs)
     with pytest.raises(dataclasses.FrozenInstanceError):
         result.pearson = 1.0
