@@ -176,7 +176,7 @@ class DensityInfluence(  # type: ignore[call-arg]  # scikit-learn's __init_subcl
         return self._in_blocks(self._deletion.addition, queries)
 
     def score_samples(self, X: ArrayLike) -> np.ndarray:
-        """Minus the self influence that each row would have if it were added to the training rows.
+        """Score rows: minus the self influence that each would have if it were added.
 
         Parameters
         ----------
@@ -262,12 +262,13 @@ class DensityInfluence(  # type: ignore[call-arg]  # scikit-learn's __init_subcl
         Returns
         -------
         features : ndarray of shape (n_train, n_train)
+            As :meth:`transform` gives them.
         """
         return self.fit(X, **fit_params).transform(X)
 
     @available_if(_has_influence_features)
     def get_feature_names_out(self, input_features: ArrayLike | None = None) -> np.ndarray:
-        """Names of the columns of ``transform``.
+        """Name the columns of ``transform``.
 
         Parameters
         ----------
@@ -277,7 +278,7 @@ class DensityInfluence(  # type: ignore[call-arg]  # scikit-learn's __init_subcl
         Returns
         -------
         names : ndarray of str of shape (n_train,)
-            ``influence_`` and the label of the training row; its position if labels repeat.
+            The text ``influence_`` and the label of the training row; its position if labels repeat.
         """
         check_is_fitted(self)
         labels = self.train_index_
@@ -300,6 +301,7 @@ class DensityInfluence(  # type: ignore[call-arg]  # scikit-learn's __init_subcl
         Returns
         -------
         self : object
+            This explainer.
         """
         if transform is not None:
             self._sklearn_output_config = {"transform": transform}

@@ -139,6 +139,7 @@ class KDEInfluence(DensityInfluence):
         Returns
         -------
         self : KDEInfluence
+            Fitted.
 
         Raises
         ------
@@ -156,6 +157,7 @@ class KDEInfluence(DensityInfluence):
         Returns
         -------
         routing : MetadataRouter
+            Routing of ``fit``.
         """
         estimator = self._default_estimator() if self.estimator is None else self.estimator
         mapping = MethodMapping().add(caller="fit", callee="fit")

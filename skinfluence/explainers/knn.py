@@ -58,9 +58,9 @@ class KNNInfluence(DensityInfluence):
         around one; it brings metric and algorithm. Fitted: the rows given to ``fit`` must be its
         training rows. Unfitted: a clone is fitted. None stands for ``NearestNeighbors()``.
     n_neighbors : int, default=None
-        k. None for the estimator's own ``n_neighbors``, which is 5 where no estimator is given.
+        The number k. None for the estimator's own ``n_neighbors``, which is 5 where no estimator is given.
     intrinsic_dim : float, default=None
-        d. None for the number of features; less where the rows lie near a curved surface. All
+        The dimension d. None for the number of features; less where the rows lie near a curved surface. All
         scores but their common ``log((N - 1) / N)`` are proportional to it.
     novelty : bool, default=False
         False for labels of the training rows (``fit_predict``), True to judge new rows
@@ -176,6 +176,7 @@ class KNNInfluence(DensityInfluence):
         Returns
         -------
         self : KNNInfluence
+            Fitted.
 
         Raises
         ------
@@ -245,7 +246,7 @@ class KNNInfluence(DensityInfluence):
 
     @available_if(_if_novelty)
     def score_samples(self, X: ArrayLike) -> np.ndarray:
-        """Minus the self influence that each new row would have if it were added.
+        """Score new rows: minus the self influence that each would have if it were added.
 
         Only with ``novelty=True``; a training row passed here counts itself as a neighbour.
 
