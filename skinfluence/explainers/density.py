@@ -278,7 +278,8 @@ class DensityInfluence(  # type: ignore[call-arg]  # scikit-learn's __init_subcl
         Returns
         -------
         names : ndarray of str of shape (n_train,)
-            The text ``influence_`` and the label of the training row; its position if labels repeat.
+            The text ``influence_`` and the label of the training row; its position if labels
+            repeat.
         """
         check_is_fitted(self)
         labels = self.train_index_

@@ -58,10 +58,11 @@ class KNNInfluence(DensityInfluence):
         around one; it brings metric and algorithm. Fitted: the rows given to ``fit`` must be its
         training rows. Unfitted: a clone is fitted. None stands for ``NearestNeighbors()``.
     n_neighbors : int, default=None
-        The number k. None for the estimator's own ``n_neighbors``, which is 5 where no estimator is given.
+        The number k. None for the estimator's own ``n_neighbors``, which is 5 where no estimator
+        is given.
     intrinsic_dim : float, default=None
-        The dimension d. None for the number of features; less where the rows lie near a curved surface. All
-        scores but their common ``log((N - 1) / N)`` are proportional to it.
+        The dimension d. None for the number of features; less where the rows lie near a curved
+        surface. All scores but their common ``log((N - 1) / N)`` are proportional to it.
     novelty : bool, default=False
         False for labels of the training rows (``fit_predict``), True to judge new rows
         (``predict``, ``decision_function``, ``score_samples``), as in
