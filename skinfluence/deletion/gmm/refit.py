@@ -1,0 +1,141 @@
+"""The limit of EM without (or with) one row, for many rows at once."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .implicit import Propagation
+from .polish import newton_limit
+from .sample import Rows, Sample, responsibilities
+from .statistics import Array
+
+_TOL = 1e-11  # of the last chord step, relative to the size of the statistics
+_FALL = 0.9  # a chord step is accepted if the residual falls by 10 %
+
+
+def one_step(sample: Sample, rows: Rows) -> Array:
+    """dT of one EM step: the row's own statistics go, nothing answers, (K, q, B)."""
+    return rows.sign * rows.r[:, None] * rows.f[:, : sample.frame.n_stats]
+
+
+def damped(sample: Sample, rows: Rows, dT: Array) -> tuple[Array, Array]:
+    """Halve the propagated part of dT until every covariance is positive definite.
+
+    None of it is the one step, which is an M step and always has a model. Returns dT and which
+    rows were halved.
+    """
+    frame = sample.frame
+    bad = ~frame.natural(dT, rows.known)[1]
+    halved = np.flatnonzero(bad)
+    if not len(halved):
+        return dT, bad
+    own = one_step(sample, rows.take(halved))
+    dT, part, known = dT.copy(), dT[:, :, halved] - own, rows.take(halved).known
+    left = np.arange(len(halved))
+    for _ in range(30):
+        part[:, :, left] *= 0.5
+        dT[:, :, halved] = own + part
+        left = np.flatnonzero(~frame.natural(dT[:, :, halved], known)[1])
+        if not len(left):
+            return dT, bad
+    dT[:, :, halved[left]] = own[:, :, left]
+    return dT, bad
+
+
+def residual(sample: Sample, rows: Rows, dT: Array) -> tuple[Array, Array]:
+    """What one more EM step would add to dT, and which rows have a model, (K, q, B) and (B,)."""
+    eta, valid, _ = sample.frame.natural(dT, rows.known)
+    R = sample.e_step(eta)
+    R += rows.sign * rows.moved_r(eta)[:, None] * rows.f[:, : sample.frame.n_stats]
+    R -= dT
+    return R, valid
+
+
+def statistic_size(sample: Sample, dT: Array) -> Array:
+    """Largest change of a statistic per row of its component, (B,)."""
+    return np.max(np.abs(dT) / sample.frame.counts[:, None, None], axis=(0, 1))
+
+
+def sweep(
+    sample: Sample, propagation: Propagation, rows: Rows, dT: Array, *, max_sweeps: int = 20
+) -> tuple[Array, Array]:
+    """Chord sweeps ``dT += (A + t_i V_i c_i')^-1 (Phi_{-i}(T) - T)`` from dT, in place.
+
+    Each costs one E step a row. Where the residual does not fall by a tenth, three EM steps are
+    taken instead. Returns dT and which rows converged.
+    """
+    done = np.zeros(rows.size, dtype=bool)
+    active = np.arange(rows.size)
+    R, _ = residual(sample, rows, dT)
+    for _ in range(max_sweeps):
+        mine, x = rows.take(active), dT[:, :, active]
+        step = propagation.solve(mine, R)
+        x_new = x + step
+        R_new, valid = residual(sample, mine, x_new)
+        settled = statistic_size(sample, step) <= _TOL
+        falls = settled | (valid & (statistic_size(sample, R_new) <= _FALL * statistic_size(sample, R)))
+        stuck = np.flatnonzero(~falls)
+        if len(stuck):
+            theirs = mine.take(stuck)
+            x_new[:, :, stuck] = x[:, :, stuck] + R[:, :, stuck]
+            for _ in range(2):
+                x_new[:, :, stuck] += residual(sample, theirs, x_new[:, :, stuck])[0]
+            R_new[:, :, stuck] = residual(sample, theirs, x_new[:, :, stuck])[0]
+        dT[:, :, active] = x_new
+        done[active[settled]] = True
+        active, R = active[~settled], R_new[:, :, ~settled]
+        if not len(active):
+            break
+    return dT, done
+
+
+def finish(
+    sample: Sample, rows: Rows, others: list[Array], dT: Array, *, rounds: int, budget: float
+) -> tuple[Array, Array]:
+    """EM to its limit for the few rows that a deletion tips into another optimum.
+
+    There A of the fitted model says nothing any more. Bursts of EM steps, batched over rows, carry
+    each model past the plateaus; once EM closes in, Newton steps with the model's own A end it.
+
+    Parameters
+    ----------
+    others : list of (n', d)
+        The training rows of each model.
+    dT : (K, q, B), changed in place.
+    rounds : int
+        Bursts of 16, 32, 64, ... EM steps.
+
+    Returns
+    -------
+    dT, and which rows converged, (B,) bool.
+    """
+    done = np.zeros(rows.size, dtype=bool)
+    for burst in 16 * 2 ** np.arange(rounds):
+        left = np.flatnonzero(~done)
+        if not len(left):
+            break
+        dT[:, :, left], closing = _em(sample, rows.take(left), dT[:, :, left], burst)
+        for i in left[closing]:
+            limit = _own_limit(sample, rows.take(np.array([i])), others[i], dT[:, :, [i]], budget)
+            if limit is not None:
+                dT[:, :, i], done[i] = limit, True
+    return dT, done
+
+
+def _em(sample: Sample, rows: Rows, dT: Array, steps: int) -> tuple[Array, Array]:
+    """EM steps, and where they shrank towards the end or have come to rest."""
+    early = np.zeros(rows.size)
+    for step in range(steps):
+        R, _ = residual(sample, rows, dT)
+        late = statistic_size(sample, R)
+        early = late if step == 3 * steps // 4 else early
+        dT = dT + R
+    return dT, (late < early) | (late < _TOL)
+
+
+def _own_limit(sample: Sample, row: Rows, X: Array, dT: Array, budget: float) -> Array | None:
+    frame = sample.frame
+    limit = newton_limit(frame.moved(dT, row.known), X, budget)
+    if limit is None:
+        return None
+    return frame.statistics(X, np.exp(responsibilities(limit, X)[0]))[:, :, 0]

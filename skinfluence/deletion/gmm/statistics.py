@@ -1,0 +1,452 @@
+"""Sufficient statistics of a Gaussian mixture, in coordinates where every component is N(0, I).
+
+Component ``k`` sees a row as ``u = L_k^-1 (x - mu_k)``, ``Sigma_k = L_k L_k'``. There the fitted
+component has mean 0 and covariance I, the regularisation ``reg_covar I`` becomes
+``Lambda_k = reg_covar L_k^-1 L_k^-T``, and the statistics of the M step,
+
+    T_k = sum_i r_ik t(u_ik),    t(u) = (1, u, second moments of u),
+
+are centred and of the size of the component's row count, so that nothing cancels. Deleted models
+are described by the *change* ``dT`` of these statistics, and evaluated through the change of the
+natural parameters, ``log joint'_k(x) - log joint_k(x) = f(u) . eta_k``.
+
+Conventions: K components, d features, B models or rows, always the last axis. ``dT`` is
+(K, q, B), ``eta`` and the features ``f`` are (K, qf, B). ``t`` is the head ``f[:, :q]``; q = qf but
+for tied covariances, whose second moment needs no responsibilities and is therefore known.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+DEAD = 1e-9  # rows: a component with less weight than this has died
+_NOWHERE = -1e30  # log weight of a dead component: exp gives 0, and inf - inf cannot happen
+_THIN = 1e-3  # a scatter below this share of the covariance is regularisation only
+_FLOOR = 1e-13  # a smaller pivot of a covariance is rounding
+
+
+def spd_inverse(S: Array) -> tuple[Array, Array]:
+    """Invert symmetric matrices (d, d, B), in place, by Gauss-Jordan sweeps over all B at once.
+
+    Returns the inverses and the pivots (d, B), which are all positive if and only if the matrix
+    is positive definite, and whose product is its determinant. Pivots below 1e-13 are replaced by
+    it, so that the result is always finite. For the small d of mixtures this is several times
+    faster than one LAPACK call a matrix, and whitened matrices near I need no pivoting.
+    """
+    d = S.shape[0]
+    pivots = np.empty((d, S.shape[2]))
+    for j in range(d):
+        pivots[j] = S[j, j]
+        inverse = 1.0 / np.maximum(pivots[j], _FLOOR)
+        column = S[:, j].copy()
+        row = column * inverse
+        S -= column[:, None] * row[None]
+        S[j] = row
+        S[:, j] = row
+        S[j, j] = -inverse
+    return np.negative(S, out=S), pivots
+
+
+class Frame:
+    """Parameters of a mixture and the coordinates they define. One subclass a covariance type.
+
+    Parameters
+    ----------
+    weights : (K,)
+    means : (K, d)
+    scale : (K, d, d) or (K, d)
+        Whitening: ``u = (x - mu_k) @ scale[k]``, or ``* scale[k]`` (scikit-learn's
+        `precisions_cholesky_`).
+    reg : float
+        `reg_covar`.
+    n : int
+        Number of rows the statistics are sums over.
+    """
+
+    covariance_type = "full"
+
+    def __init__(self, weights: Array, means: Array, scale: Array, reg: float, n: float) -> None:
+        self.weights, self.means, self.scale, self.reg, self.n = weights, means, scale, reg, n
+        self.n_components, self.n_features = means.shape
+        self.counts = n * weights
+        self._prepare()
+
+    def _prepare(self) -> None:
+        d = self.n_features
+        self.upper = np.triu_indices(d)
+        self.stretch = np.where(self.upper[0] == self.upper[1], 1.0, np.sqrt(2.0))
+        self.identity = self.pack(np.eye(d)[:, :, None])[:, 0]
+        self.ridge = np.stack([self.reg * s.T @ s for s in self.scale])
+        self.spread = self.identity - self.pack(np.moveaxis(self.ridge, 0, -1)).T  # S = I - Lambda
+        self.ridge_pivots = _pivots(self.ridge)
+
+    # sizes ---------------------------------------------------------------------------------
+    @property
+    def n_second(self) -> int:
+        """Number of second moments of one component."""
+        return len(self.identity)
+
+    @property
+    def n_features_out(self) -> int:
+        """Length qf of the feature vector in which log densities are linear."""
+        return 1 + self.n_features + self.n_second
+
+    @property
+    def n_stats(self) -> int:
+        """Length q of the statistics of one component."""
+        return self.n_features_out
+
+    @property
+    def typical_square(self) -> float:
+        """Mean of |t(u)|^2 over the rows of a normal component: E|u|^4 = d^2 + 2 d."""
+        d = self.n_features
+        return 1.0 + d + d * (d + 2.0)
+
+    # coordinates ---------------------------------------------------------------------------
+    def whiten(self, X: Array) -> Array:
+        """Rows (m, d) in the coordinates of each component, (K, d, m)."""
+        return np.matmul(self.scale.transpose(0, 2, 1), (X[None] - self.means[:, None]).swapaxes(1, 2))
+
+    def pack(self, S: Array) -> Array:
+        """Symmetric matrices (d, d, B) as vectors whose inner product is the trace product."""
+        return S[self.upper] * self.stretch[:, None]
+
+    def second(self, U: Array) -> Array:
+        """Second moments of u, (..., d, B) -> (..., n_second, B)."""
+        a, b = self.upper
+        return U[..., a, :] * U[..., b, :] * self.stretch[:, None]
+
+    def features(self, X: Array) -> Array:
+        """f(u) = (1, u, second moments), (K, qf, m)."""
+        U = self.whiten(X)
+        K, d, m = U.shape
+        f = np.empty((K, self.n_features_out, m))
+        f[:, 0] = 1.0
+        f[:, 1 : 1 + d] = U
+        for k in range(K):
+            f[k, 1 + d :] = self.second(U[k])
+        return f
+
+    def log_scale(self) -> Array:
+        """Log determinant of the whitening of each component, (K,)."""
+        return np.log(np.diagonal(self.scale, axis1=1, axis2=2)).sum(1)
+
+    def log_joint(self, X: Array) -> Array:
+        """Log of weight times density, (K, m)."""
+        U = self.whiten(X)
+        with np.errstate(divide="ignore"):
+            constant = np.log(self.weights) + self.log_scale()
+        constant = constant - 0.5 * self.n_features * np.log(2 * np.pi)
+        return constant[:, None] - 0.5 * np.einsum("kdm,kdm->km", U, U)
+
+    # the M step ----------------------------------------------------------------------------
+    def statistics(self, X: Array, r: Array) -> Array:
+        """Change dT = sum_i r_ik t(u_ik) - T_k of the statistics, (K, q, 1)."""
+        dT = np.empty((self.n_components, self.n_stats, 1))
+        U = self.whiten(X)
+        dT[:, 0, 0] = r.sum(1) - self.counts
+        dT[:, 1 : 1 + self.n_features, 0] = np.einsum("kdm,km->kd", U, r)
+        if self.n_stats == self.n_features_out:
+            for k in range(self.n_components):
+                moments = self._weighted_second(U[k], r[k])
+                dT[k, 1 + self.n_features :, 0] = moments - self.counts[k] * self.spread[k]
+        return dT
+
+    def _weighted_second(self, U: Array, r: Array) -> Array:
+        return self.pack(((U * r) @ U.T)[:, :, None])[:, 0]
+
+    def known(self, X: Array, sign: float) -> Array | None:
+        """Change of the known second moment when rows X go (-1) or come (+1): tied only."""
+        return None
+
+    def known_gap(self, X: Array) -> Array | None:
+        """Known second moment of rows X minus what the parameters imply, (n_second, 1): tied."""
+        return None
+
+    def _moments(self, dT: Array, known: Array | None) -> tuple[Array, Array, Array]:
+        """Counts (K, B), means (K, d, B) and covariance - I, packed (K, n_second, B)."""
+        d = self.n_features
+        N = self.counts[:, None] + dT[:, 0]
+        safe = np.where(N > DEAD, N, 1.0)
+        mean = dT[:, 1 : 1 + d] / safe[:, None]
+        excess = dT[:, 1 + d :] - dT[:, :1] * self.spread[:, :, None]
+        excess = excess / safe[:, None] - self.second(mean)
+        return N, mean, excess
+
+    def natural(self, dT: Array, known: Array | None = None) -> tuple[Array, Array, Array]:
+        """Change of the natural parameters of the models with statistics T + dT.
+
+        Returns
+        -------
+        eta : (K, qf, B)
+        valid : (B,) bool
+            No negative weight, every covariance at least the regularisation.
+        frail : (B,) bool
+            A component died, or lost a dimension of its scatter that the fit has.
+        """
+        K, d, B = self.n_components, self.n_features, dT.shape[-1]
+        N, mean, excess = self._moments(dT, known)
+        dead = N <= DEAD
+        excess[np.broadcast_to(dead[:, None], excess.shape)] = 0.0
+        eta = np.empty((K, self.n_features_out, B))
+        valid = np.all(N > -DEAD, axis=0)
+        frail = dead.any(0)
+        for k in range(K):
+            log_det, low = self._precision(k, mean[k], excess[k], eta[k])
+            eta[k, 0] -= 0.5 * log_det
+            valid &= dead[k] | (low >= -1e-6)
+            if np.min(1.0 - self.ridge_pivots[k]) > _THIN:
+                frail |= ~dead[k] & (low < _THIN)
+        total = self.n + dT[:, 0].sum(0)
+        eta[:, 0] += np.log(np.where(dead, 1.0, N) / self.counts[:, None]) - np.log(total / self.n)
+        np.copyto(eta, 0.0, where=dead[:, None])
+        np.copyto(eta[:, 0], _NOWHERE, where=dead)
+        return eta, valid, frail
+
+    def _precision(self, k: int, mean: Array, excess: Array, eta: Array) -> tuple[Array, Array]:
+        """Fill eta of component k; return log det and the smallest pivot margin, (B,) each."""
+        d, B = mean.shape
+        a, b = self.upper
+        log_det, low = np.empty(B), np.empty(B)
+        size = max(64, 2**17 // d**2)
+        for start in range(0, B, size):
+            part = slice(start, start + size)
+            S = np.empty((d, d, mean[:, part].shape[1]))
+            S[a, b] = (excess[:, part] + self.identity[:, None]) / self.stretch[:, None]
+            S[b, a] = S[a, b]
+            P, pivots = spd_inverse(S)
+            shift = np.einsum("abB,bB->aB", P, mean[:, part])
+            eta[0, part] = -0.5 * np.einsum("aB,aB->B", mean[:, part], shift)
+            eta[1 : 1 + d, part] = shift
+            eta[1 + d :, part] = -0.5 * (self.pack(P) - self.identity[:, None])
+            log_det[part] = np.log(np.maximum(pivots, _FLOOR)).sum(0)
+            low[part] = _margin(pivots, self.ridge_pivots[k][:, None])
+        return log_det, low
+
+    def slope(self) -> Array:
+        """d eta / d T at the fitted statistics, (K, qf, K, q)."""
+        K, d, qf = self.n_components, self.n_features, self.n_features_out
+        B = np.zeros((K, qf, K, self.n_stats))
+        for k in range(K):
+            S, N = self.spread[k], self.counts[k]
+            B[k, 0, k, 0] = (1.0 + 0.5 * self.identity @ S) / N
+            B[k, 0, k, 1 + d :] = -0.5 * self.identity / N
+            B[k, 1 : 1 + d, k, 1 : 1 + d] = np.eye(d) / N
+            B[k, 1 + d :, k, 0] = -0.5 * S / N
+            B[k, 1 + d :, k, 1 + d :] = 0.5 * np.eye(self.n_second) / N
+        return B
+
+    def slope_known(self) -> Array | None:
+        """d eta / d (known second moment), (qf, n_second), the same for all k: tied only."""
+        return None
+
+    def moved(self, dT: Array, known: Array | None = None) -> Frame:
+        """The frame of the one model with statistics T + dT, (K, q, 1)."""
+        N, mean, excess = self._moments(dT, known)
+        N = np.maximum(N[:, 0], 0.0)
+        weights = N / N.sum()
+        shift, scale = np.empty_like(self.means), np.empty_like(self.scale)
+        for k in range(self.n_components):
+            shift[k], scale[k] = self._rescale(k, mean[k, :, 0], excess[k, :, 0])
+        return type(self)(weights, self.means + shift, scale, self.reg, self.n + dT[:, 0].sum())
+
+    def _rescale(self, k: int, mean: Array, excess: Array) -> tuple[Array, Array]:
+        d = self.n_features
+        S = np.empty((d, d))
+        S[self.upper] = (excess + self.identity) / self.stretch
+        S.T[self.upper] = S[self.upper]
+        # Sigma'^-1 = scale S^-1 scale', and scale @ inv(chol(S))' keeps the upper triangle.
+        factor = np.linalg.inv(np.linalg.cholesky(S)).T
+        return np.linalg.solve(self.scale[k].T, mean), self.scale[k] @ factor
+
+
+class Diagonal(Frame):
+    """Covariance type "diag": second moments are the squares, everything is per coordinate."""
+
+    covariance_type = "diag"
+
+    def _prepare(self) -> None:
+        self.identity = np.ones(self.n_features)
+        self.ridge_pivots = self.reg * self.scale**2
+        self.spread = 1.0 - self.ridge_pivots
+
+    @property
+    def typical_square(self) -> float:
+        return 1.0 + self.n_features + 3.0 * self.n_features
+
+    def whiten(self, X: Array) -> Array:
+        U = (X[None] - self.means[:, None]) * self.scale[:, None]
+        return np.ascontiguousarray(U.swapaxes(1, 2))
+
+    def second(self, U: Array) -> Array:
+        return U * U
+
+    def log_scale(self) -> Array:
+        return np.log(self.scale).sum(1)
+
+    def _weighted_second(self, U: Array, r: Array) -> Array:
+        return (U * U) @ r
+
+    def _precision(self, k: int, mean: Array, excess: Array, eta: Array) -> tuple[Array, Array]:
+        d = len(mean)
+        pivots = 1.0 + excess
+        variance = np.maximum(pivots, _FLOOR)
+        eta[1 : 1 + d] = mean / variance
+        eta[0] = -0.5 * np.sum(mean * eta[1 : 1 + d], axis=0)
+        eta[1 + d :] = 0.5 * (variance - 1.0) / variance
+        return np.log(variance).sum(0), _margin(pivots, self.ridge_pivots[k][:, None])
+
+    def _rescale(self, k: int, mean: Array, excess: Array) -> tuple[Array, Array]:
+        return mean / self.scale[k], self.scale[k] / np.sqrt(1.0 + excess)
+
+
+class Spherical(Diagonal):
+    """Covariance type "spherical": one second moment, |u|^2, of a component."""
+
+    covariance_type = "spherical"
+
+    def _prepare(self) -> None:
+        d = self.n_features
+        self.identity = np.array([float(d)])
+        self.ridge_pivots = self.reg * self.scale[:, :1] ** 2
+        self.spread = d * (1.0 - self.ridge_pivots)
+
+    @property
+    def typical_square(self) -> float:
+        return Frame.typical_square.fget(self)
+
+    def second(self, U: Array) -> Array:
+        return np.sum(U * U, axis=-2, keepdims=True)
+
+    def _weighted_second(self, U: Array, r: Array) -> Array:
+        return np.array([np.sum(U * U, axis=0) @ r])
+
+    def _precision(self, k: int, mean: Array, excess: Array, eta: Array) -> tuple[Array, Array]:
+        d = len(mean)
+        pivot = 1.0 + excess[0] / d
+        variance = np.maximum(pivot, _FLOOR)
+        eta[1 : 1 + d] = mean / variance
+        eta[0] = -0.5 * np.sum(mean * eta[1 : 1 + d], axis=0)
+        eta[1 + d] = 0.5 * (variance - 1.0) / variance
+        return d * np.log(variance), _margin(pivot[None], self.ridge_pivots[k][:, None])
+
+    def slope(self) -> Array:
+        # The variance is the second moment divided by d; trace S = d s is already in `spread`.
+        d = self.n_features
+        B = super().slope()
+        for k in range(self.n_components):
+            N, s = self.counts[k], self.spread[k, 0] / d
+            B[k, 0, k, 0] = (1.0 + 0.5 * d * s) / N
+            B[k, 0, k, 1 + d] = -0.5 / N
+            B[k, 1 + d, k, 0] = -0.5 * s / N
+            B[k, 1 + d, k, 1 + d] = 0.5 / (N * d)
+        return B
+
+    def _rescale(self, k: int, mean: Array, excess: Array) -> tuple[Array, Array]:
+        return super()._rescale(k, mean, np.repeat(excess / self.n_features, self.n_features))
+
+
+class Tied(Frame):
+    """Covariance type "tied": one covariance, whose second moment sum x x' is known.
+
+    Only ``T_k = (N_k, s_k)`` is unknown. With ``m_k`` the fitted mean of component k in the common
+    whitened coordinates and ``s_k`` centred at it,
+
+        n' S' = n S + dQ - sum_k (dN_k m_k m_k' + s_k m_k' + m_k s_k' + s_k s_k'/N'_k).
+    """
+
+    covariance_type = "tied"
+
+    def _prepare(self) -> None:
+        super()._prepare()
+        self.centres = self.means @ self.scale[0]
+
+    @property
+    def n_stats(self) -> int:
+        return 1 + self.n_features
+
+    def known(self, X: Array, sign: float) -> Array | None:
+        return sign * self.second((X @ self.scale[0]).T)
+
+    def known_gap(self, X: Array) -> Array | None:
+        implied = self.n * self.spread[0] + self.second(self.centres.T) @ self.counts
+        Y = (X @ self.scale[0]).T
+        return (self._weighted_second(Y, np.ones(len(X))) - implied)[:, None]
+
+    def _cross(self, k: int, s: Array) -> Array:
+        """Packed s m_k' + m_k s', (n_second, B)."""
+        a, b = self.upper
+        m = self.centres[k]
+        return (s[a] * m[b][:, None] + m[a][:, None] * s[b]) * self.stretch[:, None]
+
+    def _moments(self, dT: Array, known: Array | None) -> tuple[Array, Array, Array]:
+        N = self.counts[:, None] + dT[:, 0]
+        safe = np.where(N > DEAD, N, 1.0)
+        mean = dT[:, 1:] / safe[:, None]
+        gone = dT[:, 0].sum(0)
+        excess = -gone * self.spread[0][:, None]
+        if known is not None:
+            excess = excess + known
+        outer = self.second(self.centres.T)  # (n_second, K)
+        for k in range(self.n_components):
+            excess -= dT[k, 0] * outer[:, k, None] + self._cross(k, dT[k, 1:])
+            excess -= self.second(dT[k, 1:]) / safe[k]
+        excess /= self.n + gone
+        return N, mean, np.repeat(excess[None], self.n_components, axis=0)
+
+    def slope(self) -> Array:
+        K, d, q = self.n_components, self.n_features, self.n_stats
+        B = np.zeros((K, self.n_features_out, K, q))
+        dS = np.zeros((self.n_second, K, q))
+        for k in range(K):
+            dS[:, k, 0] = -(self.second(self.centres[k][:, None])[:, 0] + self.spread[0])
+            dS[:, k, 1:] = -self._cross(k, np.eye(d))
+            B[k, 0, k, 0] = 1.0 / self.counts[k]
+            B[k, 1 : 1 + d, k, 1:] = np.eye(d) / self.counts[k]
+        B[:, 0] -= 0.5 * np.tensordot(self.identity, dS, axes=1) / self.n
+        B[:, 1 + d :] += 0.5 * dS / self.n
+        return B
+
+    def slope_known(self) -> Array | None:
+        head = np.zeros((self.n_features, self.n_second))
+        return np.vstack([-self.identity, head, np.eye(self.n_second)]) * (0.5 / self.n)
+
+
+FRAMES: dict[str, type[Frame]] = {
+    frame.covariance_type: frame for frame in (Frame, Diagonal, Spherical, Tied)
+}
+
+
+def frame_of(model: Any, centre: Array, n: int) -> Frame:
+    """The frame of a fitted GaussianMixture, its means moved by -centre."""
+    means = np.asarray(model.means_, dtype=float) - centre
+    scale = np.asarray(model.precisions_cholesky_, dtype=float)
+    K, d = means.shape
+    if model.covariance_type == "tied":
+        scale = np.repeat(scale[None], K, axis=0)
+    elif model.covariance_type == "spherical":
+        scale = np.repeat(scale[:, None], d, axis=1)
+    weights = np.asarray(model.weights_, dtype=float)
+    alive = n * weights > DEAD  # a component that died in the fit has no statistics to change
+    weights = weights[alive] / weights[alive].sum()
+    make = FRAMES[model.covariance_type]
+    return make(weights, means[alive], scale[alive], float(model.reg_covar), n)
+
+
+def _pivots(S: Array) -> Array:
+    """Pivots of (K, d, d) positive semi-definite matrices, (K, d)."""
+    return spd_inverse(np.moveaxis(S, 0, -1).copy())[1].T
+
+
+def _margin(pivots: Array, ridge: Array) -> Array:
+    """How far the pivots of S' + Lambda lie above those of Lambda, relative to the former, (B,).
+
+    Pivots are Schur complements, hence monotone: S' is positive semi-definite only if no margin
+    is negative; a margin near 0 is a scatter without a dimension.
+    """
+    return np.min((pivots - np.maximum(ridge, 0.0)) / np.maximum(np.abs(pivots), _FLOOR), axis=0)
