@@ -15,6 +15,7 @@ from skinfluence.deletion.base import Array, Deletion
 
 # Sums of kernels below this have lost rows to underflow and are done again in log space.
 SMALLEST_SUM = 1e-250
+LOG_SMALLEST_SUM = np.log(SMALLEST_SUM)
 # Side of the square tiles of the leave-one-out sums, and shape of the tiles of other sums: 2 MB
 # of float64, so that a tile stays in the second-level cache from GEMM to sum.
 TILE = 512
@@ -30,7 +31,7 @@ class KernelValues:
     Gaussian kernels with the Euclidean metric come from one GEMM: the exponent is an inner
     product of the rows extended by their squared norms. Where that would cancel (both points far
     from the centre, in bandwidths) and for every other kernel or metric, distances are
-    differences.
+    differences, of the rows as they are: a row on the edge of a compact support stays there.
 
     Parameters
     ----------
@@ -46,19 +47,18 @@ class KernelValues:
         self.X = X
         if model.metric not in ("euclidean", "l2"):
             self.metric = DistanceMetric.get_metric(model.metric, **(model.metric_params or {}))
-        else:
+        self.by_gemm = self.metric is None and self.kernel == "gaussian"
+        if self.by_gemm:
             # Moving the origin changes no difference and keeps the norms small.
             self.center = X.mean(axis=0)
             self.X = (X - self.center) / self.bandwidth
-        self.by_gemm = self.metric is None and self.kernel == "gaussian"
-        if self.by_gemm:
             half = _half_square(self.X)
             self.extended = np.vstack([self.X.T, np.ones_like(half), -half])  # (d + 2, n_train)
             self.far = np.flatnonzero(2.0 * half > FAR)
 
     def scaled(self, Z: Array) -> Array:
         """Queries in the coordinates that the training rows are kept in."""
-        return Z if self.metric is not None else (Z - self.center) / self.bandwidth
+        return (Z - self.center) / self.bandwidth if self.by_gemm else Z
 
     def values(self, Z: Array, columns: slice) -> Array:
         """K for scaled queries and some training rows, (n_queries, n_columns)."""
@@ -72,7 +72,9 @@ class KernelValues:
 
     def _exponents(self, Z, columns):
         half = _half_square(Z)
-        exponents = np.column_stack([Z, -half, np.ones_like(half)]) @ self.extended[:, columns]
+        # What overflows here is far from the centre; if both points are, it is done again below.
+        with np.errstate(over="ignore", invalid="ignore"):
+            exponents = np.column_stack([Z, -half, np.ones_like(half)]) @ self.extended[:, columns]
         far_queries = np.flatnonzero(2.0 * half > FAR)
         if far_queries.size and self.far.size:
             far = self.far[(self.far >= columns.start) & (self.far < columns.stop)]
@@ -81,9 +83,8 @@ class KernelValues:
         return exponents
 
     def _distances(self, Z, X):
-        if self.metric is None:
-            return cdist(Z, X)
-        return self.metric.pairwise(Z, X) / self.bandwidth
+        distances = cdist(Z, X) if self.metric is None else self.metric.pairwise(Z, X)
+        return distances if self.by_gemm else np.divide(distances, self.bandwidth, out=distances)
 
 
 class KDEDeletion(Deletion):
@@ -224,9 +225,9 @@ class KDEDeletion(Deletion):
     def _log_rest(self, Z, shares, top, log_total):
         """log(1 - q) for the one row of each query that holds more than half of its sum."""
         shares[np.arange(len(top)), top] = 0.0
-        rest = shares.sum(axis=1)
-        log_rest = _log(rest)
-        deep = np.flatnonzero(rest < SMALLEST_SUM)
+        log_rest = _log(shares.sum(axis=1))
+        # The sum without the row is what underflows, and a share is in units of the total.
+        deep = np.flatnonzero(log_rest + log_total < LOG_SMALLEST_SUM)
         if deep.size:
             log_rest[deep] = self._log_sums_without(Z[deep], top[deep]) - log_total[deep]
         return log_rest
