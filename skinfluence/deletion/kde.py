@@ -83,8 +83,12 @@ class KernelValues:
         return exponents
 
     def _distances(self, Z, X):
-        distances = cdist(Z, X) if self.metric is None else self.metric.pairwise(Z, X)
-        return distances if self.by_gemm else np.divide(distances, self.bandwidth, out=distances)
+        u = self.distances(Z, X)
+        return u if self.by_gemm else np.divide(u, self.bandwidth, out=u)
+
+    def distances(self, Z, X):
+        """Distances by differences, in the metric of the model."""
+        return cdist(Z, X) if self.metric is None else self.metric.pairwise(Z, X)
 
 
 class KDEDeletion(Deletion):
@@ -286,29 +290,41 @@ class KDEDeletion(Deletion):
         distances : ndarray of shape (n_queries, k)
         indices : ndarray of int of shape (n_queries, k)
             Sorted by distance, ties by position.
-        settled : ndarray of bool of shape (n_queries,)
-            False where a tie at the k-th place, or the end of the kernel's support, leaves the
-            choice open.
         """
         more = min(k + 1, self.n_train)
         distances, indices = self.model.tree_.query(X, k=more)
         settled = np.ones(len(X), dtype=bool)
         if more > k:
+            # A tie at the k-th place: the tree keeps any of the tied rows.
             settled &= distances[:, k] > distances[:, k - 1] * (1 + 1e-12)
         if self._kernel.kernel in kernels.COMPACT_KERNELS:
             settled &= distances[:, k - 1] < self._kernel.bandwidth
         distances, indices = distances[:, :k], indices[:, :k]
         order = np.lexsort((indices, distances), axis=1)
-        return (
-            np.take_along_axis(distances, order, axis=1),
-            np.take_along_axis(indices, order, axis=1),
-            settled,
-        )
+        distances = np.take_along_axis(distances, order, axis=1)
+        indices = np.take_along_axis(indices, order, axis=1)
+        unsettled = np.flatnonzero(~settled)
+        for some in attribution.slices(len(unsettled), STRIPE // (8 * self.n_train)):
+            which = unsettled[some]
+            distances[which], indices[which] = self._nearest_of_all(X[which], k)
+        return distances, indices
+
+    def _nearest_of_all(self, X, k):
+        """``nearest`` by a pass over all rows, where rows out of a compact support tie."""
+        distances = self._kernel.distances(X, self._X)
+        if self._kernel.kernel in kernels.COMPACT_KERNELS:
+            distances[distances >= self._kernel.bandwidth] = self._kernel.bandwidth
+        order = np.argsort(distances, axis=1, kind="stable")[:, :k]
+        return np.take_along_axis(distances, order, axis=1), order
 
     def change_at(self, X, distances):
-        """Changes by rows of equal weight at given distances, NaN where a row dominates."""
+        """Changes by rows of equal weight at given distances, NaN where a row dominates.
+
+        NaN also where no row covers the query.
+        """
         log_K = kernels.log_values(self._kernel.kernel, distances / self._kernel.bandwidth)
-        share = np.exp(log_K - self.log_sums(X)[:, None])
+        with np.errstate(invalid="ignore"):  # -inf - -inf: no row covers the query
+            share = np.exp(log_K - self.log_sums(X)[:, None])
         changes = self._log_kept[0] - np.log1p(-np.minimum(share, 0.5))
         return np.where(share > 0.5, np.nan, changes)
 
