@@ -9,7 +9,7 @@ from sklearn.base import clone
 from sklearn.metrics import DistanceMetric
 from sklearn.neighbors import KernelDensity
 
-from skinfluence import attribution
+from skinfluence import _loops
 from skinfluence.deletion import kernels
 from skinfluence.deletion.base import Array, Deletion
 
@@ -146,15 +146,15 @@ class KDEDeletion(Deletion):
     def _leave_one_out(self, n_jobs, progress):
         """log sum_{j != i} w_j K(x_i - x_j), (n_train,), every pair of rows visited once."""
         n = self.n_train
-        tile_rows = attribution.slices(n, TILE)
-        parts = attribution.in_threads(self._tile_row, tile_rows, n_jobs=n_jobs)
+        tile_rows = _loops.slices(n, TILE)
+        parts = _loops.in_threads(self._tile_row, tile_rows, n_jobs=n_jobs)
         others = np.zeros(n)
-        bar = attribution.progress_bar(parts, total=len(tile_rows), enabled=progress, desc="fit")
+        bar = _loops.progress_bar(parts, total=len(tile_rows), enabled=progress, desc="fit")
         for rows, sums in zip(tile_rows, bar, strict=True):
             others[rows.start :] += sums
         log_others = _log(others)
         deep = np.flatnonzero(others < SMALLEST_SUM)
-        for some in attribution.slices(len(deep), STRIPE // (8 * n)):
+        for some in _loops.slices(len(deep), STRIPE // (8 * n)):
             Z = self._kernel.X[deep[some]]
             log_others[deep[some]] = self._log_sums_without(Z, deep[some])
         return log_others
@@ -251,12 +251,12 @@ class KDEDeletion(Deletion):
         Z = self._kernel.scaled(X)
         height, width = WIDE_TILE
         totals = np.zeros(len(Z))
-        for queries in attribution.slices(len(Z), height):
-            for columns in attribution.slices(self.n_train, width):
+        for queries in _loops.slices(len(Z), height):
+            for columns in _loops.slices(self.n_train, width):
                 totals[queries] += self._kernel.values(Z[queries], columns) @ self._w[columns]
         log_totals = _log(totals)
         deep = np.flatnonzero(totals < SMALLEST_SUM)
-        for some in attribution.slices(len(deep), STRIPE // (8 * self.n_train)):
+        for some in _loops.slices(len(deep), STRIPE // (8 * self.n_train)):
             L = self._kernel.log_values(Z[deep[some]]) + self._log_w
             with np.errstate(divide="ignore"):
                 log_totals[deep[some]] = logsumexp(L, axis=1)
@@ -304,7 +304,7 @@ class KDEDeletion(Deletion):
         distances = np.take_along_axis(distances, order, axis=1)
         indices = np.take_along_axis(indices, order, axis=1)
         unsettled = np.flatnonzero(~settled)
-        for some in attribution.slices(len(unsettled), STRIPE // (8 * self.n_train)):
+        for some in _loops.slices(len(unsettled), STRIPE // (8 * self.n_train)):
             which = unsettled[some]
             distances[which], indices[which] = self._nearest_of_all(X[which], k)
         return distances, indices

@@ -13,7 +13,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from skinfluence import attribution
+from skinfluence import _loops, attribution
 from skinfluence._compat import Interval, StrOptions
 from skinfluence._output import labelled
 from skinfluence._stats import weighted_quantile
@@ -112,8 +112,8 @@ class DensityInfluence(  # type: ignore[call-arg]  # scikit-learn's __init_subcl
 
     def _self_influence(self):
         deletion = self._deletion
-        slices = attribution.slices(deletion.n_train, deletion.row_block)
-        bar = attribution.progress_bar(
+        slices = _loops.slices(deletion.n_train, deletion.row_block)
+        bar = _loops.progress_bar(
             slices, total=len(slices), enabled=self.progress, desc="self_influence"
         )
         scores = np.concatenate([deletion.self_change(rows) for rows in bar])
@@ -162,8 +162,8 @@ class DensityInfluence(  # type: ignore[call-arg]  # scikit-learn's __init_subcl
         return self._in_blocks(getattr(self._deletion, name), queries)
 
     def _in_blocks(self, function, queries):
-        parts = attribution.slices(queries.shape[0], QUERIES)
-        results = attribution.in_threads(
+        parts = _loops.slices(queries.shape[0], QUERIES)
+        results = _loops.in_threads(
             lambda part: function(queries[part]), parts, n_jobs=self.n_jobs
         )
         values = np.concatenate(list(results))
