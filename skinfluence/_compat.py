@@ -17,6 +17,7 @@ __all__ = [
     "check_weights",
     "output_container",
     "routing_enabled",
+    "searches_by_brute_force",
 ]
 
 routing_enabled = _routing_enabled
@@ -39,3 +40,8 @@ def check_weights(sample_weight, X):
 def output_container(estimator):
     """Container asked for by ``set_output`` or the global ``transform_output``."""
     return _get_output_config("transform", estimator)["dense"]
+
+
+def searches_by_brute_force(neighbors):
+    """Whether a fitted NearestNeighbors compares with all rows instead of walking a tree."""
+    return neighbors._fit_method == "brute"

@@ -7,61 +7,15 @@ scikit-learn's ``working_memory``; a sink keeps what was asked for: the matrix, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from joblib import Parallel, delayed, effective_n_jobs
-from sklearn import get_config
-from threadpoolctl import threadpool_limits
 
+from skinfluence import _loops
 from skinfluence.deletion.base import Deletion
 
 Block = tuple[slice, slice, np.ndarray]
-
-
-def slices(n: int, size: int) -> list[slice]:
-    """Consecutive slices of at most `size` that cover ``range(n)``."""
-    size = max(1, int(size))
-    return [slice(start, min(start + size, n)) for start in range(0, n, size)]
-
-
-def memory_budget(n_workers: int = 1) -> float:
-    """Bytes of temporaries that one worker may hold."""
-    return get_config()["working_memory"] * 2**20 / n_workers
-
-
-def n_workers(n_jobs: int | None) -> int:
-    """Number of threads behind `n_jobs`, in joblib's sense."""
-    return effective_n_jobs(n_jobs)
-
-
-def progress_bar(iterable: Iterable, *, total: int, enabled: bool, desc: str) -> Iterable:
-    """`iterable` behind a tqdm bar, where one was asked for."""
-    if not enabled:
-        return iterable
-    try:
-        from tqdm.auto import tqdm
-    except ImportError as error:
-        raise ImportError(
-            "progress=True draws its bar with tqdm, which is not installed. "
-            'Install it with pip install "skinfluence[progress]", or set progress=False.'
-        ) from error
-    return tqdm(iterable, total=total, desc=desc)
-
-
-def in_threads(function: Callable, items: list, *, n_jobs: int | None) -> Iterator:
-    """Results of ``function(item)`` in order, computed by `n_jobs` threads.
-
-    Workers return arrays and the caller writes them, so that any joblib backend works unchanged.
-    BLAS keeps to one thread while there are several workers.
-    """
-    if n_workers(n_jobs) == 1 or len(items) == 1:
-        yield from map(function, items)
-        return
-    with threadpool_limits(limits=1, user_api="blas"):
-        run = Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")
-        yield from run(delayed(function)(item) for item in items)
 
 
 def blocks(
@@ -82,15 +36,15 @@ def blocks(
         Changes of the loss. Never NaN: a NaN stops the loop with a FloatingPointError.
     """
     n_queries = X.shape[0]
-    budget = memory_budget(n_workers(n_jobs))
-    row_slices = slices(deletion.n_train, deletion.row_block)
+    budget = _loops.memory_budget(_loops.n_workers(n_jobs))
+    row_slices = _loops.slices(deletion.n_train, deletion.row_block)
     n_rows = row_slices[0].stop
-    query_slices = slices(n_queries, deletion.query_block(n_rows, budget))
+    query_slices = _loops.slices(n_queries, deletion.query_block(n_rows, budget))
 
     def walk():
         for rows in row_slices:
             deleted = deletion.delete(rows)
-            changes = in_threads(
+            changes = _loops.in_threads(
                 lambda queries, deleted=deleted: deletion.change(X[queries], deleted),
                 query_slices,
                 n_jobs=n_jobs,
@@ -99,7 +53,9 @@ def blocks(
                 yield queries, rows, values
 
     total = len(row_slices) * len(query_slices)
-    for queries, rows, values in progress_bar(walk(), total=total, enabled=progress, desc=desc):
+    for queries, rows, values in _loops.progress_bar(
+        walk(), total=total, enabled=progress, desc=desc
+    ):
         check_no_nan(values)
         yield queries, rows, values
 

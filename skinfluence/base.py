@@ -214,7 +214,7 @@ class BaseInfluence(BaseEstimator, ABC):
         return labelled(self, scores, index=self.train_index_, columns="self_influence")
 
     def rank_outliers(self, n: int | None = None) -> np.ndarray:
-        """Positions of the training rows, most suspicious first.
+        """Rank the training rows by position, most suspicious first.
 
         Parameters
         ----------

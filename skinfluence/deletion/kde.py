@@ -9,12 +9,13 @@ from sklearn.base import clone
 from sklearn.metrics import DistanceMetric
 from sklearn.neighbors import KernelDensity
 
-from skinfluence import attribution
+from skinfluence import _loops
 from skinfluence.deletion import kernels
 from skinfluence.deletion.base import Array, Deletion
 
 # Sums of kernels below this have lost rows to underflow and are done again in log space.
 SMALLEST_SUM = 1e-250
+LOG_SMALLEST_SUM = np.log(SMALLEST_SUM)
 # Side of the square tiles of the leave-one-out sums, and shape of the tiles of other sums: 2 MB
 # of float64, so that a tile stays in the second-level cache from GEMM to sum.
 TILE = 512
@@ -30,7 +31,7 @@ class KernelValues:
     Gaussian kernels with the Euclidean metric come from one GEMM: the exponent is an inner
     product of the rows extended by their squared norms. Where that would cancel (both points far
     from the centre, in bandwidths) and for every other kernel or metric, distances are
-    differences.
+    differences, of the rows as they are: a row on the edge of a compact support stays there.
 
     Parameters
     ----------
@@ -46,19 +47,18 @@ class KernelValues:
         self.X = X
         if model.metric not in ("euclidean", "l2"):
             self.metric = DistanceMetric.get_metric(model.metric, **(model.metric_params or {}))
-        else:
+        self.by_gemm = self.metric is None and self.kernel == "gaussian"
+        if self.by_gemm:
             # Moving the origin changes no difference and keeps the norms small.
             self.center = X.mean(axis=0)
             self.X = (X - self.center) / self.bandwidth
-        self.by_gemm = self.metric is None and self.kernel == "gaussian"
-        if self.by_gemm:
             half = _half_square(self.X)
             self.extended = np.vstack([self.X.T, np.ones_like(half), -half])  # (d + 2, n_train)
             self.far = np.flatnonzero(2.0 * half > FAR)
 
     def scaled(self, Z: Array) -> Array:
         """Queries in the coordinates that the training rows are kept in."""
-        return Z if self.metric is not None else (Z - self.center) / self.bandwidth
+        return (Z - self.center) / self.bandwidth if self.by_gemm else Z
 
     def values(self, Z: Array, columns: slice) -> Array:
         """K for scaled queries and some training rows, (n_queries, n_columns)."""
@@ -72,7 +72,9 @@ class KernelValues:
 
     def _exponents(self, Z, columns):
         half = _half_square(Z)
-        exponents = np.column_stack([Z, -half, np.ones_like(half)]) @ self.extended[:, columns]
+        # What overflows here is far from the centre; if both points are, it is done again below.
+        with np.errstate(over="ignore", invalid="ignore"):
+            exponents = np.column_stack([Z, -half, np.ones_like(half)]) @ self.extended[:, columns]
         far_queries = np.flatnonzero(2.0 * half > FAR)
         if far_queries.size and self.far.size:
             far = self.far[(self.far >= columns.start) & (self.far < columns.stop)]
@@ -81,9 +83,12 @@ class KernelValues:
         return exponents
 
     def _distances(self, Z, X):
-        if self.metric is None:
-            return cdist(Z, X)
-        return self.metric.pairwise(Z, X) / self.bandwidth
+        u = self.distances(Z, X)
+        return u if self.by_gemm else np.divide(u, self.bandwidth, out=u)
+
+    def distances(self, Z, X):
+        """Distances by differences, in the metric of the model."""
+        return cdist(Z, X) if self.metric is None else self.metric.pairwise(Z, X)
 
 
 class KDEDeletion(Deletion):
@@ -141,15 +146,15 @@ class KDEDeletion(Deletion):
     def _leave_one_out(self, n_jobs, progress):
         """log sum_{j != i} w_j K(x_i - x_j), (n_train,), every pair of rows visited once."""
         n = self.n_train
-        tile_rows = attribution.slices(n, TILE)
-        parts = attribution.in_threads(self._tile_row, tile_rows, n_jobs=n_jobs)
+        tile_rows = _loops.slices(n, TILE)
+        parts = _loops.in_threads(self._tile_row, tile_rows, n_jobs=n_jobs)
         others = np.zeros(n)
-        bar = attribution.progress_bar(parts, total=len(tile_rows), enabled=progress, desc="fit")
+        bar = _loops.progress_bar(parts, total=len(tile_rows), enabled=progress, desc="fit")
         for rows, sums in zip(tile_rows, bar, strict=True):
             others[rows.start :] += sums
         log_others = _log(others)
         deep = np.flatnonzero(others < SMALLEST_SUM)
-        for some in attribution.slices(len(deep), STRIPE // (8 * n)):
+        for some in _loops.slices(len(deep), STRIPE // (8 * n)):
             Z = self._kernel.X[deep[some]]
             log_others[deep[some]] = self._log_sums_without(Z, deep[some])
         return log_others
@@ -224,9 +229,9 @@ class KDEDeletion(Deletion):
     def _log_rest(self, Z, shares, top, log_total):
         """log(1 - q) for the one row of each query that holds more than half of its sum."""
         shares[np.arange(len(top)), top] = 0.0
-        rest = shares.sum(axis=1)
-        log_rest = _log(rest)
-        deep = np.flatnonzero(rest < SMALLEST_SUM)
+        log_rest = _log(shares.sum(axis=1))
+        # The sum without the row is what underflows, and a share is in units of the total.
+        deep = np.flatnonzero(log_rest + log_total < LOG_SMALLEST_SUM)
         if deep.size:
             log_rest[deep] = self._log_sums_without(Z[deep], top[deep]) - log_total[deep]
         return log_rest
@@ -246,12 +251,12 @@ class KDEDeletion(Deletion):
         Z = self._kernel.scaled(X)
         height, width = WIDE_TILE
         totals = np.zeros(len(Z))
-        for queries in attribution.slices(len(Z), height):
-            for columns in attribution.slices(self.n_train, width):
+        for queries in _loops.slices(len(Z), height):
+            for columns in _loops.slices(self.n_train, width):
                 totals[queries] += self._kernel.values(Z[queries], columns) @ self._w[columns]
         log_totals = _log(totals)
         deep = np.flatnonzero(totals < SMALLEST_SUM)
-        for some in attribution.slices(len(deep), STRIPE // (8 * self.n_train)):
+        for some in _loops.slices(len(deep), STRIPE // (8 * self.n_train)):
             L = self._kernel.log_values(Z[deep[some]]) + self._log_w
             with np.errstate(divide="ignore"):
                 log_totals[deep[some]] = logsumexp(L, axis=1)
@@ -285,29 +290,41 @@ class KDEDeletion(Deletion):
         distances : ndarray of shape (n_queries, k)
         indices : ndarray of int of shape (n_queries, k)
             Sorted by distance, ties by position.
-        settled : ndarray of bool of shape (n_queries,)
-            False where a tie at the k-th place, or the end of the kernel's support, leaves the
-            choice open.
         """
         more = min(k + 1, self.n_train)
         distances, indices = self.model.tree_.query(X, k=more)
         settled = np.ones(len(X), dtype=bool)
         if more > k:
+            # A tie at the k-th place: the tree keeps any of the tied rows.
             settled &= distances[:, k] > distances[:, k - 1] * (1 + 1e-12)
         if self._kernel.kernel in kernels.COMPACT_KERNELS:
             settled &= distances[:, k - 1] < self._kernel.bandwidth
         distances, indices = distances[:, :k], indices[:, :k]
         order = np.lexsort((indices, distances), axis=1)
-        return (
-            np.take_along_axis(distances, order, axis=1),
-            np.take_along_axis(indices, order, axis=1),
-            settled,
-        )
+        distances = np.take_along_axis(distances, order, axis=1)
+        indices = np.take_along_axis(indices, order, axis=1)
+        unsettled = np.flatnonzero(~settled)
+        for some in _loops.slices(len(unsettled), STRIPE // (8 * self.n_train)):
+            which = unsettled[some]
+            distances[which], indices[which] = self._nearest_of_all(X[which], k)
+        return distances, indices
+
+    def _nearest_of_all(self, X, k):
+        """``nearest`` by a pass over all rows, where rows out of a compact support tie."""
+        distances = self._kernel.distances(X, self._X)
+        if self._kernel.kernel in kernels.COMPACT_KERNELS:
+            distances[distances >= self._kernel.bandwidth] = self._kernel.bandwidth
+        order = np.argsort(distances, axis=1, kind="stable")[:, :k]
+        return np.take_along_axis(distances, order, axis=1), order
 
     def change_at(self, X, distances):
-        """Changes by rows of equal weight at given distances, NaN where a row dominates."""
+        """Changes by rows of equal weight at given distances, NaN where a row dominates.
+
+        NaN also where no row covers the query.
+        """
         log_K = kernels.log_values(self._kernel.kernel, distances / self._kernel.bandwidth)
-        share = np.exp(log_K - self.log_sums(X)[:, None])
+        with np.errstate(invalid="ignore"):  # -inf - -inf: no row covers the query
+            share = np.exp(log_K - self.log_sums(X)[:, None])
         changes = self._log_kept[0] - np.log1p(-np.minimum(share, 0.5))
         return np.where(share > 0.5, np.nan, changes)
 

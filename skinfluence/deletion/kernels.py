@@ -17,7 +17,8 @@ LOWEST_EXPONENT = -700.0
 
 
 def _gaussian(u):
-    np.square(u, out=u)
+    with np.errstate(over="ignore"):  # exp(-inf) is the kernel there
+        np.square(u, out=u)
     u *= -0.5
     return u
 

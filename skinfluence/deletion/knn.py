@@ -10,6 +10,7 @@ from scipy.special import gammaln
 from sklearn.base import clone
 from sklearn.neighbors import NearestNeighbors
 
+from skinfluence._compat import searches_by_brute_force
 from skinfluence.deletion.base import Deletion
 
 # Candidates beyond the k + 1 that count, so that a GEMM distance cannot misplace a neighbour.
@@ -34,35 +35,50 @@ class KNNDeletion(Deletion):
         k, less than n_train.
     dim : float
         d, the dimension that distances grow with.
+    n_jobs : int or None
+        Threads of the neighbour queries; None for the model's own.
     """
 
-    def __init__(self, model: NearestNeighbors, X: Any, *, n_neighbors: int, dim: float) -> None:
+    def __init__(
+        self,
+        model: NearestNeighbors,
+        X: Any,
+        *,
+        n_neighbors: int,
+        dim: float,
+        n_jobs: int | None = None,
+    ) -> None:
         X = _short_indices(X)
         self.X = X
         self.n_train, self.n_features = X.shape
         self.row_block = self.n_train
         self.k = n_neighbors
         self.dim = dim
-        self.euclidean = _is_euclidean(model)
-        self.dense_euclidean = self.euclidean and not sparse.issparse(X)
-        # Moving the origin keeps the norms small that brute-force distances subtract.
-        self.center = X.mean(axis=0) if self.dense_euclidean else 0.0
-        self.index = clone(model).fit(X - self.center if self.dense_euclidean else X)
+        index = clone(model).set_params(n_jobs=model.n_jobs if n_jobs is None else n_jobs)
+        self.index = index.fit(X)
+        self.subtracts_norms = _is_euclidean(model) and searches_by_brute_force(index)
+        self.center = 0.0
+        if self.subtracts_norms and not sparse.issparse(X):
+            # Moving the origin changes no difference and keeps the norms small.
+            self.center = X.mean(axis=0)
+            self.index.fit(X - self.center)
 
     # -- neighbours -------------------------------------------------------------------------
 
     def _nearest(self, X, k):
         """Sorted distances (n_queries, k) to the k nearest rows, and their positions.
 
-        Euclidean distances are recomputed as differences: brute force subtracts squared norms,
-        and the error would be multiplied by d and by 1 / R.
+        Trees measure by differences. Brute force subtracts squared Euclidean norms, and its error
+        would be multiplied by d and by 1 / R: there the distances of a few more candidates than
+        needed are measured anew.
         """
         X = _short_indices(X)
-        queries = X - self.center if self.dense_euclidean else X
-        n_candidates = min(k + SPARE, self.n_train) if self.euclidean else k
-        distances, indices = self.index.kneighbors(queries, n_neighbors=n_candidates)
-        if self.euclidean:
-            distances = self._differences(X, indices)
+        if not self.subtracts_norms:
+            return self.index.kneighbors(X, n_neighbors=k)
+        queries = X if sparse.issparse(X) else X - self.center
+        candidates = min(k + SPARE, self.n_train)
+        indices = self.index.kneighbors(queries, n_neighbors=candidates, return_distance=False)
+        distances = self._differences(X, indices)
         order = np.lexsort((indices, distances), axis=1)[:, :k]
         return (
             np.take_along_axis(distances, order, axis=1),
@@ -129,10 +145,10 @@ class KNNDeletion(Deletion):
 
     def refit_loss(self, row, X):
         kept = np.arange(self.n_train) if row is None else np.delete(np.arange(self.n_train), row)
-        refitted = clone(self.index).fit(self.X[kept])
-        if self.dense_euclidean:
-            # Trees measure by differences.
-            refitted.set_params(algorithm="kd_tree").fit(self.X[kept])
+        refitted = clone(self.index)
+        if self.subtracts_norms and not sparse.issparse(self.X):
+            refitted.set_params(algorithm="kd_tree")
+        refitted.fit(self.X[kept])
         distances, _ = refitted.kneighbors(X, n_neighbors=self.k)
         return -self._log_density(distances[:, -1], len(kept))
 

@@ -13,7 +13,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from skinfluence import attribution
+from skinfluence import _loops, attribution
 from skinfluence._compat import Interval, StrOptions
 from skinfluence._output import labelled
 from skinfluence._stats import weighted_quantile
@@ -112,8 +112,8 @@ class DensityInfluence(  # type: ignore[call-arg]  # scikit-learn's __init_subcl
 
     def _self_influence(self):
         deletion = self._deletion
-        slices = attribution.slices(deletion.n_train, deletion.row_block)
-        bar = attribution.progress_bar(
+        slices = _loops.slices(deletion.n_train, deletion.row_block)
+        bar = _loops.progress_bar(
             slices, total=len(slices), enabled=self.progress, desc="self_influence"
         )
         scores = np.concatenate([deletion.self_change(rows) for rows in bar])
@@ -162,8 +162,8 @@ class DensityInfluence(  # type: ignore[call-arg]  # scikit-learn's __init_subcl
         return self._in_blocks(getattr(self._deletion, name), queries)
 
     def _in_blocks(self, function, queries):
-        parts = attribution.slices(queries.shape[0], QUERIES)
-        results = attribution.in_threads(
+        parts = _loops.slices(queries.shape[0], QUERIES)
+        results = _loops.in_threads(
             lambda part: function(queries[part]), parts, n_jobs=self.n_jobs
         )
         values = np.concatenate(list(results))
@@ -176,7 +176,7 @@ class DensityInfluence(  # type: ignore[call-arg]  # scikit-learn's __init_subcl
         return self._in_blocks(self._deletion.addition, queries)
 
     def score_samples(self, X: ArrayLike) -> np.ndarray:
-        """Minus the self influence that each row would have if it were added to the training rows.
+        """Score rows: minus the self influence that each would have if it were added.
 
         Parameters
         ----------
@@ -262,12 +262,13 @@ class DensityInfluence(  # type: ignore[call-arg]  # scikit-learn's __init_subcl
         Returns
         -------
         features : ndarray of shape (n_train, n_train)
+            As :meth:`transform` gives them.
         """
         return self.fit(X, **fit_params).transform(X)
 
     @available_if(_has_influence_features)
     def get_feature_names_out(self, input_features: ArrayLike | None = None) -> np.ndarray:
-        """Names of the columns of ``transform``.
+        """Name the columns of ``transform``.
 
         Parameters
         ----------
@@ -277,7 +278,8 @@ class DensityInfluence(  # type: ignore[call-arg]  # scikit-learn's __init_subcl
         Returns
         -------
         names : ndarray of str of shape (n_train,)
-            ``influence_`` and the label of the training row; its position if labels repeat.
+            The text ``influence_`` and the label of the training row; its position if labels
+            repeat.
         """
         check_is_fitted(self)
         labels = self.train_index_
@@ -300,6 +302,7 @@ class DensityInfluence(  # type: ignore[call-arg]  # scikit-learn's __init_subcl
         Returns
         -------
         self : object
+            This explainer.
         """
         if transform is not None:
             self._sklearn_output_config = {"transform": transform}

@@ -139,6 +139,7 @@ class KDEInfluence(DensityInfluence):
         Returns
         -------
         self : KDEInfluence
+            Fitted.
 
         Raises
         ------
@@ -156,6 +157,7 @@ class KDEInfluence(DensityInfluence):
         Returns
         -------
         routing : MetadataRouter
+            Routing of ``fit``.
         """
         estimator = self._default_estimator() if self.estimator is None else self.estimator
         mapping = MethodMapping().add(caller="fit", callee="fit")
@@ -189,16 +191,12 @@ class KDEInfluence(DensityInfluence):
     def _top_k(self, queries, k, return_scores, *, largest):
         if not (largest and self._nearest_is_strongest()):
             return super()._top_k(queries, k, return_scores, largest=largest)
-        distances, indices, settled = self._deletion.nearest(queries, k)
-        unsettled = np.flatnonzero(~settled)
-        if unsettled.size:
-            indices[unsettled] = super()._top_k(queries[unsettled], k, True, largest=True)[1]
+        distances, indices = self._deletion.nearest(queries, k)
         if not return_scores:
             return None, indices
         scores = self._deletion.change_at(queries, distances)
-        # One row that holds most of a query's density, or rows other than the nearest.
-        settled &= ~np.isnan(scores).any(axis=1)
-        for query in np.flatnonzero(~settled):
+        # One row that holds most of a query's density, or no row at all.
+        for query in np.flatnonzero(np.isnan(scores).any(axis=1)):
             every = self._deletion.change(
                 queries[query : query + 1], slice(0, self.n_samples_fit_)
             )

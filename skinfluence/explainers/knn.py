@@ -58,10 +58,11 @@ class KNNInfluence(DensityInfluence):
         around one; it brings metric and algorithm. Fitted: the rows given to ``fit`` must be its
         training rows. Unfitted: a clone is fitted. None stands for ``NearestNeighbors()``.
     n_neighbors : int, default=None
-        k. None for the estimator's own ``n_neighbors``, which is 5 where no estimator is given.
+        The number k. None for the estimator's own ``n_neighbors``, which is 5 where no estimator
+        is given.
     intrinsic_dim : float, default=None
-        d. None for the number of features; less where the rows lie near a curved surface. All
-        scores but their common ``log((N - 1) / N)`` are proportional to it.
+        The dimension d. None for the number of features; less where the rows lie near a curved
+        surface. All scores but their common ``log((N - 1) / N)`` are proportional to it.
     novelty : bool, default=False
         False for labels of the training rows (``fit_predict``), True to judge new rows
         (``predict``, ``decision_function``, ``score_samples``), as in
@@ -176,6 +177,7 @@ class KNNInfluence(DensityInfluence):
         Returns
         -------
         self : KNNInfluence
+            Fitted.
 
         Raises
         ------
@@ -212,7 +214,13 @@ class KNNInfluence(DensityInfluence):
             )
         self.n_neighbors_ = int(k)
         self.intrinsic_dim_ = float(self.intrinsic_dim or rows.shape[1])
-        return KNNDeletion(model, rows, n_neighbors=self.n_neighbors_, dim=self.intrinsic_dim_)
+        return KNNDeletion(
+            model,
+            rows,
+            n_neighbors=self.n_neighbors_,
+            dim=self.intrinsic_dim_,
+            n_jobs=self.n_jobs,
+        )
 
     def _training_scores(self):
         # Against the other rows, a training row as if added is a training row deleted.
@@ -239,7 +247,7 @@ class KNNInfluence(DensityInfluence):
 
     @available_if(_if_novelty)
     def score_samples(self, X: ArrayLike) -> np.ndarray:
-        """Minus the self influence that each new row would have if it were added.
+        """Score new rows: minus the self influence that each would have if it were added.
 
         Only with ``novelty=True``; a training row passed here counts itself as a neighbour.
 

@@ -39,7 +39,7 @@ class PyODAdapter(BaseEstimator):
 
     See Also
     --------
-    KDEInfluence : scikit-learn's conventions.
+    KDEInfluence : The same scores under scikit-learn's conventions.
 
     Examples
     --------
@@ -69,6 +69,7 @@ class PyODAdapter(BaseEstimator):
         Returns
         -------
         self : PyODAdapter
+            Fitted.
 
         Raises
         ------
@@ -116,5 +117,6 @@ class PyODAdapter(BaseEstimator):
         Returns
         -------
         labels : ndarray of int of shape (n_queries,)
+            Comparison of ``decision_function(X)`` with ``threshold_``.
         """
         return (self.decision_function(X) > self.threshold_).astype(int)

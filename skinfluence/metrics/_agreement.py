@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import rankdata
 from sklearn.exceptions import UndefinedMetricWarning
 
 Array = NDArray[np.float64]
@@ -163,7 +162,7 @@ def agreement(
     error[finite] = np.abs(estimated[finite] - actual[finite])
     error[same] = 0.0
     pearson, slope = _line(estimated[finite], actual[finite])
-    spearman, _ = _line(rankdata(estimated), rankdata(actual))
+    spearman, _ = _line(_ranks(estimated), _ranks(actual))
     if np.isnan([pearson, spearman, slope]).any():
         warnings.warn(
             "Estimated or actual changes are constant (or fewer than two pairs are finite), so "
@@ -199,6 +198,12 @@ def _line(x: Array, y: Array) -> tuple[float, float]:
     if not (varies_x and varies_y):
         return np.nan, slope
     return float(np.clip(u @ v / np.sqrt((u @ u) * (v @ v)), -1.0, 1.0)), slope
+
+
+def _ranks(values: Array) -> Array:
+    """Ranks, averaged over ties. Old releases of scipy's rankdata take inf and -inf for a NaN."""
+    _, place, counts = np.unique(values.ravel(), return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts - 1) / 2)[place]
 
 
 def _relative(error: Array, actual: Array) -> float:

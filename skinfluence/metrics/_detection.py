@@ -102,7 +102,8 @@ def detection_auc(is_bad: ArrayLike, score: ArrayLike) -> float:
     Notes
     -----
     scikit-learn's metrics refuse infinite scores, which exact deletion can give. They depend on
-    the order alone, so pass ``scipy.stats.rankdata(score)`` to them instead of the score.
+    the order alone, so pass them ``numpy.unique(score, return_inverse=True)[1]``, which numbers
+    the distinct scores in their order.
 
     References
     ----------

@@ -10,6 +10,7 @@ from skinfluence.datasets import (
     plant_mislabels,
     plant_outliers,
 )
+from tests.conftest import import_optional
 
 
 @pytest.fixture
@@ -115,7 +116,7 @@ def test_mislabels_change_exactly_the_marked_rows_and_spread_over_the_classes():
 
 
 def test_frames_keep_their_labels_and_get_new_ones():
-    pd = pytest.importorskip("pandas")
+    pd = import_optional("pandas")
     frame = pd.DataFrame({"u": [1.0, 2.0, 4.0], "v": [0.0, 1.0, 0.0]}, index=["p", "q", "r"])
     for plant in (plant_outliers, plant_duplicates):
         planted, mask = plant(frame, 2, random_state=0)
@@ -129,7 +130,7 @@ def test_frames_keep_their_labels_and_get_new_ones():
 
 
 def test_exact_duplicates_of_text_columns():
-    pd = pytest.importorskip("pandas")
+    pd = import_optional("pandas")
     frame = pd.DataFrame({"text": ["ham", "spam", "eggs"], "n": [1, 2, 3]})
     planted, mask, source = plant_duplicates(frame, 2, random_state=0, return_source=True)
     assert list(planted["text"][mask]) == list(planted["text"].iloc[source[mask]])
@@ -137,7 +138,7 @@ def test_exact_duplicates_of_text_columns():
 
 
 def test_series_stays_a_series():
-    pd = pytest.importorskip("pandas")
+    pd = import_optional("pandas")
     y = pd.Series([0, 1, 0, 1], index=list("wxyz"), name="label")
     planted, mask = plant_mislabels(y, 2, random_state=0)
     assert list(planted.index) == list("wxyz")

@@ -5,6 +5,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from skinfluence import datasets
+from tests.conftest import import_optional
 
 # loader: shape, column means as summary() prints them in R (target last), target?
 TABLES = {
@@ -33,7 +34,7 @@ def test_shape_names_and_means(name):
 
 @pytest.mark.parametrize("name", TABLES)
 def test_frame_holds_the_same_numbers(name):
-    pd = pytest.importorskip("pandas")
+    pd = import_optional("pandas")
     load = getattr(datasets, name)
     plain, framed = load(), load(as_frame=True)
     assert isinstance(framed.data, pd.DataFrame)
@@ -45,7 +46,7 @@ def test_frame_holds_the_same_numbers(name):
 
 
 def test_frame_is_labelled_by_row_names_where_rows_have_names():
-    pytest.importorskip("pandas")
+    import_optional("pandas")
     duncan = datasets.load_duncan(as_frame=True)
     assert duncan.target.loc["minister"] == 87
     assert_array_equal(datasets.load_hbk(as_frame=True).data.index, np.arange(75))

@@ -1,0 +1,371 @@
+"""Influence of all training rows on one query."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from skinfluence.displays import _style
+
+
+class InfluenceDisplay:
+    """Influence of the training rows on one query, over a scatter or against distance.
+
+    Proponents (their deletion raises the query's loss) are red, opponents blue, as in figure 9
+    of [1]_: over two of the features with the query marked (``kind="scatter"``), or against the
+    distance to the query (``kind="distance"``). Colours are centred at zero.
+
+    Build it by `from_explainer` or `from_influence`; the constructor only stores.
+
+    Parameters
+    ----------
+    influence : array-like of shape (n_train,)
+        Scores of one query in nats; infinities are allowed.
+    X : array-like or DataFrame of shape (n_train, n_features)
+        The training rows.
+    query : array-like of shape (n_features,) or (1, n_features)
+        The query.
+    distance : array-like of shape (n_train,), default=None
+        Distance of each row to the query; default: Euclidean in the columns of `X`.
+    feature_names : array-like of str of shape (n_features,), default=None
+        Names of the columns; default: those of a DataFrame, else numbers.
+    row_names : array-like of shape (n_train,), default=None
+        Labels of the rows; default: the index of a DataFrame, else positions.
+    name : str, default=None
+        Title.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        Where it was drawn.
+    figure_ : matplotlib Figure
+        Its figure.
+    scatter_ : matplotlib PathCollection
+        The rows of finite score, in increasing order of absolute score.
+    infinite_ : list of matplotlib PathCollection
+        The rows of infinite score, drawn as triangles: upwards red for ``+inf``, downwards blue
+        for ``-inf``; one artist per sign that occurs.
+    query_ : matplotlib PathCollection or None
+        The ring around the query in the scatter.
+    colorbar_ : matplotlib Colorbar or None
+        Colours of the scores. Arrows show that some lie beyond.
+    labels_ : list of matplotlib Annotation
+        Names of the rows of largest absolute score.
+
+    See Also
+    --------
+    SelfInfluenceDisplay : Influence of each row on itself.
+    ImageGridDisplay : Proponents and opponents as images.
+
+    References
+    ----------
+    .. [1] Z. Kong and K. Chaudhuri (2021), Understanding instance-based interpretability of
+       variational auto-encoders, NeurIPS 34.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skinfluence.displays import InfluenceDisplay
+    >>> X = np.array([[0.0, 0.0], [3.0, 4.0]])
+    >>> display = InfluenceDisplay(influence=[0.4, -0.1], X=X, query=[0.0, 0.0])
+    >>> print(display.frame()["distance"].tolist())
+    [0.0, 5.0]
+    """
+
+    def __init__(
+        self,
+        *,
+        influence: ArrayLike,
+        X: Any,
+        query: Any,
+        distance: ArrayLike | None = None,
+        feature_names: ArrayLike | None = None,
+        row_names: ArrayLike | None = None,
+        name: str | None = None,
+    ) -> None:
+        self.influence = _style.as_scores(influence, "influence")
+        n_rows = self.influence.size
+        self.X, self.feature_names = _style.as_table(X, n_rows, feature_names)
+        self.query = _flat_query(query, self.X.shape[1])
+        if distance is None:
+            self.distance = np.linalg.norm(self.X - self.query, axis=1)
+        else:
+            self.distance = _style.as_scores(distance, "distance")
+        _style.one_per_row(self.distance, "distance", n_rows)
+        labels = _style.row_labels(X, n_rows) if row_names is None else row_names
+        self.row_names = _style.one_per_row(labels, "row_names", n_rows)
+        self.name = name
+
+    @classmethod
+    def from_explainer(
+        cls,
+        explainer: Any,
+        query: Any,
+        X: Any = None,
+        *,
+        kind: str = "scatter",
+        distance: ArrayLike | None = None,
+        row_names: ArrayLike | None = None,
+        name: str | None = None,
+        ax: Any = None,
+        **plot_params: Any,
+    ) -> InfluenceDisplay:
+        """Compute from a fitted explainer, and draw.
+
+        Parameters
+        ----------
+        explainer : fitted explainer
+            With ``score_influence``.
+        query : array-like, Series or DataFrame of shape (n_features,) or (1, n_features)
+            One query.
+        X : array-like or DataFrame of shape (n_train, n_features), default=None
+            The training rows, e.g. with other column names; default: those that the explainer
+            was fitted on.
+        kind : {"scatter", "distance"}, default="scatter"
+            Which picture.
+        distance : array-like of shape (n_train,), default=None
+            Distance of each row to the query; default: Euclidean in the columns of `X`. Pass
+            your own where the explainer measures otherwise (another metric, a scaler).
+        row_names : array-like of shape (n_train,), default=None
+            Labels of the rows; default: those the explainer saw in fit.
+        name : str, default=None
+            Title; default: the class of the explainer.
+        ax : matplotlib Axes, default=None
+            Where to draw; default: a new figure.
+        **plot_params : dict
+            Further arguments of `plot`.
+
+        Returns
+        -------
+        display : InfluenceDisplay
+            The drawn display.
+        """
+        rows, names = _style.training_rows(explainer)
+        scores = np.asarray(explainer.score_influence(_one_row(query)))
+        display = cls(
+            influence=scores[0],
+            X=rows if X is None else X,
+            query=query,
+            distance=distance,
+            feature_names=names if X is None else None,
+            row_names=explainer.train_index_ if row_names is None else row_names,
+            name=type(explainer).__name__ if name is None else name,
+        )
+        return display.plot(ax, kind=kind, **plot_params)
+
+    @classmethod
+    def from_influence(
+        cls,
+        influence: ArrayLike,
+        X: Any,
+        query: Any,
+        *,
+        kind: str = "scatter",
+        distance: ArrayLike | None = None,
+        feature_names: ArrayLike | None = None,
+        row_names: ArrayLike | None = None,
+        name: str | None = None,
+        ax: Any = None,
+        **plot_params: Any,
+    ) -> InfluenceDisplay:
+        """Draw scores that are already there.
+
+        Parameters
+        ----------
+        influence : array-like of shape (n_train,)
+            Scores of one query in nats.
+        X : array-like or DataFrame of shape (n_train, n_features)
+            The training rows.
+        query : array-like of shape (n_features,) or (1, n_features)
+            The query.
+        kind : {"scatter", "distance"}, default="scatter"
+            Which picture.
+        distance : array-like of shape (n_train,), default=None
+            Distance of each row to the query; default: Euclidean.
+        feature_names : array-like of str of shape (n_features,), default=None
+            Names of the columns.
+        row_names : array-like of shape (n_train,), default=None
+            Labels of the rows.
+        name : str, default=None
+            Title.
+        ax : matplotlib Axes, default=None
+            Where to draw; default: a new figure.
+        **plot_params : dict
+            Further arguments of `plot`.
+
+        Returns
+        -------
+        display : InfluenceDisplay
+            The drawn display.
+        """
+        display = cls(
+            influence=influence,
+            X=X,
+            query=query,
+            distance=distance,
+            feature_names=feature_names,
+            row_names=row_names,
+            name=name,
+        )
+        return display.plot(ax, kind=kind, **plot_params)
+
+    def frame(self) -> Any:
+        """Return the numbers behind the picture.
+
+        Returns
+        -------
+        frame : pandas.DataFrame of shape (n_train, 2 + n_features)
+            ``influence``, ``distance`` and the features, labelled by `row_names`.
+        """
+        import pandas as pd
+
+        scores = pd.DataFrame(
+            {"influence": self.influence, "distance": self.distance}, index=self.row_names
+        )
+        features = pd.DataFrame(self.X, columns=self.feature_names, index=self.row_names)
+        return pd.concat([scores, features], axis=1)
+
+    def plot(
+        self,
+        ax: Any = None,
+        *,
+        kind: str = "scatter",
+        features: tuple[Any, Any] = (0, 1),
+        n_labels: int = 0,
+        colorbar: bool = True,
+        legend: bool = True,
+        scatter_kwargs: dict[str, Any] | None = None,
+    ) -> InfluenceDisplay:
+        """Draw.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to draw; default: a new figure.
+        kind : {"scatter", "distance"}, default="scatter"
+            Over two features, or against the distance to the query.
+        features : tuple of two int or str, default=(0, 1)
+            Columns to draw, for the scatter. Axes get equal scales where their ranges are within
+            a factor of three.
+        n_labels : int, default=0
+            How many rows of largest absolute score to name. Labels that would overlap are left
+            out.
+        colorbar : bool, default=True
+            Whether to draw the colour bar (for the scatter coloured by score).
+        legend : bool, default=True
+            Whether to draw the legend.
+        scatter_kwargs : dict, default=None
+            Further arguments of ``Axes.scatter``; ``c``, one entry per row, colours the rows by
+            something else.
+
+        Returns
+        -------
+        display : InfluenceDisplay
+            This object.
+        """
+        points, names = self._points(kind, features)
+        self.ax_ = _style.new_axes(self, ax)
+        self.figure_ = self.ax_.figure
+        points = _style.move_infinite(self.ax_, points)
+        if kind == "distance":
+            self.ax_.axhline(0.0, color=_style.MUTED, linewidth=0.8, zorder=0)
+        self._draw(points, scatter_kwargs)
+        self._draw_infinite(points)
+        self.ax_.set(xlabel=names[0], ylabel=names[1], title=self.name or "")
+        self.query_ = self.colorbar_ = None
+        own_colours = not {"c", "color"}.isdisjoint(scatter_kwargs or {})
+        if kind == "scatter":
+            self._mark_query(self.query[list(_style.pick_features(features, self.feature_names))])
+            _style.equal_if_comparable(self.ax_, points)
+            if colorbar and not own_colours:
+                label = f"influence on the query ({_style.UNIT})"
+                self.colorbar_ = _style.add_colorbar(
+                    self.ax_, self.scatter_, self.influence, label
+                )
+        top = np.argsort(-np.abs(self.influence), kind="stable")[:n_labels]
+        self.labels_ = _style.label_points(self.ax_, points, top, self.row_names[top])
+        if legend:
+            self._add_legend(kind)
+        return self
+
+    def _points(self, kind: str, features: tuple[Any, Any]) -> tuple[Any, list[str]]:
+        if kind == "scatter":
+            first, second = _style.pick_features(features, self.feature_names)
+            names = [self.feature_names[first], self.feature_names[second]]
+            return self.X[:, [first, second]], names
+        if kind == "distance":
+            names = ["distance to the query", f"influence on the query ({_style.UNIT})"]
+            return np.column_stack([self.distance, self.influence]), names
+        raise ValueError(
+            f"kind is {kind!r}, but it must be 'scatter' (over two features) or 'distance' "
+            "(against the distance to the query). Pass one of the two."
+        )
+
+    def _draw(self, points: Any, scatter_kwargs: dict[str, Any] | None) -> None:
+        finite = np.flatnonzero(np.isfinite(self.influence))
+        order = finite[np.argsort(np.abs(self.influence[finite]), kind="stable")]  # strong on top
+        scores = self.influence[order]
+        limit = _style.robust_limit(scores)
+        colours = {"cmap": _style.DIVERGING, "vmin": -limit, "vmax": limit}
+        self.scatter_ = _style.scatter_rows(
+            self.ax_, points, self.influence, order, colours, scatter_kwargs
+        )
+
+    def _draw_infinite(self, points: Any) -> None:
+        self.infinite_ = []
+        for sign, marker, colour in ((1, "^", _style.PROPONENT), (-1, "v", _style.OPPONENT)):
+            rows = self.influence == sign * np.inf
+            if rows.any():
+                triangles = self.ax_.scatter(
+                    *points[rows].T,
+                    marker=marker,
+                    s=90,
+                    color=colour,
+                    edgecolors="black",
+                    linewidths=1.0,
+                    zorder=3,
+                    label="+infinite" if sign > 0 else "\N{MINUS SIGN}infinite",
+                )
+                self.infinite_.append(triangles)
+
+    def _mark_query(self, place: Any) -> None:
+        # a ring, because a filled marker would hide the nearest rows, which matter most
+        style = {"marker": "o", "s": 420, "facecolors": "none", "zorder": 4}
+        self.ax_.scatter(*place, edgecolors="white", linewidths=3.4, **style)
+        self.query_ = self.ax_.scatter(
+            *place, edgecolors="black", linewidths=1.7, label="query", **style
+        )
+
+    def _add_legend(self, kind: str) -> None:
+        handles, _ = self.ax_.get_legend_handles_labels()
+        if kind == "distance":  # signs here; infinities have their rule
+            handles = [
+                self.ax_.scatter([], [], color=colour, s=40, label=label)
+                for colour, label in (
+                    (_style.PROPONENT, "proponents"),
+                    (_style.OPPONENT, "opponents"),
+                )
+            ]
+        self.ax_.legend(handles=handles, frameon=False)
+
+
+def _one_row(query: Any) -> Any:
+    """One query as a table of one row, keeping the names of a pandas object."""
+    if hasattr(query, "to_frame"):
+        return query.to_frame().T
+    if hasattr(query, "columns"):
+        return query
+    return np.atleast_2d(query)
+
+
+def _flat_query(query: Any, n_features: int) -> Any:
+    values = np.asarray(query, dtype=np.float64)
+    if values.shape not in ((n_features,), (1, n_features)):
+        raise ValueError(
+            f"query has shape {values.shape}, but the rows have {n_features} features and one "
+            f"query is drawn at a time: ({n_features},) or (1, {n_features}). Pass one row, e.g. "
+            "Z[[0]]."
+        )
+    return values.ravel()
