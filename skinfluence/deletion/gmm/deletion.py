@@ -13,7 +13,7 @@ from skinfluence.deletion.base import Deletion
 
 from . import em
 from .checks import check_request, warn_flagged, warn_loose, warn_singular
-from .models import MODELS
+from .models import BATCH, MODELS
 from .polish import settle
 from .sample import SMALL, Rows, Sample, log_ratio, responsibilities
 from .statistics import Array, Frame, frame_of
@@ -100,9 +100,8 @@ class GMMDeletion(Deletion):
 
     def addition(self, X: Array) -> Array:
         scores = np.empty(len(X))
-        size = self._models.batch or self.row_block
-        for start in range(0, len(X), size):
-            part = slice(start, start + size)
+        for start in range(0, len(X), min(self.row_block, BATCH)):
+            part = slice(start, start + min(self.row_block, BATCH))
             Z = X[part] - self._centre
             known = self._mixture.known(Z, 1.0)
             rows = Rows(self._mixture.features(Z), self._responsibilities(Z)[0], known, 1.0)

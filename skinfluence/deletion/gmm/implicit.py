@@ -6,8 +6,9 @@ import numpy as np
 import scipy.linalg
 
 from .sample import Rows, Sample
-from .statistics import Array, Frame
+from .statistics import Array, Frame, Index
 
+_NEGLIGIBLE = 1e-13  # responsibility that cannot be seen in a score
 SINGULAR = 1e-14  # reciprocal condition of A below which EM has no isolated limit
 
 
@@ -20,7 +21,7 @@ class Propagation:
         (A + t_i V_i c_i') dT = -r_i t_i,     A = I - Phi' = I - sum_j t_j V_j c_j',
 
     ``V_j = diag(r_j) - r_j r_j'``, ``c_jk = d log joint_jk / dT = B_k' f_jk``. A is factorised
-    once; row i's own term, of rank K, is a K x K system a row. Adding a row turns the signs.
+    once; row i's own term, of rank K, is a K x K system a row. Adding a row: ``A dT = r_i t_i``.
     This is the implicit function theorem for EM's fixed point; Phi' is the rate matrix of
     Dempster, Laird and Rubin (1977, section 3.3).
     """
@@ -44,38 +45,57 @@ class Propagation:
 
     def step(self, rows: Rows) -> Array:
         """First step dT from the fitted statistics for each of `rows`, (K, q, B)."""
-        rhs = rows.r
+        g = rows.r
         start: Array | float = 0.0
         known = rows.known
         if self._known is not None and known is not None:
             drive, seen = self._known
             start = (drive @ known).reshape(self.K, self.q, -1)
-            rhs = rhs + _apply_v(rows.r, self._observe(rows, seen @ known))
-        g = _solve(self._coupling(rows), rhs)
-        return start + rows.sign * self._propagate(rows.f[:, : self.q] * g[:, None])
+            if rows.sign < 0:
+                g = g + _apply_v(rows.r, self._observe(rows, seen @ known))
+        if rows.sign < 0:
+            g = _solve(self._coupling(rows), g)
+        return start + rows.sign * self._propagate_own(rows, g)
 
     def solve(self, rows: Rows, R: Array) -> Array:
-        """(A + t_i V_i c_i')^-1 R_i for each of `rows`; R is (K, q, B)."""
+        """(A + t_i V_i c_i')^-1 R_i for each of `rows`; R is (K, q, B).
+
+        For rows that are added A^-1 R: their own term makes A smaller, which can leave it
+        indefinite for an outlier, and steps with it were measured to be the worse ones.
+        """
+        if rows.sign > 0:
+            return self._propagate(R)
         flat = R.reshape(self.P, -1)
         rhs = _apply_v(rows.r, self._observe(rows, self._slope_inverse @ flat))
         g = _solve(self._coupling(rows), rhs)
-        return self._propagate(R + rows.sign * rows.f[:, : self.q] * g[:, None])
+        return self._propagate(R - rows.f[:, : self.q] * g[:, None])
 
     def _propagate(self, S: Array) -> Array:
         return (self.inverse @ S.reshape(self.P, -1)).reshape(S.shape)
+
+    def _propagate_own(self, rows: Rows, g: Array) -> Array:
+        """A^-1 t_i g_i for each of `rows`, by the components that see the row."""
+        out = np.zeros((self.P, rows.size))
+        blocks = self.inverse.reshape(self.P, self.K, self.q)
+        for j in range(self.K):
+            seen = _seen(rows.r[j])
+            out[:, seen] += blocks[:, j] @ (rows.f[j, : self.q][:, seen] * g[j, seen])
+        return out.reshape(self.K, self.q, -1)
 
     def _observe(self, rows: Rows, eta: Array) -> Array:
         """f_i . eta_i, (K, B)."""
         return np.einsum("kqB,kqB->kB", rows.f, eta.reshape(rows.f.shape))
 
     def _coupling(self, rows: Rows) -> Array:
-        """I - sign V_i c_i' A^-1 t_i, (B, K, K)."""
+        """I + V_i c_i' A^-1 t_i, (B, K, K)."""
         W = self._slope_inverse.reshape(self.K * self.qf, self.K, self.q)
-        G = np.empty((self.K, self.K, rows.size))
+        G = np.zeros((self.K, self.K, rows.size))
         for j in range(self.K):
-            G[:, j] = self._observe(rows, W[:, j] @ rows.f[j, : self.q])
+            seen = _seen(rows.r[j])
+            eta = (W[:, j] @ rows.f[j, : self.q][:, seen]).reshape(self.K, self.qf, -1)
+            G[:, j, seen] = np.einsum("kqB,kqB->kB", rows.f[:, :, seen], eta)
         VG = rows.r[:, None] * (G - np.einsum("kB,kjB->jB", rows.r, G)[None])
-        return np.eye(self.K) - rows.sign * np.moveaxis(VG, -1, 0)
+        return np.eye(self.K) + np.moveaxis(VG, -1, 0)
 
 
 def _moments(sample: Sample, frame: Frame) -> Array:
@@ -93,6 +113,12 @@ def _moments(sample: Sample, frame: Frame) -> Array:
     for k in range(K):
         M[k, :, k] += own[k]
     return M[:, :q].reshape(K * q, K * qf)
+
+
+def _seen(r: Array) -> slice | Index:
+    """Rows that a component sees; all of them where gathering the few others gains nothing."""
+    seen = np.flatnonzero(r > _NEGLIGIBLE)
+    return slice(None) if 2 * len(seen) > len(r) else seen
 
 
 def _apply_v(r: Array, h: Array) -> Array:

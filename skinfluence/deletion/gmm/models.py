@@ -16,7 +16,7 @@ _CONTRACTION = 0.3  # sound steps shrink by more than this
 _SMALL_STEP = 1e-2  # of the whole change: a step below does not matter
 _TINY = 1e-8  # an implicit step followed by a smaller one needs no refit
 _CHECKS = 2**33  # products that one E step per deletion may cost
-_BATCH = 256  # deletions that share an E step
+BATCH = 256  # deletions that share an E step
 
 
 class OneStep:
@@ -36,7 +36,6 @@ class OneStep:
         Reciprocal condition of I - (rate of EM), where it was needed.
     """
 
-    batch: int | None = None  # rows that are added together; None: as many as memory allows
     condition = 1.0
     n_checked = 0
 
@@ -119,6 +118,12 @@ class Implicit(OneStep):
         dT[:, :, self._rows[first:last] - start] = self._kept[:, :, first:last]
         return mine, dT
 
+    def added(self, rows: Rows, X: Array) -> Array:
+        dT = super().added(rows, X)
+        if self.n_checked == len(self.flags):
+            dT, _ = sweep(self.sample, self.propagation, rows, dT, max_sweeps=1)
+        return dT
+
     def _keep(self, rows: Index) -> None:
         """Keep the models without each of `rows`, starting with the implicit step."""
         self._rows = rows
@@ -183,7 +188,6 @@ class Implicit(OneStep):
 class Refit(Implicit):
     """EM run to its limit without (or with) the row, from the fitted parameters."""
 
-    batch = _BATCH
     rounds = 9
 
     def _prepare(self) -> None:
@@ -207,5 +211,5 @@ MODELS: dict[str, type[OneStep]] = {
 
 
 def _parts(n: int) -> Iterator[slice]:
-    for start in range(0, n, _BATCH):
-        yield slice(start, min(start + _BATCH, n))
+    for start in range(0, n, BATCH):
+        yield slice(start, min(start + BATCH, n))

@@ -26,6 +26,7 @@ Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 Index = NDArray[np.intp]
 
+_SQRT2 = np.sqrt(2.0)
 DEAD = 1e-9  # rows: a component with less weight than this has died
 _NOWHERE = -1e30  # log weight of a dead component: exp gives 0, and inf - inf cannot happen
 _THIN = 1e-3  # a scatter below this share of the covariance is regularisation only
@@ -81,7 +82,7 @@ class Frame:
     def _prepare(self) -> None:
         d = self.n_features
         self.upper = np.triu_indices(d)
-        self.stretch = np.where(self.upper[0] == self.upper[1], 1.0, np.sqrt(2.0))
+        self.stretch = np.where(self.upper[0] == self.upper[1], 1.0, _SQRT2)
         self.identity = self.pack(np.eye(d)[:, :, None])[:, 0]
         self.ridge = np.stack([self.reg * s.T @ s for s in self.scale])
         self.spread = self.identity - self.pack(np.moveaxis(self.ridge, 0, -1)).T  # S = I - Lambda
@@ -122,8 +123,15 @@ class Frame:
 
     def second(self, U: Array) -> Array:
         """Second moments of u, (..., d, B) -> (..., n_second, B)."""
-        a, b = self.upper
-        return U[..., a, :] * U[..., b, :] * self.stretch[:, None]
+        d = self.n_features
+        out = np.empty((*U.shape[:-2], self.n_second, U.shape[-1]))
+        start = 0
+        for a in range(d):  # row by row of the triangle: gathering pairs costs twice the time
+            here = out[..., start : start + d - a, :]
+            np.multiply(U[..., a, None, :], U[..., a:, :], out=here)
+            here[..., 1:, :] *= _SQRT2
+            start += d - a
+        return out
 
     def features(self, X: Array) -> Array:
         """f(u) = (1, u, second moments), (K, qf, m)."""
