@@ -17,7 +17,7 @@ from skinfluence import _loops, attribution
 from skinfluence._compat import Interval, StrOptions
 from skinfluence._output import labelled
 from skinfluence._stats import weighted_quantile
-from skinfluence.base import BaseInfluence
+from skinfluence.base import BaseInfluence, check_count
 from skinfluence.explainers import refits
 from skinfluence.metrics import Agreement
 
@@ -347,11 +347,7 @@ class DensityInfluence(  # type: ignore[call-arg]  # scikit-learn's __init_subcl
             If `n_refits` is out of range, or `whole_pipeline` is asked of a bare model.
         """
         check_is_fitted(self)
-        if not 1 <= n_refits <= self.n_samples_fit_:
-            raise ValueError(
-                f"n_refits must lie between 1 and the {self.n_samples_fit_} training rows. "
-                f"Got {n_refits}."
-            )
+        check_count("n_refits", n_refits, 1, self.n_samples_fit_)
         if whole_pipeline and self.estimator_ is self._model:
             raise ValueError(
                 "whole_pipeline=True needs a pipeline or search around the model, and this "
