@@ -14,7 +14,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from skinfluence import _loops, attribution
-from skinfluence._compat import Interval, StrOptions
+from skinfluence._compat import Interval, StrOptions, check_feature_names_in
 from skinfluence._output import labelled
 from skinfluence._stats import weighted_quantile
 from skinfluence.base import BaseInfluence, check_count
@@ -273,7 +273,7 @@ class DensityInfluence(  # type: ignore[call-arg]  # scikit-learn's __init_subcl
         Parameters
         ----------
         input_features : array-like of str, default=None
-            Checked against ``feature_names_in_`` where both exist; not used otherwise.
+            Checked against the columns seen by ``fit``; not used otherwise.
 
         Returns
         -------
@@ -282,6 +282,7 @@ class DensityInfluence(  # type: ignore[call-arg]  # scikit-learn's __init_subcl
             repeat.
         """
         check_is_fitted(self)
+        check_feature_names_in(self, input_features, generate_names=False)
         labels = self.train_index_
         if len(set(labels.tolist())) != len(labels):
             labels = np.arange(self.n_samples_fit_)
