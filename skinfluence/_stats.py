@@ -60,6 +60,7 @@ def weighted_quantile(
     values = np.asarray(values, dtype=np.float64)
     weights = np.ones_like(values) if weights is None else np.asarray(weights, dtype=np.float64)
     _check(values, weights, q, side)
+    weights = weights / weights.max()  # so that no sum overflows
     counted = weights > 0  # a row of weight 0 is no row: it must never be returned
     order = np.argsort(values[counted], kind="stable")
     values, cumulative = values[counted][order], np.cumsum(weights[counted][order])
