@@ -125,7 +125,7 @@ class BaseInfluence(BaseEstimator, ABC):
     def _adopt_features(self):
         # Behind a pipeline the columns are the pipeline's business, and so are their names.
         for name in ("n_features_in_", "feature_names_in_"):
-            vars(self).pop(name, None)
+            self.__dict__.pop(name, None)
             with contextlib.suppress(AttributeError):
                 setattr(self, name, getattr(self.estimator_, name))
 

@@ -9,7 +9,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn import config_context
 
-from skinfluence import attribution
+from skinfluence import _loops, attribution
 from tests.conftest import import_optional
 
 
@@ -62,7 +62,7 @@ def tied():
     [(5, 2, [(0, 2), (2, 4), (4, 5)]), (3, 7, [(0, 3)]), (2, 0, [(0, 1), (1, 2)]), (0, 4, [])],
 )
 def test_slices_cover(n, size, expected):
-    assert [(part.start, part.stop) for part in attribution.slices(n, size)] == expected
+    assert [(part.start, part.stop) for part in _loops.slices(n, size)] == expected
 
 
 def test_blocks_tile_the_matrix(tied, blocking):
@@ -106,7 +106,7 @@ def test_progress_without_tqdm(tied, monkeypatch):
 
 def test_threads_keep_the_order():
     items = list(range(20))
-    assert list(attribution.in_threads(lambda i: i * i, items, n_jobs=2)) == [i * i for i in items]
+    assert list(_loops.in_threads(lambda i: i * i, items, n_jobs=2)) == [i * i for i in items]
 
 
 def test_threads_pass_errors_on():
@@ -116,7 +116,7 @@ def test_threads_pass_errors_on():
         return i
 
     with pytest.raises(ZeroDivisionError, match="three"):
-        list(attribution.in_threads(fail, list(range(8)), n_jobs=2))
+        list(_loops.in_threads(fail, list(range(8)), n_jobs=2))
 
 
 # -- sinks ---------------------------------------------------------------------------------

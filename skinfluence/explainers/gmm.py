@@ -159,6 +159,7 @@ class GMMInfluence(DensityInfluence):
         Returns
         -------
         self : GMMInfluence
+            Fitted.
 
         Raises
         ------
