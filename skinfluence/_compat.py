@@ -7,13 +7,14 @@ from sklearn.base import _fit_context
 from sklearn.utils._metadata_requests import _routing_enabled
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils._set_output import _get_output_config
-from sklearn.utils.validation import _check_sample_weight
+from sklearn.utils.validation import _check_feature_names_in, _check_sample_weight
 
 __all__ = [
     "HasMethods",
     "Interval",
     "StrOptions",
     "_fit_context",
+    "check_feature_names_in",
     "check_weights",
     "output_container",
     "routing_enabled",
@@ -21,6 +22,7 @@ __all__ = [
 ]
 
 routing_enabled = _routing_enabled
+check_feature_names_in = _check_feature_names_in
 
 
 def check_weights(sample_weight, X):

@@ -74,10 +74,11 @@ def _searched(search):
 
 
 def to_model_space(heads, X, *, accept_sparse=False):
-    """Rows as the model sees them: through all heads, as float64."""
+    """Rows as the model sees them: through all heads, as float64, in memory of their own."""
     for head in heads:
         X = head.transform(X)
-    return check_array(X, dtype=np.float64, accept_sparse=accept_sparse)
+    # A head may hand its input through, and scores must not follow what happens to it later.
+    return check_array(X, dtype=np.float64, accept_sparse=accept_sparse, copy=True)
 
 
 def weight_key(estimator: Any) -> str:

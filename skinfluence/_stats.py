@@ -57,12 +57,13 @@ def weighted_quantile(
     >>> weighted_quantile([3.0, 1.0, 2.0], [1, 2, 1], 0.5, side="upper")
     2.0
     """
-    values = np.asarray(values, dtype=np.float64)
-    weights = np.ones_like(values) if weights is None else np.asarray(weights, dtype=np.float64)
-    _check(values, weights, q, side)
-    counted = weights > 0  # a row of weight 0 is no row: it must never be returned
-    order = np.argsort(values[counted], kind="stable")
-    values, cumulative = values[counted][order], np.cumsum(weights[counted][order])
+    v = np.asarray(values, dtype=np.float64)
+    w = np.ones_like(v) if weights is None else np.asarray(weights, dtype=np.float64)
+    _check(v, w, q, side)
+    w = w / w.max()  # so that no sum overflows
+    counted = w > 0  # a row of weight 0 is no row: it must never be returned
+    order = np.argsort(v[counted], kind="stable")
+    v, cumulative = v[counted][order], np.cumsum(w[counted][order])
     # Rounding in the sums and in q * W must not move the answer by one row: 0.1 + 0.1 + 0.1
     # reaches 0.3 of the weight 1. A tie within `slack` is a hit.
     slack = 4 * np.finfo(np.float64).eps * cumulative.size * cumulative[-1]
@@ -71,7 +72,7 @@ def weighted_quantile(
         place = np.searchsorted(cumulative, target - slack, side="left")
     else:
         place = np.searchsorted(cumulative, target + slack, side="right")
-    return float(values[min(place, values.size - 1)])
+    return float(v[min(place, v.size - 1)])
 
 
 def _check(values: np.ndarray, weights: np.ndarray, q: float, side: str) -> None:

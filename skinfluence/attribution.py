@@ -74,10 +74,16 @@ def check_out(out: Any, shape: tuple[int, int]) -> Any:
     """`out` as the caller gave it, or a new array; anything with slice assignment will do."""
     if out is None:
         return np.empty(shape)
-    if tuple(out.shape) != shape:
+    given = tuple(getattr(out, "shape", ()))
+    if given != shape:
         raise ValueError(
-            f"out has shape {tuple(out.shape)}; the scores need {shape}, which is "
+            f"out has shape {given}; the scores need {shape}, which is "
             "(n_queries, n_train). Allocate out with that shape."
+        )
+    if isinstance(out, np.ndarray) and out.dtype.kind != "f":
+        raise ValueError(
+            f"out holds {out.dtype} values, and scores are floats that may be infinite. "
+            "Allocate out with dtype float64."
         )
     return out
 
@@ -168,14 +174,9 @@ def _strongest(values: np.ndarray, k: int) -> np.ndarray:
 
 def group_members(groups: Any, n_train: int) -> tuple[np.ndarray, list[np.ndarray]]:
     """Names and member positions of groups given as labels or as lists of positions."""
-    if len(groups) and all(np.ndim(group) == 1 for group in groups):
-        members = [np.asarray(group, dtype=np.intp) for group in groups]
-        if any(((group < 0) | (group >= n_train)).any() for group in members):
-            raise ValueError(
-                f"groups holds a position outside the {n_train} training rows. "
-                "Give positions from 0 on, or one label a training row."
-            )
-        return np.arange(len(members)), members
+    # An array of shape (n_train, 1) is a column of labels gone wrong, not n_train groups.
+    if isinstance(groups, list | tuple) and groups and all(np.ndim(g) == 1 for g in groups):
+        return np.arange(len(groups)), [_positions(group, n_train) for group in groups]
     labels = np.asarray(groups)
     if labels.shape != (n_train,):
         raise ValueError(
@@ -184,3 +185,18 @@ def group_members(groups: Any, n_train: int) -> tuple[np.ndarray, list[np.ndarra
         )
     names, codes = np.unique(labels, return_inverse=True)
     return names, [np.flatnonzero(codes == g) for g in range(len(names))]
+
+
+def _positions(group: Any, n_train: int) -> np.ndarray:
+    positions = np.asarray(group)
+    if positions.size and positions.dtype.kind not in "iu":
+        raise ValueError(
+            f"A group holds {positions.dtype} values where positions of training rows are "
+            "integers. Turn a mask into positions with np.flatnonzero."
+        )
+    if ((positions < 0) | (positions >= n_train)).any():
+        raise ValueError(
+            f"groups holds a position outside the {n_train} training rows. "
+            "Give positions from 0 on, or one label a training row."
+        )
+    return positions.astype(np.intp)

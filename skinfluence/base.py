@@ -31,6 +31,14 @@ def all_or_nothing(estimator):
         raise
 
 
+def check_count(name, value, least, n_train):
+    """Refuse a number of training rows that is no integer or out of range."""
+    if not isinstance(value, Integral) or not least <= value <= n_train:
+        raise ValueError(
+            f"{name} must lie between {least} and the {n_train} training rows. Got {value!r}."
+        )
+
+
 class BaseInfluence(BaseEstimator, ABC):
     """Template of the explainers: fit an estimator, then attribute to its training rows.
 
@@ -117,6 +125,7 @@ class BaseInfluence(BaseEstimator, ABC):
     def _adopt_features(self):
         # Behind a pipeline the columns are the pipeline's business, and so are their names.
         for name in ("n_features_in_", "feature_names_in_"):
+            self.__dict__.pop(name, None)
             with contextlib.suppress(AttributeError):
                 setattr(self, name, getattr(self.estimator_, name))
 
@@ -232,10 +241,8 @@ class BaseInfluence(BaseEstimator, ABC):
             If `n` is negative or larger than the number of training rows.
         """
         check_is_fitted(self)
-        if n is not None and not 0 <= n <= self.n_samples_fit_:
-            raise ValueError(
-                f"n must lie between 0 and the {self.n_samples_fit_} training rows. Got {n}."
-            )
+        if n is not None:
+            check_count("n", n, 0, self.n_samples_fit_)
         return np.argsort(-self._self_influence(), kind="stable")[:n]
 
     def proponents(
@@ -341,10 +348,7 @@ class BaseInfluence(BaseEstimator, ABC):
 
     def _strongest(self, X, k, return_scores, *, largest):
         queries = self._queries(X)
-        if not 1 <= k <= self.n_samples_fit_:
-            raise ValueError(
-                f"k must lie between 1 and the {self.n_samples_fit_} training rows. Got {k}."
-            )
+        check_count("k", k, 1, self.n_samples_fit_)
         scores, indices = self._top_k(queries, k, return_scores, largest=largest)
         return (scores, indices) if return_scores else indices
 

@@ -202,7 +202,8 @@ def check_copies(explainer, X, Z):
 def check_fitted_estimator(explainer, X, Z):
     """A fitted estimator is explained as it is, and left as it was."""
     scores = explainer.fit(X).score_influence(Z)
-    fitted = explainer.estimator_
+    # Fitted apart, so that a change made by every fit shows.
+    fitted = clone(explainer.estimator_).fit(X)
     before = pickle.dumps(fitted)
     again = clone(explainer).set_params(estimator=fitted)
     # clone() dropped the fitted state of the inner estimator; hand it over again.

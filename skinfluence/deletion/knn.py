@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
+from scipy.spatial.distance import cdist
 from scipy.special import gammaln
 from sklearn.base import clone
 from sklearn.neighbors import NearestNeighbors
+from sklearn.utils.extmath import row_norms
 
 from skinfluence._compat import searches_by_brute_force
 from skinfluence.deletion.base import Deletion
@@ -16,6 +18,8 @@ from skinfluence.deletion.base import Deletion
 # Candidates beyond the k + 1 that count, so that a GEMM distance cannot misplace a neighbour.
 SPARE = 3
 EUCLIDEAN = ("euclidean", "l2")
+# Relative rounding of |z|^2 - 2 z.x + |x|^2, for up to a few hundred features.
+GEMM_NOISE = 16 * np.finfo(np.float64).eps
 
 
 class KNNDeletion(Deletion):
@@ -56,12 +60,15 @@ class KNNDeletion(Deletion):
         self.dim = dim
         index = clone(model).set_params(n_jobs=model.n_jobs if n_jobs is None else n_jobs)
         self.index = index.fit(X)
-        self.subtracts_norms = _is_euclidean(model) and searches_by_brute_force(index)
+        euclidean = _is_euclidean(model.metric, model.p, **(model.metric_params or {}))
+        self.subtracts_norms = euclidean and searches_by_brute_force(index)
         self.center = 0.0
         if self.subtracts_norms and not sparse.issparse(X):
             # Moving the origin changes no difference and keeps the norms small.
             self.center = X.mean(axis=0)
-            self.index.fit(X - self.center)
+            X = X - self.center
+            self.index.fit(X)
+        self._largest_square = row_norms(X, squared=True).max()
 
     # -- neighbours -------------------------------------------------------------------------
 
@@ -72,18 +79,46 @@ class KNNDeletion(Deletion):
         would be multiplied by d and by 1 / R: there the distances of a few more candidates than
         needed are measured anew.
         """
-        X = _short_indices(X)
+        X = self._as_stored(X)
         if not self.subtracts_norms:
             return self.index.kneighbors(X, n_neighbors=k)
         queries = X if sparse.issparse(X) else X - self.center
         candidates = min(k + SPARE, self.n_train)
-        indices = self.index.kneighbors(queries, n_neighbors=candidates, return_distance=False)
+        found, indices = self.index.kneighbors(queries, n_neighbors=candidates)
         distances = self._differences(X, indices)
         order = np.lexsort((indices, distances), axis=1)[:, :k]
-        return (
-            np.take_along_axis(distances, order, axis=1),
-            np.take_along_axis(indices, order, axis=1),
-        )
+        distances = np.take_along_axis(distances, order, axis=1)
+        indices = np.take_along_axis(indices, order, axis=1)
+        if candidates < self.n_train:
+            for query in self._misplaced(queries, found[:, -1], distances[:, -1]):
+                every = self._all_distances(X[[query]])
+                indices[query] = np.argsort(every, kind="stable")[:k]
+                distances[query] = every[indices[query]]
+        return distances, indices
+
+    def _as_stored(self, X):
+        """Sparse queries for sparse training rows, dense ones for dense."""
+        if sparse.issparse(self.X):
+            return _short_indices(X if sparse.issparse(X) else type(self.X)(X))
+        return X.toarray() if sparse.issparse(X) else X
+
+    def _misplaced(self, queries, last_found, last):
+        """Queries where rounding may have kept a near row from the candidates.
+
+        Rows that were left out lie at least at `last_found`, up to the rounding of squared norms.
+        That matters where it is large beside the distance: among rows that are nearly copies.
+        """
+        noise = GEMM_NOISE * (row_norms(queries, squared=True) + self._largest_square)
+        possible = last_found**2 - last**2 < noise
+        matters = (last > 0) & (self.dim * noise > 1e-9 * last**2)
+        return np.flatnonzero(possible & matters)
+
+    def _all_distances(self, query):
+        """Euclidean distances of one query (1, n_features) to all training rows."""
+        if not sparse.issparse(self.X):
+            return cdist(query, self.X)[0]
+        copies = type(self.X)(np.ones((self.n_train, 1))) @ query
+        return row_norms(copies - self.X)
 
     def _differences(self, X, indices):
         distances = np.empty(indices.shape)
@@ -153,8 +188,10 @@ class KNNDeletion(Deletion):
         return -self._log_density(distances[:, -1], len(kept))
 
 
-def _is_euclidean(model):
-    return model.metric in EUCLIDEAN or (model.metric == "minkowski" and model.p == 2)
+def _is_euclidean(metric, estimator_p, *, p=None, w=None, **metric_params):
+    # A p among the metric_params wins over the estimator's own.
+    p = estimator_p if p is None else p
+    return w is None and (metric in EUCLIDEAN or (metric == "minkowski" and p == 2))
 
 
 def _short_indices(X: Any) -> Any:

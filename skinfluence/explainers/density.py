@@ -14,10 +14,10 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from skinfluence import _loops, attribution
-from skinfluence._compat import Interval, StrOptions
+from skinfluence._compat import Interval, StrOptions, check_feature_names_in
 from skinfluence._output import labelled
 from skinfluence._stats import weighted_quantile
-from skinfluence.base import BaseInfluence
+from skinfluence.base import BaseInfluence, check_count
 from skinfluence.explainers import refits
 from skinfluence.metrics import Agreement
 
@@ -273,7 +273,7 @@ class DensityInfluence(  # type: ignore[call-arg]  # scikit-learn's __init_subcl
         Parameters
         ----------
         input_features : array-like of str, default=None
-            Checked against ``feature_names_in_`` where both exist; not used otherwise.
+            Checked against the columns seen by ``fit``; not used otherwise.
 
         Returns
         -------
@@ -282,6 +282,7 @@ class DensityInfluence(  # type: ignore[call-arg]  # scikit-learn's __init_subcl
             repeat.
         """
         check_is_fitted(self)
+        check_feature_names_in(self, input_features, generate_names=False)
         labels = self.train_index_
         if len(set(labels.tolist())) != len(labels):
             labels = np.arange(self.n_samples_fit_)
@@ -347,11 +348,7 @@ class DensityInfluence(  # type: ignore[call-arg]  # scikit-learn's __init_subcl
             If `n_refits` is out of range, or `whole_pipeline` is asked of a bare model.
         """
         check_is_fitted(self)
-        if not 1 <= n_refits <= self.n_samples_fit_:
-            raise ValueError(
-                f"n_refits must lie between 1 and the {self.n_samples_fit_} training rows. "
-                f"Got {n_refits}."
-            )
+        check_count("n_refits", n_refits, 1, self.n_samples_fit_)
         if whole_pipeline and self.estimator_ is self._model:
             raise ValueError(
                 "whole_pipeline=True needs a pipeline or search around the model, and this "

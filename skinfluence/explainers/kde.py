@@ -65,7 +65,7 @@ class KDEInfluence(DensityInfluence):
         ``"loss"``: scores are changes of ``-log p``, in nats.
     n_features_in_ : int
         Number of columns seen by ``fit``.
-    feature_names_in_ : ndarray of str of shape (n_features_in_,)
+    feature_names_in_ : ndarray of str of shape (`n_features_in_`,)
         Names of the columns, where they have any.
 
     See Also
