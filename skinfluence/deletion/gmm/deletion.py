@@ -49,7 +49,7 @@ class GMMDeletion(Deletion):
         Rows whose implicit step was replaced by a refit.
     n_checked : int
         Rows whose implicit step was checked by an E step. All of them unless that would cost more
-        than 2**33 products; then those with the largest steps.
+        than 2**31 products; then those with the largest steps.
     """
 
     def __init__(self, model: GaussianMixture, X: Array, *, method: str = "implicit") -> None:

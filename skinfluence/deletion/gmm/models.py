@@ -15,7 +15,8 @@ _REFINED = 0.05  # share of the rows whose implicit step is replaced by a refit
 _CONTRACTION = 0.3  # sound steps shrink by more than this
 _SMALL_STEP = 1e-2  # of the whole change: a step below does not matter
 _TINY = 1e-8  # an implicit step followed by a smaller one needs no refit
-_CHECKS = 2**33  # products that one E step per deletion may cost
+_LONG = 2**21  # products of one E step from which a thousand of them take minutes
+_CHECKS = 2**31  # products that one E step per deletion may cost
 BATCH = 256  # deletions that share an E step
 
 
@@ -86,9 +87,12 @@ class Implicit(OneStep):
     Two further steps, at the price of an E step a row each, bring sound deletions to their limit
     and find the others: the steps of a sound deletion shrink fast. Where they do not, the
     deletion tips EM towards another optimum, which only a refit finds. Nearly all of the error of
-    the first step sits in those few rows. The worst 5 % are refitted in any case.
+    the first step sits in those few rows. The worst 5 % are refitted in any case. In models so
+    large that bursts of EM steps would take minutes, a refit that chord sweeps do not settle is
+    given up and its row flagged.
     """
 
+    sweeps = 20
     rounds = 6  # bursts of 16, 32, ... EM steps for rows that tip
 
     def __init__(self, sample: Sample, row_block: int, budget: float) -> None:
@@ -103,6 +107,8 @@ class Implicit(OneStep):
         size = self._first_steps()
         products = n * self.frame.n_components * self.frame.n_features_out
         self.n_checked = int(np.clip(_CHECKS // products, 1, n))
+        if products > _LONG:
+            self.sweeps, self.rounds = 5, 0
         self._keep(np.sort(np.argsort(-size, kind="stable")[: self.n_checked]))
         self._to_limit(np.flatnonzero(self._improve()))
 
@@ -166,7 +172,7 @@ class Implicit(OneStep):
 
     def _limit(self, rows: Rows, dT: Array, training: Callable[[np.intp], Array]) -> Mask:
         """Run EM to its limit from dT, in place; `training` gives the rows of each model."""
-        _, done = sweep(self.sample, self.propagation, rows, dT)
+        _, done = sweep(self.sample, self.propagation, rows, dT, max_sweeps=self.sweeps)
         left = np.flatnonzero(~done)
         if len(left):
             others = [training(i) for i in left]
