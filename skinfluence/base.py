@@ -116,11 +116,11 @@ class BaseInfluence(BaseEstimator, ABC):
     def _fit_clone(self, estimator, X, sample_weight):
         copy = clone_with_seed(estimator, self.random_state)
         if sample_weight is None:
-            return copy.fit(X)
+            return copy.fit(X, None)  # FrozenEstimator insists on y
         if routing_enabled():
             routed = process_routing(self, "fit", sample_weight=sample_weight)
-            return copy.fit(X, **routed.estimator.fit)
-        return copy.fit(X, **{weight_key(estimator): sample_weight})
+            return copy.fit(X, None, **routed.estimator.fit)
+        return copy.fit(X, None, **{weight_key(estimator): sample_weight})
 
     def _adopt_features(self):
         # Behind a pipeline the columns are the pipeline's business, and so are their names.

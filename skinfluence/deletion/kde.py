@@ -138,7 +138,9 @@ class KDEDeletion(Deletion):
         with np.errstate(divide="ignore"):
             log_kept = np.log1p(-w / total)
         heaviest = int(np.argmax(w))
-        log_kept[heaviest] = np.log(np.delete(w, heaviest).sum() / total)
+        # Rows of equal weight must keep equal values, or rounding would order what ties.
+        if w[heaviest] > 0.5 * total:
+            log_kept[heaviest] = np.log(np.delete(w, heaviest).sum() / total)
         return log_kept
 
     # -- leave-one-out sums -----------------------------------------------------------------
@@ -323,7 +325,8 @@ class KDEDeletion(Deletion):
         NaN also where no row covers the query.
         """
         log_K = kernels.log_values(self._kernel.kernel, distances / self._kernel.bandwidth)
-        with np.errstate(invalid="ignore"):  # -inf - -inf: no row covers the query
+        # -inf - -inf where no row covers the query; huge exponents may round to a share above 1.
+        with np.errstate(invalid="ignore", over="ignore"):
             share = np.exp(log_K - self.log_sums(X)[:, None])
         changes = self._log_kept[0] - np.log1p(-np.minimum(share, 0.5))
         return np.where(share > 0.5, np.nan, changes)

@@ -92,6 +92,9 @@ class DensityInfluence(  # type: ignore[call-arg]  # scikit-learn's __init_subcl
     def _threshold(self, scores):
         """Offset below which a share `contamination` of the training rows lies, by weight."""
         weights = self._deletion.weights
+        if weights is not None:
+            # A row of weight 0 is no row.
+            scores, weights = scores[weights > 0], weights[weights > 0]
         if self.contamination == "auto":
             q25, q50 = (weighted_quantile(scores, weights, q) for q in (0.25, 0.5))
             return q50 - 6.0 * (q50 - q25) - _tie(q50)
