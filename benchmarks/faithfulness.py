@@ -29,15 +29,6 @@ COVARIANCES = ("spherical", "diag", "tied", "full")
 METHODS = ("one_step", "implicit", "refit")
 HEADER = ["Pearson", "Spearman", "slope", "relative error", "worst error", "infinite"]
 HEADER += ["refits", "target"]
-    "Pearson",
-    "Spearman",
-    "slope",
-    "relative_error",
-    "worst_error",
-    "infinite",
-    "refits",
-    "target",
-]
 
 
 def numbers(result, n_refits, target, met):

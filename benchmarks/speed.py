@@ -146,8 +146,8 @@ def d4(quick):
     return _text(
         found,
         "implicit <= 0.3 s and >= 100 x the refits at equal precision; refit >= 10 x",
-        f"n = {n}, {m} queries, full covariances. Largest (relative) error of the changes against the warm refits "
-        f"at tol = 1e-10 of {n_refits} rows drawn at random: {errors}.",
+        f"n = {n}, {m} queries, full covariances. Largest (relative) error of the changes against "
+        f"the warm refits at tol = 1e-10 of {n_refits} rows drawn at random: {errors}.",
     )
 
 
@@ -155,7 +155,7 @@ def d5(quick):
     """D5: self influence of a mixture of K = 10 full components, n = 100,000, d = 16."""
     n = 5_000 if quick else 100_000
     make = partial(clusters, n, 10, 16, spread=1.0)
-    gmm = dict(make=make, model=partial(setups.fitted_mixture, make, 10))
+    gmm = dict(make=make, model=partial(setups.fitted_mixture, make, 10, n_init=10))
     found = measure(
         [
             ours("fit + self_influence, implicit", setups.gmm_self_influence, t, **gmm, n_jobs=t)
