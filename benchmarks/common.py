@@ -147,6 +147,21 @@ class Case:
     times: float = 1.0
 
 
+def floor(name: str, setup: Callable[..., Job], threads: int, **arguments) -> Case:
+    """The least arithmetic the next cases need."""
+    return Case("floor", name, setup, arguments, threads)
+
+
+def ours(name: str, setup: Callable[..., Job], threads: int, **arguments) -> Case:
+    """This package."""
+    return Case("ours", name, setup, arguments, threads)
+
+
+def peer(name: str, setup: Callable[..., Job], times: float = 1.0, **arguments) -> Case:
+    """What people do without it, on one thread: `times` as long for the whole work."""
+    return Case("peer", name, setup, arguments, times=times)
+
+
 @dataclasses.dataclass(frozen=True)
 class Measured:
     """Median and best time in seconds (extrapolated), memory in MB, and what the last run gave."""

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from skinfluence.datasets import make_six_clusters
+
 ODDS_FILE = "odds17.npz"
 HOW_TO_MAKE_ODDS = f"""\
 {ODDS_FILE} is not here, so this benchmark is skipped. It holds, for each of the 17 sets, the
@@ -42,10 +44,22 @@ def scott(n: int, d: int) -> float:
     return n ** (-1.0 / (d + 4))
 
 
-def clusters(n: int, k: int, d: int, *, spread: float = 5.0, seed: int = 0) -> np.ndarray:
-    """Rows from k Gaussian clusters of unequal sizes and widths, centres `spread` apart or so."""
+def clusters(
+    n: int, k: int, d: int, *, spread: float = 5.0, seed: int = 0, draw: int = 0
+) -> np.ndarray:
+    """Rows from k Gaussian clusters of unequal sizes and widths, centres `spread` apart or so.
+
+    Another `draw` gives other rows of the same clusters.
+    """
     rng = np.random.default_rng(seed)
     centres = spread * rng.standard_normal((k, d))
-    widths = rng.uniform(0.4, 1.0, k)
-    label = rng.choice(k, size=n, p=rng.dirichlet(np.full(k, 8.0)))
+    widths, sizes = rng.uniform(0.4, 1.0, k), rng.dirichlet(np.full(k, 8.0))
+    rng = np.random.default_rng([seed, draw])
+    label = rng.choice(k, size=n, p=sizes)
     return centres[label] + widths[label, None] * rng.standard_normal((n, d))
+
+
+def six_clusters(n: int, *, draw: int = 0) -> np.ndarray:
+    """The paper's six clusters of 100 rows, drawn n / 100 times."""
+    first = 1_000 * draw
+    return np.vstack([make_six_clusters(random_state=first + i)[0] for i in range(n // 100)])

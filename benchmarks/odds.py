@@ -21,13 +21,9 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import KernelDensity, LocalOutlierFactor, NearestNeighbors
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
-from skinfluence import KDEInfluence, KNNInfluence
-
-try:
-    from skinfluence import GMMInfluence
-except ImportError:
-    GMMInfluence = None
+from skinfluence import GMMInfluence, KDEInfluence, KNNInfluence
 
 MAX_ROWS, QUICK_ROWS = 20_000, 1_500
 N_NEIGHBORS, N_COMPONENTS, REG_COVAR = 20, 5, 1e-3
@@ -59,8 +55,6 @@ def mixture(X):
         N_COMPONENTS, covariance_type="diag", reg_covar=REG_COVAR, n_init=3, max_iter=1000,
         random_state=0,
     ).fit(X)  # fmt: skip
-    if GMMInfluence is None:
-        return {"GMM likelihood": -model.score_samples(X)}
     scores = _three("GMM", GMMInfluence(model).fit(X), X)
     return {**scores, "GMM likelihood": -model.score_samples(X)}
 
@@ -113,8 +107,8 @@ def judged(X, y):
 class Progress:
     """Finished sets, on disk."""
 
-    def __init__(self, key, fresh):
-        self.path = HERE / ".cache" / "odds.json"
+    def __init__(self, key, name, fresh):
+        self.path = HERE / ".cache" / f"{name}.json"
         self.path.parent.mkdir(exist_ok=True)
         stored = {} if fresh or not self.path.exists() else json.loads(self.path.read_text())
         self.key = key
@@ -155,8 +149,8 @@ def main(argv=None):
     options = parser(__doc__.splitlines()[0]).parse_args(argv)
     warnings.simplefilter("ignore")
     max_rows = QUICK_ROWS if options.quick else MAX_ROWS
-    key = f"{versions()}; {SETTINGS}; {max_rows}; {GMMInfluence is not None}"
-    progress, asked = Progress(key, options.fresh), []
+    key = f"{versions()}; {SETTINGS}; {max_rows}"
+    progress, asked = Progress(key, "odds-quick" if options.quick else "odds", options.fresh), []
     for name, X, y in odds(options.data_dir):
         if options.only and name not in options.only:
             continue
@@ -164,7 +158,8 @@ def main(argv=None):
         if name in progress.sets:
             continue
         rows, is_outlier = prepared(X, y, max_rows)
-        result, seconds = judged(rows, is_outlier)
+        with threadpool_limits(1):
+            result, seconds = judged(rows, is_outlier)
         cut = f"{len(rows)} of {len(X)} rows" if len(rows) < len(X) else ""
         note(f"odds: {name} {rows.shape} {seconds}")
         shape = f"{len(rows)} x {rows.shape[1]}"

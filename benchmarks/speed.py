@@ -7,153 +7,35 @@ Every case runs in a process of its own and all cases of a target take turns. Se
 
 from __future__ import annotations
 
-import warnings
 from functools import partial
 
-import floors
 import numpy as np
 import peers
-from common import Case, Job, measure, parser, publish, speed_table
-from data import clusters, gaussian_rows, scott
+import setups
+from common import floor, measure, note, ours, parser, peer, publish, speed_table
+from data import clusters, gaussian_rows, scott, six_clusters
 from scipy.spatial.distance import cdist
 from scipy.special import logsumexp
-from sklearn.mixture import GaussianMixture
-from sklearn.neighbors import KernelDensity, NearestNeighbors
-
-from skinfluence import KDEInfluence, KNNInfluence
-from skinfluence.deletion.kde import KDEDeletion
-
-try:
-    from skinfluence import GMMInfluence
-except ImportError:
-    GMMInfluence = None
 
 PLANTED = 20
-
-
-# -- set-ups of ours ----------------------------------------------------------------------------
-
-
-def kde_influence(make, queries, bandwidth, n_jobs):
-    Z = queries()
-    explainer = KDEInfluence(KernelDensity(bandwidth=bandwidth), n_jobs=n_jobs).fit(make())
-    return Job(lambda: explainer.score_influence(Z), digest=lambda scores: scores[::50, ::100])
-
-
-def kde_self_influence(make, bandwidth, n_jobs, watched):
-    X = make()
-    explainer = KDEInfluence(KernelDensity(bandwidth=bandwidth), n_jobs=n_jobs)
-
-    def digest(scores):
-        return explainer.log_density(X[watched]) - scores[watched]
-
-    return Job(lambda: explainer.fit(X).self_influence(), digest)
-
-
-def kde_proponents(make, queries, bandwidth, n_jobs, with_scores):
-    Z = queries()
-    # `fit` sums 5e11 pairs for self influence, which proponents do not use and D6 is not about.
-    KDEDeletion._leave_one_out = lambda self, *_: np.zeros(self.n_train)
-    explainer = KDEInfluence(KernelDensity(bandwidth=bandwidth), n_jobs=n_jobs).fit(make())
-    return Job(lambda: explainer.proponents(Z, k=10, return_scores=with_scores))
-
-
-def knn_self_influence(make, n_neighbors, n_jobs, include_fit):
-    X = make()
-    model = NearestNeighbors(n_neighbors=n_neighbors, n_jobs=n_jobs)
-    explainer = KNNInfluence(model, n_jobs=n_jobs)
-    if include_fit:
-        return Job(lambda: explainer.fit(X).self_influence())
-    explainer.fit(X)
-    return Job(explainer.self_influence)
-
-
-def gmm_influence(make, queries, model, method, n_jobs, watched):
-    X, Z, model = make(), queries(), model()
-    warnings.simplefilter("ignore")
-    explainer = GMMInfluence(model, method=method, n_jobs=n_jobs)
-    return Job(lambda: explainer.fit(X).score_influence(Z), lambda scores: scores[:, watched])
-
-
-def gmm_self_influence(make, model, n_jobs):
-    X, model = make(), model()
-    warnings.simplefilter("ignore")
-    explainer = GMMInfluence(model, n_jobs=n_jobs)
-    return Job(lambda: explainer.fit(X).self_influence())
-
-
-# -- set-ups of floors --------------------------------------------------------------------------
-
-
-def floor_influence(make, queries, bandwidth, threads):
-    X, Z = make(), queries()
-    run = partial(floors.kde_influence, X, Z, bandwidth, threads=threads)
-    return Job(run, digest=lambda scores: scores[::50, ::100])
-
-
-def floor_self_influence(make, bandwidth, threads):
-    return Job(partial(floors.kde_self_influence, make(), bandwidth, threads=threads))
-
-
-def floor_kneighbors(make, k, threads, include_fit):
-    X = make()
-    index = NearestNeighbors(n_neighbors=k, n_jobs=threads)
-    if include_fit:
-        return Job(lambda: index.fit(X).kneighbors(X))
-    index.fit(X)
-    return Job(lambda: index.kneighbors(X))
-
-
-def floor_tree(make, queries, bandwidth, threads, with_density):
-    X, Z = make(), queries()
-    tree = KernelDensity(bandwidth=bandwidth).fit(X).tree_
-
-    def run():
-        found = tree.query(Z, k=10)
-        if with_density:
-            return found, floors.kde_log_density(X, Z, bandwidth, threads=threads)
-        return found
-
-    return Job(run)
-
-
-def fitted_mixture(make, k, **parameters):
-    warnings.simplefilter("ignore")
-    return GaussianMixture(k, random_state=0, **parameters).fit(make())
-
-
-# -- the targets --------------------------------------------------------------------------------
+THREADS = (1, 2)
 
 
 def d1(quick):
     """D1: KDE influence of 20,000 rows on 1,000 queries, d = 16, Gaussian kernel."""
-    n, m, d = (4_000, 200, 16) if quick else (20_000, 1_000, 16)
+    n, m, d, n_refits = (4_000, 200, 16, 3) if quick else (20_000, 1_000, 16, 1)
     kde = dict(
         make=partial(gaussian_rows, n, d),
         queries=partial(gaussian_rows, m, d, seed=1),
         bandwidth=scott(n, d),
     )
-    refits = dict(kde, watched=[0] if not quick else [0, 1, 2])
-    found = measure(
-        [
-            case
-            for t in (1, 2)
-            for case in (
-                Case("floor", "numpy", floor_influence, dict(kde, threads=t), t),
-                Case("ours", "score_influence", kde_influence, dict(kde, n_jobs=t), t),
-            )
-        ]
-        + [
-            Case(
-                "peer",
-                "refits of KernelDensity",
-                peers.kde_refits,
-                refits,
-                1,
-                n / len(refits["watched"]),
-            )
-        ]
-    )
+    cases = []
+    for t in THREADS:
+        cases.append(floor("numpy", setups.floor_influence, t, **kde, n_threads=t))
+        cases.append(ours("score_influence", setups.kde_influence, t, **kde, n_jobs=t))
+    refits = dict(kde, watched=range(n_refits))
+    cases.append(peer("refits of KernelDensity", peers.kde_refits, n / n_refits, **refits))
+    found = measure(cases)
     error = np.abs(found[1].answer - found[0].answer).max()
     return _text(
         found,
@@ -169,60 +51,33 @@ def d2(quick):
 
 
 def _d2(n, d):
-    make, h = partial(gaussian_rows, n, d, n_planted=PLANTED), scott(n, d)
     planted = np.arange(n - PLANTED, n)
-    kde = dict(make=make, bandwidth=h)
-    found = measure(
-        [
-            case
-            for t in (1, 2)
-            for case in (
-                Case("floor", "numpy", floor_self_influence, dict(kde, threads=t), t),
-                Case(
-                    "ours",
-                    "fit + self_influence",
-                    kde_self_influence,
-                    dict(kde, n_jobs=t, watched=planted),
-                    t,
-                ),
-            )
-        ]
-        + [
-            Case(
-                "ours",
-                "fit + self_influence, n_jobs=None",
-                kde_self_influence,
-                dict(kde, n_jobs=None, watched=planted),
-                2,
-            ),
-            Case(
-                "peer",
-                "KernelDensity, self term off",
-                peers.sklearn_self,
-                dict(kde, watched=planted),
-            ),
-            Case("peer", "gaussian_kde, self term off", peers.scipy_self, kde),
-            Case(
-                "peer",
-                "refits of KernelDensity",
-                peers.kde_refits,
-                dict(kde, queries=None, watched=planted),
-                1,
-                n / PLANTED,
-            ),
-        ]
-    )
-    truth = _log_leave_one_out(make(), planted, h)
-    tail = "; ".join(
-        f"{name}: {_tail_error(found[j].answer, truth)}"
-        for j, name in ((1, "ours"), (5, "KernelDensity, self term off"), (7, "its refits"))
-    )
+    kde = dict(make=partial(gaussian_rows, n, d, n_planted=PLANTED), bandwidth=scott(n, d))
+    watched = dict(kde, watched=planted)
+    self_influence = partial(ours, setup=setups.kde_self_influence, **watched)
+    cases = []
+    for t in THREADS:
+        cases.append(floor("numpy", setups.floor_self_influence, t, **kde, n_threads=t))
+        cases.append(self_influence(f"fit + self_influence, n_jobs={t}", threads=t, n_jobs=t))
+    cases += [
+        self_influence("fit + self_influence, n_jobs=None", threads=2, n_jobs=None),
+        peer("KernelDensity, self term off", peers.sklearn_self, **watched),
+        peer("gaussian_kde, self term off", peers.scipy_self, **kde),
+        peer("refits of KernelDensity", peers.kde_refits, n / PLANTED, queries=None, **watched),
+    ]
+    found = measure(cases)
+    truth = _log_leave_one_out(kde["make"](), planted, kde["bandwidth"])
+    tail = [
+        f"{one.case.name}: {_tail_error(one.answer, truth)}"
+        for one in found
+        if one.answer is not None
+    ]
     return _text(
         found,
         "<= 1.5 x the floor with two threads; >= 20 x KernelDensity and gaussian_kde; "
         "memory O(block); right in the tail",
-        f"n = {n}, d = {d}, Scott's bandwidth. Leave-one-out log density of {PLANTED} rows planted "
-        f"8 to 40 standard deviations out, against a sum in log space: {tail}.",
+        f"n = {n}, d = {d}, Scott's bandwidth. Leave-one-out log density of {PLANTED} rows "
+        f"planted 8 to 40 standard deviations out, against a sum in log space: {'; '.join(tail)}.",
     )
 
 
@@ -236,11 +91,9 @@ def _log_leave_one_out(X, rows, bandwidth):
 
 def _tail_error(values, truth):
     finite = np.isfinite(values)
-    worst = (
-        f"largest error {np.abs(values - truth)[finite].max():.1e} nats" if finite.any() else ""
-    )
-    lost = f"{np.count_nonzero(~finite)} of {len(values)} come out infinite"
-    return ", ".join(filter(None, [worst, "" if finite.all() else lost]))
+    worst = np.abs(values - truth)[finite].max(initial=0.0)
+    lost = f", and {np.count_nonzero(~finite)} of {len(values)} infinite"
+    return f"largest error {worst:.1e} nats{'' if finite.all() else lost}"
 
 
 def d3(quick):
@@ -248,66 +101,53 @@ def d3(quick):
     n, k = (20_000 if quick else 200_000), 5
     make = partial(gaussian_rows, n, 8)
     cases = []
-    for t in (1, 2):
-        for fit in (False, True):
-            floor = dict(make=make, k=k + 1, threads=t, include_fit=fit)
-            ours = dict(make=make, n_neighbors=k, n_jobs=t, include_fit=fit)
-            start = "fit + " if fit else ""
-            cases += [
-                Case("floor", f"{start}kneighbors", floor_kneighbors, floor, t),
-                Case("ours", f"{start}self_influence", knn_self_influence, ours, t),
-            ]
+    for t in THREADS:
+        for fit, start in ((False, ""), (True, "fit + ")):
+            query = dict(make=make, k=k + 1, n_jobs=t, include_fit=fit)
+            cases.append(floor(f"{start}kneighbors", setups.floor_kneighbors, t, **query))
+            query["k"] = k
+            cases.append(ours(f"{start}self_influence", setups.knn_self_influence, t, **query))
     return _text(
-        measure(cases, rounds=1 if not quick else 3),
+        measure(cases, rounds=3 if quick else 1),
         "<= 1.2 x the kneighbors query it needs",
         f"n = {n}. The floor asks for k + 1 = {k + 1} neighbours of all rows.",
     )
 
 
 def d4(quick):
-    """D4: mixture of K = 6 components on 1,000 rows, d = 2, 1,000 queries, full covariances."""
-    n, m = (300, 300) if quick else (1_000, 1_000)
-    n_refits = 10 if quick else 20
+    """D4: mixture of K = 6 components on 1,000 rows, d = 2, 1,000 queries."""
+    n, m, n_refits = (300, 300, 10) if quick else (1_000, 1_000, 20)
+    make = partial(six_clusters, n)
     gmm = dict(
-        make=partial(clusters, n, 6, 2, spread=3.0),
-        queries=partial(clusters, m, 6, 2, spread=3.0),
+        make=make,
+        queries=partial(six_clusters, m, draw=1),
+        # Fitted to the end, so that all start from the same optimum.
+        model=partial(setups.fitted_mixture, make, 6, tol=1e-8, max_iter=20_000, n_init=5),
+        watched=np.random.default_rng(0).choice(n, n_refits, replace=False),
     )
-    gmm["model"] = partial(fitted_mixture, gmm["make"], 6)
-    gmm["watched"] = np.random.default_rng(0).choice(n, n_refits, replace=False)
     cases = [
-        Case(
-            "peer",
-            f"warm refits, tol = {tol:g}",
-            peers.gmm_refits,
-            dict(gmm, tol=tol),
-            1,
-            n / n_refits,
-        )
+        peer(f"warm refits, tol = {tol:g}", peers.gmm_refits, n / n_refits, **gmm, tol=tol)
         for tol in (1e-10, 1e-6, 1e-3)
     ]
-    for t in (1, 2):
-        cases += [
-            Case(
-                "ours",
-                f"fit + score_influence, {method}",
-                gmm_influence,
-                dict(gmm, method=method, n_jobs=t),
-                t,
-            )
-            for method in ("implicit", "refit", "one_step")
-        ]
+    cases += [
+        ours(
+            f"fit + score_influence, {name}", setups.gmm_influence, t, **gmm, method=name, n_jobs=t
+        )
+        for t in THREADS
+        for name in ("implicit", "refit", "one_step")
+    ]
     found = measure(cases)
     truth = found[0].answer
     errors = "; ".join(
         f"{one.case.name} {np.abs(one.answer - truth).max():.1e} "
-        f"({100 * np.linalg.norm(one.answer - truth) / np.linalg.norm(truth):.2g} %)"
+        f"({np.linalg.norm(one.answer - truth) / np.linalg.norm(truth):.2%})"
         for one in found[1:6]
     )
     return _text(
         found,
         "implicit <= 0.3 s and >= 100 x the refits at equal precision; refit >= 10 x",
-        f"n = {n}, {m} queries. Largest (relative) error of the changes against the warm refits at "
-        f"tol = 1e-10 of {n_refits} rows drawn at random: {errors}.",
+        f"n = {n}, {m} queries, full covariances. Largest (relative) error of the changes against "
+        f"the warm refits at tol = 1e-10 of {n_refits} rows drawn at random: {errors}.",
     )
 
 
@@ -315,12 +155,14 @@ def d5(quick):
     """D5: self influence of a mixture of K = 10 full components, n = 100,000, d = 16."""
     n = 5_000 if quick else 100_000
     make = partial(clusters, n, 10, 16, spread=1.0)
-    gmm = dict(make=make, model=partial(fitted_mixture, make, 10))
-    cases = [
-        Case("ours", "fit + self_influence, implicit", gmm_self_influence, dict(gmm, n_jobs=t), t)
-        for t in (1, 2)
-    ]
-    found = measure(cases, rounds=1)
+    gmm = dict(make=make, model=partial(setups.fitted_mixture, make, 10, n_init=10))
+    found = measure(
+        [
+            ours("fit + self_influence, implicit", setups.gmm_self_influence, t, **gmm, n_jobs=t)
+            for t in THREADS
+        ],
+        rounds=1,
+    )
     return _text(found, "<= 60 s, <= 2 GB", f"n = {n}; the mixture comes fitted.")
 
 
@@ -333,29 +175,17 @@ def d6(quick):
         bandwidth=scott(n, 3),
     )
     cases = []
-    for t in (1, 2):
-        for scores in (False, True):
-            density = " + one pass for p(z)" if scores else ""
-            cases += [
-                Case(
-                    "floor",
-                    f"tree query{density}",
-                    floor_tree,
-                    dict(kde, threads=t, with_density=scores),
-                    t,
-                ),
-                Case(
-                    "ours",
-                    f"proponents, return_scores={scores}",
-                    kde_proponents,
-                    dict(kde, n_jobs=t, with_scores=scores),
-                    t,
-                ),
-            ]
+    for t in THREADS:
+        for scores, more in ((False, ""), (True, " + one pass for p(z)")):
+            both = dict(kde, n_jobs=t, with_scores=scores)
+            name = f"proponents, return_scores={scores}"
+            cases.append(floor(f"tree query{more}", setups.floor_tree, t, **both))
+            cases.append(ours(name, setups.kde_proponents, t, **both))
     return _text(
         measure(cases),
         "indices <= 2 x the tree query; with scores <= 1.3 x (tree query + one pass); no n x m",
-        f"n = {n}, {m} queries; n x m would take {8 * n * m / 2**20:.0f} MB. The fit is not counted.",
+        f"n = {n}, {m} queries; n x m would take {8 * n * m / 2**20:.0f} MB. The fit is not "
+        "counted.",
     )
 
 
@@ -368,11 +198,10 @@ def _text(found, wanted, remark):
 
 def main(argv=None):
     options = parser(__doc__.splitlines()[0]).parse_args(argv)
-    for name in options.only or TARGETS:
-        target = TARGETS[name.upper()]
-        if name.upper() in ("D4", "D5") and GMMInfluence is None:
-            continue
-        publish(f"speed-{name.lower()}", target.__doc__, target(options.quick), options)
+    for name in map(str.upper, options.only or TARGETS):
+        note(f"speed: {name}")
+        title = TARGETS[name].__doc__.rstrip(".")
+        publish(f"speed-{name.lower()}", title, TARGETS[name](options.quick), options)
 
 
 if __name__ == "__main__":
