@@ -12,7 +12,7 @@ from .sample import Rows, Sample, log_ratio
 from .statistics import Array, Index, Mask
 
 _REFINED = 0.05  # share of the rows whose implicit step is replaced by a refit
-_CONTRACTION = 0.3  # sound steps shrink by more than this
+_CONTRACTION = 0.2  # sound steps shrink by more than this
 _SMALL_STEP = 1e-2  # of the whole change: a step below does not matter
 _TINY = 1e-8  # an implicit step followed by a smaller one needs no refit
 _LONG = 2**21  # products of one E step from which a thousand of them take minutes
@@ -93,7 +93,7 @@ class Implicit(OneStep):
     """
 
     sweeps = 20
-    rounds = 6  # bursts of 16, 32, ... EM steps for rows that tip
+    rounds = 7  # bursts of 16, 32, ... EM steps for rows that tip
 
     def __init__(self, sample: Sample, row_block: int, budget: float) -> None:
         self.propagation = Propagation(sample)
