@@ -205,16 +205,18 @@ def test_rows_of_weight_zero_cover_nobody(kernel):
     assert made.training_addition()[2] == np.inf
 
 
-@pytest.mark.parametrize("offset", [0.0, 1 / 3, 1e8, -7.1e5])
+@pytest.mark.parametrize("offset", [0.0, 1e8, -7.25e5])
+@pytest.mark.parametrize(("step", "h"), [(1.0, 2.0), (1.0, 5.0), (0.75, 0.75), (0.25, 0.75)])
 @pytest.mark.parametrize("kernel", COMPACT)
-def test_rows_on_the_edge_of_the_support(kernel, offset):
-    # Distances of exactly one bandwidth, which centring the rows would round to either side.
-    rng = np.random.default_rng(4)
-    X = rng.integers(0, 6, (23, 2)) + np.float64(offset)
-    Z = X[:5] + np.array([1.0, 0.0])
-    made = deletion(X, kernel=kernel, bandwidth=2.0)
-    expected = exact.influence(kernel, 2.0, X, Z)
+def test_rows_on_the_edge_of_the_support(kernel, step, h, offset):
+    # Distances of exactly one bandwidth, which centring or scaling would round to either side.
+    X = step * np.random.default_rng(4).integers(0, 6, (10, 2)) + offset
+    Z = X[:3] + np.array([step, 0.0])
+    made = deletion(X, kernel=kernel, bandwidth=h)
+    expected = exact.influence(kernel, h, X, Z)
     assert_allclose(all_changes(made, Z), expected, rtol=1e-10, atol=1e-11)
+    expected = np.diag(exact.influence(kernel, h, X, X))
+    assert_allclose(made.self_change(slice(0, 10)), expected, rtol=1e-10, atol=1e-11)
 
 
 # -- awkward rows --------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 
 import joblib
@@ -382,17 +383,16 @@ def test_transform_is_clipped():
 # -- interruption --------------------------------------------------------------------------
 
 
-class Stop:
-    """Raises KeyboardInterrupt on the n-th call of what it wraps."""
+def interrupted_after(n, method):
+    """`method` of a class, raising KeyboardInterrupt from the n-th call on."""
+    calls = itertools.count()
 
-    def __init__(self, function, n):
-        self.function, self.left = function, n
-
-    def __call__(self, *args):
-        self.left -= 1
-        if self.left < 0:
+    def stopped(*args):
+        if next(calls) >= n:
             raise KeyboardInterrupt
-        return self.function(*args)
+        return method(*args)
+
+    return stopped
 
 
 @every_explainer
@@ -403,7 +403,8 @@ def test_killed_in_the_middle_of_a_block_loop(Explainer, n_jobs, monkeypatch):
     inner = dict(vars(explainer._deletion))
     out = np.full((N, N), np.nan)
     with config_context(working_memory=0.001), monkeypatch.context() as patch:
-        patch.setattr(explainer._deletion, "change", Stop(explainer._deletion.change, 20))
+        Deletion = DELETIONS[Explainer]
+        patch.setattr(Deletion, "change", interrupted_after(20, Deletion.change))
         with pytest.raises(KeyboardInterrupt):
             explainer.score_influence(BLOBS, out=out)
         for call in (explainer.opponents, explainer.score_influence):
