@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from .equation import damped, one_step, residual, statistic_size
 from .implicit import Propagation
-from .refit import damped, finish, one_step, residual, statistic_size, sweep
+from .refit import finish, sweep
 from .sample import Rows, Sample, log_ratio
 from .statistics import Array, Index, Mask
 

@@ -4,57 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
+from .accelerate import accelerated
+from .equation import residual, statistic_size
 from .implicit import Propagation
 from .polish import newton_limit
 from .sample import Rows, Sample, responsibilities
 from .statistics import Array, Mask
 
 _TOL = 1e-11  # of the last chord step, relative to the size of the statistics
+_OWN_RATE = 200  # statistics up to which a model's own A is worth factorising
 _FALL = 0.9  # a chord step is accepted if the residual falls by 10 %
-
-
-def one_step(sample: Sample, rows: Rows) -> Array:
-    """dT of one EM step: the row's own statistics go, nothing answers, (K, q, B)."""
-    return rows.sign * rows.r[:, None] * rows.f[:, : sample.frame.n_stats]
-
-
-def damped(sample: Sample, rows: Rows, dT: Array) -> tuple[Array, Mask]:
-    """Halve the propagated part of dT until every covariance is positive definite.
-
-    None of it is the one step, which is an M step and always has a model. Returns dT and which
-    rows were halved.
-    """
-    frame = sample.frame
-    bad = ~frame.natural(dT, rows.known)[1]
-    halved = np.flatnonzero(bad)
-    if not len(halved):
-        return dT, bad
-    own = one_step(sample, rows.take(halved))
-    dT, part, known = dT.copy(), dT[:, :, halved] - own, rows.take(halved).known
-    left = np.arange(len(halved))
-    for _ in range(30):
-        part[:, :, left] *= 0.5
-        dT[:, :, halved] = own + part
-        left = np.flatnonzero(~frame.natural(dT[:, :, halved], known)[1])
-        if not len(left):
-            return dT, bad
-    dT[:, :, halved[left]] = own[:, :, left]
-    return dT, bad
-
-
-def residual(sample: Sample, rows: Rows, dT: Array) -> tuple[Array, Mask]:
-    """What one more EM step would add to dT, and which rows have a model, (K, q, B) and (B,)."""
-    eta, valid, _ = sample.frame.natural(dT, rows.known)
-    R = sample.e_step(eta)
-    R += rows.sign * rows.moved_r(eta)[:, None] * rows.f[:, : sample.frame.n_stats]
-    R -= dT
-    return R, valid
-
-
-def statistic_size(sample: Sample, dT: Array) -> Array:
-    """Largest change of a component's statistics per row of it, free of axes, (B,)."""
-    norms = np.sqrt(np.einsum("kqB,kqB->kB", dT, dT))
-    return np.asarray(np.max(norms / sample.frame.counts[:, None], axis=0))
 
 
 def sweep(
@@ -98,7 +57,8 @@ def finish(
     """EM to its limit for the few rows that a deletion tips into another optimum.
 
     There A of the fitted model says nothing any more. Bursts of EM steps, batched over rows, carry
-    each model past the plateaus; once EM closes in, Newton steps with the model's own A end it.
+    each model past the plateaus; once EM closes in, Newton steps with the model's own A end it,
+    or Anderson mixing where factorising A a row would cost more than thousands of EM steps.
 
     Parameters
     ----------
@@ -118,6 +78,12 @@ def finish(
         if not len(left):
             break
         dT[:, :, left], closing = _em(sample, rows.take(left), dT[:, :, left], burst)
+        if not closing.any():
+            continue
+        if sample.frame.n_components * sample.frame.n_stats > _OWN_RATE:
+            i = left[closing]
+            dT[:, :, i], done[i] = accelerated(sample, rows.take(i), dT[:, :, i], steps=8 * burst)
+            continue
         for i in left[closing]:
             limit = _own_limit(sample, rows.take(np.array([i])), others[i], dT[:, :, [i]], budget)
             if limit is not None:
