@@ -59,7 +59,8 @@ def clusters(
     return centres[label] + widths[label, None] * rng.standard_normal((n, d))
 
 
-def six_clusters(n: int, *, draw: int = 0) -> np.ndarray:
-    """The paper's six clusters of 100 rows, drawn n / 100 times."""
+def six_clusters(n: int, *, draw: int = 0, noise: float = 0.0) -> np.ndarray:
+    """The paper's six clusters of 100 rows, drawn n / 100 times; with `noise` they overlap."""
     first = 1_000 * draw
-    return np.vstack([make_six_clusters(random_state=first + i)[0] for i in range(n // 100)])
+    X = np.vstack([make_six_clusters(random_state=first + i)[0] for i in range(n // 100)])
+    return X + noise * np.random.default_rng(draw).standard_normal(X.shape)
