@@ -2,8 +2,8 @@
 
     python benchmarks/odds.py --data-dir DIR [--only glass wbc] [--quick] [--fresh]
 
-The settings were fixed once, before looking at any result, and are the same for all sets. An
-interrupted run goes on where it stopped.
+The settings are rules of thumb, the same for all sets, and none was tuned to a result; the method
+of the mixture was chosen for its time. An interrupted run goes on where it stopped.
 """
 
 from __future__ import annotations
