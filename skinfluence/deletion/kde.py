@@ -225,7 +225,7 @@ class KDEDeletion(Deletion):
             total[deep] = K[deep].sum(axis=1)
             log_total[deep] = highest + _log(total[deep])
             total[deep[uncovered]] = 1.0
-        K /= total[:, None]
+        K *= (1.0 / total)[:, None]
         return K, log_total
 
     def _log_rest(self, Z, shares, top, log_total):
