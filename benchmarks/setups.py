@@ -6,13 +6,11 @@ import warnings
 from functools import partial
 
 import floors
-import numpy as np
 from common import Job
 from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import KernelDensity, NearestNeighbors
 
 from skinfluence import GMMInfluence, KDEInfluence, KNNInfluence
-from skinfluence.deletion.kde import KDEDeletion
 
 # -- set-ups of ours ----------------------------------------------------------------------------
 
@@ -35,16 +33,17 @@ def kde_self_influence(make, bandwidth, n_jobs, watched):
 
 def kde_proponents(make, queries, bandwidth, n_jobs, with_scores):
     Z = queries()
-    # `fit` sums 5e11 pairs for self influence, which proponents do not use and D6 is not about.
-    KDEDeletion._leave_one_out = lambda self, *_: np.zeros(self.n_train)
-    explainer = KDEInfluence(KernelDensity(bandwidth=bandwidth), n_jobs=n_jobs).fit(make())
+    # A threshold would sum 5e11 pairs of rows, which proponents do not use.
+    explainer = KDEInfluence(
+        KernelDensity(bandwidth=bandwidth), contamination=None, n_jobs=n_jobs
+    ).fit(make())
     return Job(lambda: explainer.proponents(Z, k=10, return_scores=with_scores))
 
 
 def knn_self_influence(make, k, n_jobs, include_fit):
     X = make()
     model = NearestNeighbors(n_neighbors=k, n_jobs=n_jobs)
-    explainer = KNNInfluence(model, n_jobs=n_jobs)
+    explainer = KNNInfluence(model, contamination=None, n_jobs=n_jobs)
     if include_fit:
         return Job(lambda: explainer.fit(X).self_influence())
     explainer.fit(X)
@@ -54,14 +53,14 @@ def knn_self_influence(make, k, n_jobs, include_fit):
 def gmm_influence(make, queries, model, method, n_jobs, watched):
     X, Z, model = make(), queries(), model()
     warnings.simplefilter("ignore")
-    explainer = GMMInfluence(model, method=method, n_jobs=n_jobs)
+    explainer = GMMInfluence(model, method=method, contamination=None, n_jobs=n_jobs)
     return Job(lambda: explainer.fit(X).score_influence(Z), lambda scores: scores[:, watched])
 
 
 def gmm_self_influence(make, model, n_jobs):
     X, model = make(), model()
     warnings.simplefilter("ignore")
-    explainer = GMMInfluence(model, n_jobs=n_jobs)
+    explainer = GMMInfluence(model, contamination=None, n_jobs=n_jobs)
     return Job(lambda: explainer.fit(X).self_influence())
 
 

@@ -168,7 +168,7 @@ class BaseInfluence(BaseEstimator, ABC):
             Present for scikit-learn's conventions.
         out : array-like of shape (n_queries, n_train), default=None
             Where to write the scores: an array, a memmap, or anything with slice assignment.
-            If the call is interrupted, `out` holds the blocks finished so far.
+            If the call is interrupted, any part of it may have been written.
         reduce : {None, "mean", "sum"}, default=None
             Mean or sum over the queries, computed without the matrix.
         return_report : bool, default=False

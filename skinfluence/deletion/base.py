@@ -34,11 +34,14 @@ class Deletion(ABC):
         their own, fewer where they do.
     weights : ndarray of shape (n_train,) or None
         Weights of the training rows; None for models that have none.
+    infinite_change : float
+        What a change is where the loss is infinite before and after.
     """
 
     n_train: int
     row_block: int
     weights: Array | None = None
+    infinite_change: float = 0.0
 
     @abstractmethod
     def query_block(self, n_rows: int, budget: float) -> int:

@@ -125,7 +125,8 @@ class KDEDeletion(Deletion):
         self._log_kept = self._log_kept_weight()
         self._kernel = KernelValues(model, X)
         self._X = X
-        self._log_others = self._leave_one_out(n_jobs, progress)
+        self._n_jobs, self._progress = n_jobs, progress
+        self._log_others: Array | None = None
 
     def _log_kept_weight(self):
         """log((W - w_i) / W), where one row may hold nearly all the weight."""
@@ -145,13 +146,22 @@ class KDEDeletion(Deletion):
 
     # -- leave-one-out sums -----------------------------------------------------------------
 
-    def _leave_one_out(self, n_jobs, progress):
+    def keep_leave_one_out(self):
+        """Compute the leave-one-out sums now and keep them."""
+        self._log_others = self._leave_one_out()
+
+    def _others(self):
+        return self._leave_one_out() if self._log_others is None else self._log_others
+
+    def _leave_one_out(self):
         """log sum_{j != i} w_j K(x_i - x_j), (n_train,), every pair of rows visited once."""
         n = self.n_train
         tile_rows = _loops.slices(n, TILE)
-        parts = _loops.in_threads(self._tile_row, tile_rows, n_jobs=n_jobs)
+        parts = _loops.in_threads(self._tile_row, tile_rows, n_jobs=self._n_jobs)
         others = np.zeros(n)
-        bar = _loops.progress_bar(parts, total=len(tile_rows), enabled=progress, desc="fit")
+        bar = _loops.progress_bar(
+            parts, total=len(tile_rows), enabled=self._progress, desc="leave one out"
+        )
         for rows, sums in zip(tile_rows, bar, strict=True):
             others[rows.start :] += sums
         log_others = _log(others)
@@ -239,7 +249,7 @@ class KDEDeletion(Deletion):
         return log_rest
 
     def self_change(self, rows):
-        log_w, log_others = self._log_w[rows], self._log_others[rows]
+        log_w, log_others = self._log_w[rows], self._others()[rows]
         # A row of weight 0 changes nothing, even where no other row covers it.
         ratio = np.subtract(
             log_w, log_others, out=np.full_like(log_w, -np.inf), where=log_w > -np.inf
@@ -275,7 +285,7 @@ class KDEDeletion(Deletion):
 
     def training_addition(self):
         """``addition`` at the training rows, from the leave-one-out sums."""
-        return self._added(np.logaddexp(self._log_others, self._log_w))
+        return self._added(np.logaddexp(self._others(), self._log_w))
 
     def _added(self, log_sums):
         # log(W / (W + 1)) + log1p(1 / sum), the new row having weight 1 and K(0) = 1.
@@ -319,7 +329,7 @@ class KDEDeletion(Deletion):
         order = np.argsort(distances, axis=1, kind="stable")[:, :k]
         return np.take_along_axis(distances, order, axis=1), order
 
-    def change_at(self, X, distances):
+    def change_at(self, log_sums, distances):
         """Changes by rows of equal weight at given distances, NaN where a row dominates.
 
         NaN also where no row covers the query.
@@ -327,7 +337,7 @@ class KDEDeletion(Deletion):
         log_K = kernels.log_values(self._kernel.kernel, distances / self._kernel.bandwidth)
         # -inf - -inf where no row covers the query; huge exponents may round to a share above 1.
         with np.errstate(invalid="ignore", over="ignore"):
-            share = np.exp(log_K - self.log_sums(X)[:, None])
+            share = np.exp(log_K - log_sums[:, None])
         changes = self._log_kept[0] - np.log1p(-np.minimum(share, 0.5))
         return np.where(share > 0.5, np.nan, changes)
 

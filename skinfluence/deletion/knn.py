@@ -58,6 +58,7 @@ class KNNDeletion(Deletion):
         self.row_block = self.n_train
         self.k = n_neighbors
         self.dim = dim
+        self.infinite_change = self._log_smaller()
         index = clone(model).set_params(n_jobs=model.n_jobs if n_jobs is None else n_jobs)
         self.index = index.fit(X)
         euclidean = _is_euclidean(model.metric, model.p, **(model.metric_params or {}))

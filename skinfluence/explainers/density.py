@@ -70,7 +70,7 @@ class DensityInfluence(  # type: ignore[call-arg]  # scikit-learn's __init_subcl
 
     _parameter_constraints: dict = {
         **BaseInfluence._parameter_constraints,
-        "contamination": [StrOptions({"auto"}), Interval(Real, 0, 0.5, closed="right")],
+        "contamination": [None, StrOptions({"auto"}), Interval(Real, 0, 0.5, closed="right")],
         "influence_features": ["boolean"],
     }
 
@@ -83,7 +83,9 @@ class DensityInfluence(  # type: ignore[call-arg]  # scikit-learn's __init_subcl
         self._deletion = self._make_deletion(model, rows, sample_weight)
         self._fit_X = rows
         self.score_unit_ = "loss"
-        self.offset_ = self._threshold(self._training_scores())
+        self.__dict__.pop("offset_", None)
+        if self.contamination is not None:
+            self.offset_ = self._threshold(self._training_scores())
 
     def _training_scores(self):
         """``score_samples`` of the training rows."""
@@ -102,7 +104,8 @@ class DensityInfluence(  # type: ignore[call-arg]  # scikit-learn's __init_subcl
         # Half way to the last outlier, so that rounding cannot carry a training row across;
         # rows that tie with the first inlier are inliers too.
         outliers = scores[scores < first_inlier - _tie(first_inlier)]
-        if not outliers.size:
+        # Not half way to infinity either: every finite score would be an inlier.
+        if not outliers.size or outliers.max() == -LARGEST_SCORE:
             return first_inlier - _tie(first_inlier)
         return 0.5 * (float(outliers.max()) + first_inlier)
 
@@ -208,8 +211,22 @@ class DensityInfluence(  # type: ignore[call-arg]  # scikit-learn's __init_subcl
         -------
         scores : ndarray of shape (n_queries,)
             ``score_samples(X) - offset_``.
+
+        Raises
+        ------
+        ValueError
+            If ``contamination=None``, which sets no threshold.
         """
-        return self.score_samples(X) - self.offset_
+        scores = self.score_samples(X)
+        return scores - self._offset()
+
+    def _offset(self):
+        if not hasattr(self, "offset_"):
+            raise ValueError(
+                "contamination=None sets no threshold, so nothing can be labelled. Fit with "
+                'contamination="auto" or a share, or rank rows by score_samples.'
+            )
+        return self.offset_
 
     def predict(self, X: ArrayLike) -> np.ndarray:
         """Label rows as inliers or outliers.

@@ -47,9 +47,10 @@ class GMMInfluence(DensityInfluence):
         - "one_step": one EM step without the row. Good where components do not overlap.
         - "well_separated": every row belongs to one component, which makes the deletion a closed
           form; spherical covariances only. For teaching.
-    contamination : "auto" or float in (0, 0.5], default="auto"
+    contamination : "auto", float in (0, 0.5] or None, default="auto"
         Share of outliers among the training rows, which sets ``offset_``. "auto" draws a fence
-        at the median score minus six times the distance to the lower quartile.
+        at the median score minus six times the distance to the lower quartile. None sets no
+        threshold and saves ``fit`` the addition of every row.
     influence_features : bool, default=False
         Whether to offer ``transform``, one column for each training row.
     n_jobs : int, default=None

@@ -30,8 +30,8 @@ class KDEInfluence(DensityInfluence):
     with W the sum of the weights. All six kernels, every metric and sample weights; the bandwidth
     is held at the fitted ``bandwidth_``. Use it when rows are judged by their surroundings:
     ``self_influence`` is high for rows that few others support, and the strongest proponents of
-    a query are its nearest rows. It costs one pass over all pairs of rows at ``fit`` and one over
-    (queries x rows) at every score.
+    a query are its nearest rows. It costs one pass over all pairs of rows at ``fit`` (for the
+    threshold) and one over (queries x rows) at every score.
 
     Parameters
     ----------
@@ -39,9 +39,10 @@ class KDEInfluence(DensityInfluence):
         A :class:`~sklearn.neighbors.KernelDensity`, or a pipeline, search or FrozenEstimator
         around one. Fitted: explained as it is, and the rows given to ``fit`` must be its training
         rows. Unfitted: a clone is fitted. None stands for ``KernelDensity()``.
-    contamination : "auto" or float in (0, 0.5], default="auto"
+    contamination : "auto", float in (0, 0.5] or None, default="auto"
         Share of outliers among the training rows, which sets ``offset_``. "auto" draws a fence
-        at the median score minus six times the distance to the lower quartile.
+        at the median score minus six times the distance to the lower quartile. None sets no
+        threshold and saves ``fit`` the pass over all pairs of rows.
     influence_features : bool, default=False
         Whether to offer ``transform``, one column for each training row.
     n_jobs : int, default=None
@@ -186,6 +187,7 @@ class KDEInfluence(DensityInfluence):
         return KDEDeletion(model, rows, weights, n_jobs=self.n_jobs, progress=self.progress)
 
     def _training_scores(self):
+        self._deletion.keep_leave_one_out()
         return clipped(-self._deletion.training_addition())
 
     def _top_k(self, queries, k, return_scores, *, largest):
@@ -194,7 +196,8 @@ class KDEInfluence(DensityInfluence):
         distances, indices = self._deletion.nearest(queries, k)
         if not return_scores:
             return None, indices
-        scores = self._deletion.change_at(queries, distances)
+        log_sums = self._in_blocks(self._deletion.log_sums, queries)
+        scores = self._deletion.change_at(log_sums, distances)
         # One row that holds most of a query's density, or no row at all.
         for query in np.flatnonzero(np.isnan(scores).any(axis=1)):
             every = self._deletion.change(

@@ -67,9 +67,10 @@ class KNNInfluence(DensityInfluence):
         False for labels of the training rows (``fit_predict``), True to judge new rows
         (``predict``, ``decision_function``, ``score_samples``), as in
         :class:`~sklearn.neighbors.LocalOutlierFactor`.
-    contamination : "auto" or float in (0, 0.5], default="auto"
+    contamination : "auto", float in (0, 0.5] or None, default="auto"
         Share of outliers among the training rows, which sets ``offset_``. "auto" draws a fence
-        at the median score minus six times the distance to the lower quartile.
+        at the median score minus six times the distance to the lower quartile. None sets no
+        threshold and saves ``fit`` a neighbour query of all rows.
     influence_features : bool, default=False
         Whether to offer ``transform``, one column for each training row.
     n_jobs : int, default=None
@@ -212,6 +213,7 @@ class KNNInfluence(DensityInfluence):
                 f"Deleting one of n_samples = {rows.shape[0]} rows leaves fewer than "
                 f"n_neighbors = {k} neighbours. Use fewer neighbours or more rows."
             )
+        self._own = None
         self.n_neighbors_ = int(k)
         self.intrinsic_dim_ = float(self.intrinsic_dim or rows.shape[1])
         return KNNDeletion(
@@ -224,7 +226,11 @@ class KNNInfluence(DensityInfluence):
 
     def _training_scores(self):
         # Against the other rows, a training row as if added is a training row deleted.
-        return clipped(-self._self_influence())
+        self._own = super()._self_influence()
+        return clipped(-self._own)
+
+    def _self_influence(self):
+        return super()._self_influence() if self._own is None else self._own.copy()
 
     @available_if(_if_not_novelty)
     def fit_predict(self, X: ArrayLike, y: Any = None) -> np.ndarray:
@@ -243,7 +249,7 @@ class KNNInfluence(DensityInfluence):
             1 for inliers, -1 for outliers.
         """
         self.fit(X)
-        return np.where(self._training_scores() >= self.offset_, 1, -1)
+        return np.where(clipped(-self._self_influence()) >= self._offset(), 1, -1)
 
     @available_if(_if_novelty)
     def score_samples(self, X: ArrayLike) -> np.ndarray:

@@ -83,8 +83,8 @@ class PyODAdapter(BaseEstimator):
                 "GMMInfluence."
             )
         explainer = clone(self.explainer).fit(X)
+        self.threshold_ = -explainer._offset()
         self.decision_scores_ = -explainer._training_scores()
-        self.threshold_ = -explainer.offset_
         self.labels_ = (self.decision_scores_ > self.threshold_).astype(int)
         self.explainer_ = explainer
         return self

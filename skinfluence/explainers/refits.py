@@ -32,7 +32,7 @@ def model_agreement(deletion: Deletion, queries: Any, rows: np.ndarray) -> Agree
     """Agreement of a deletion with refits of the model alone, its head held fixed."""
     estimated = [deletion.change(queries, deletion.delete(slice(i, i + 1)))[:, 0] for i in rows]
     before = deletion.refit_loss(None, queries)
-    actual = [_difference(deletion.refit_loss(i, queries), before) for i in rows]
+    actual = [_difference(deletion, deletion.refit_loss(i, queries), before) for i in rows]
     return agreement(np.transpose(estimated), np.transpose(actual), rows=rows)
 
 
@@ -57,7 +57,7 @@ def whole_pipeline_agreement(
         fresh = clone(explainer).set_params(estimator=clone(unfrozen(explainer.estimator_)))
         fit_params = {} if weights is None else {"sample_weight": weights[kept]}
         fresh.fit(take(train, kept), **fit_params)
-        actual.append(_difference(-fresh.log_density(X), before))
+        actual.append(_difference(deletion, -fresh.log_density(X), before))
     return agreement(np.transpose(estimated), np.transpose(actual), rows=rows)
 
 
@@ -70,7 +70,9 @@ def take(X, positions):
     return X[positions]
 
 
-def _difference(after, before):
-    """``after - before``, where the same infinity on both sides is no change."""
+def _difference(deletion, after, before):
+    """``after - before``, and the deletion's convention where both are the same infinity."""
     same = np.isinf(after) & (after == before)
-    return np.where(same, 0.0, np.where(same, 0.0, after) - np.where(same, 0.0, before))
+    return np.where(
+        same, deletion.infinite_change, np.where(same, 0.0, after) - np.where(same, 0.0, before)
+    )

@@ -12,6 +12,9 @@ from sklearn.exceptions import UndefinedMetricWarning
 
 Array = NDArray[np.float64]
 
+# Of the largest value: most rows change most queries by the same amount, up to rounding.
+TIE = 1e-12
+
 
 @dataclasses.dataclass(frozen=True)
 class Agreement:
@@ -201,9 +204,21 @@ def _line(x: Array, y: Array) -> tuple[float, float]:
 
 
 def _ranks(values: Array) -> Array:
-    """Ranks, averaged over ties. Old releases of scipy's rankdata take inf and -inf for a NaN."""
-    _, place, counts = np.unique(values.ravel(), return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - (counts - 1) / 2)[place]
+    """Ranks, averaged over ties; values that only rounding tells apart tie.
+
+    Not scipy's rankdata, whose old releases take inf and -inf for a NaN.
+    """
+    values = values.ravel()
+    order = np.argsort(values, kind="stable")
+    finite = np.abs(values[np.isfinite(values)])
+    scale = finite.max() if finite.size else 1.0
+    with np.errstate(invalid="ignore"):  # inf - inf: a tie
+        steps = np.diff(values[order]) > TIE * scale
+    group = np.concatenate([[0], np.cumsum(steps)])
+    counts = np.bincount(group)
+    ranks = np.empty(values.size)
+    ranks[order] = (np.cumsum(counts) - (counts - 1) / 2)[group]
+    return ranks
 
 
 def _relative(error: Array, actual: Array) -> float:

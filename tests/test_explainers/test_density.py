@@ -19,7 +19,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
-from skinfluence import KDEInfluence, KNNInfluence
+from skinfluence import GMMInfluence, KDEInfluence, KNNInfluence
 from skinfluence.deletion.kde import KDEDeletion
 from skinfluence.deletion.knn import KNNDeletion
 from skinfluence.exceptions import UnsupportedEstimatorError
@@ -551,3 +551,17 @@ def test_sparse_rows_of_a_kernel_density():
     explainer = KDEInfluence().fit(BLOBS)
     with pytest.raises(TypeError, match="dense data is required"):
         explainer.score_influence(sparse.csr_matrix(BLOBS))
+
+
+@pytest.mark.parametrize("Explainer", [GMMInfluence, KDEInfluence, KNNInfluence])
+def test_without_a_threshold_fit_skips_the_training_scores(Explainer):
+    novelty = {"novelty": True} if Explainer is KNNInfluence else {}
+    plain = Explainer(contamination=None, **novelty).fit(BLOBS)
+    full = Explainer(**novelty).fit(BLOBS)
+    assert not hasattr(plain, "offset_")
+    assert_allclose(plain.self_influence(), full.self_influence(), rtol=1e-12)
+    assert_allclose(plain.score_samples(BLOBS[:3]), full.score_samples(BLOBS[:3]), rtol=1e-12)
+    with pytest.raises(ValueError, match="contamination=None sets no threshold"):
+        plain.predict(BLOBS)
+    refitted = full.set_params(contamination=None).fit(BLOBS)
+    assert not hasattr(refitted, "offset_")

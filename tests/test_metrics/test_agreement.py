@@ -113,3 +113,9 @@ def test_result_is_frozen_and_prints_and_frames(pairs):
 def test_refusals(estimated, actual, rows, message):
     with pytest.raises(ValueError, match=message):
         agreement(estimated, actual, rows=rows)
+
+
+def test_values_that_only_rounding_tells_apart_tie():
+    exact = np.array([-0.01, -0.01, -0.01, -0.01, 0.5, 0.7])
+    noisy = exact + 1e-16 * np.array([3, 1, 2, 0, 5, -4])
+    assert agreement(noisy, exact).spearman == 1.0
