@@ -11,8 +11,9 @@ from sklearn.datasets import load_iris
 from sklearn.mixture import BayesianGaussianMixture, GaussianMixture
 
 from skinfluence.deletion.gmm import METHODS, GMMDeletion, em, well_separated_first_order
+from skinfluence.deletion.gmm.covariance_types import FRAMES, frame_of
 from skinfluence.deletion.gmm.sample import Sample, responsibilities
-from skinfluence.deletion.gmm.statistics import FRAMES, Frame, frame_of, spd_inverse
+from skinfluence.deletion.gmm.statistics import Frame, spd_inverse
 from skinfluence.exceptions import (
     DegenerateDeletionWarning,
     NotStationaryWarning,

@@ -43,8 +43,9 @@ def accelerated(sample: Sample, rows: Rows, dT: Array, *, steps: int) -> tuple[A
         R_new = residual(sample, mine, x_new)[0]
         grown = ~plain & ~(statistic_size(sample, R_new) <= _GROWTH * statistic_size(sample, R))
         if grown.any():
-            x_new[:, :, grown] = (x + R)[:, :, grown]
-            R_new[:, :, grown] = residual(sample, mine.take(grown), x_new[:, :, grown])[0]
+            i = np.flatnonzero(grown)
+            x_new[:, :, i] = (x + R)[:, :, i]
+            R_new[:, :, i] = residual(sample, mine.take(i), x_new[:, :, i])[0]
         memory.push(x_new - x, R_new - R, forget=plain | grown)
         settled = ~plain & ~grown & (statistic_size(sample, step) <= _SETTLED)
         dT[:, :, active] = x_new

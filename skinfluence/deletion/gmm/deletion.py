@@ -13,10 +13,11 @@ from skinfluence.deletion.base import Deletion
 
 from . import em
 from .checks import check_request, warn_flagged, warn_loose, warn_singular
+from .covariance_types import frame_of
 from .models import BATCH, MODELS
 from .polish import settle
 from .sample import SMALL, Rows, Sample, log_ratio, responsibilities
-from .statistics import Array, Frame, frame_of
+from .statistics import Array, Frame
 from .well_separated import hard_frame, hard_responsibilities
 
 _BLOCK = 2**16  # queries x models evaluated at once

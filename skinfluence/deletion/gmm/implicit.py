@@ -145,5 +145,6 @@ def _inverse(A: Array) -> tuple[Array, float]:
     lu, pivots, _ = scipy.linalg.lapack.dgetrf(A)
     condition, _ = scipy.linalg.lapack.dgecon(lu, np.linalg.norm(A, 1))
     if condition > SINGULAR:
-        return np.asarray(scipy.linalg.lapack.dgetri(lu, pivots)[0]), condition
+        lwork = int(scipy.linalg.lapack.dgetri_lwork(len(A))[0])  # the default is unblocked
+        return np.asarray(scipy.linalg.lapack.dgetri(lu, pivots, lwork=lwork)[0]), condition
     return np.asarray(np.linalg.pinv(A, rcond=1e-10), dtype=np.float64), condition

@@ -18,6 +18,7 @@ _SMALL_STEP = 1e-2  # of the whole change: a step below does not matter
 _TINY = 1e-8  # an implicit step followed by a smaller one needs no refit
 _LONG = 2**21  # products of one E step from which a thousand of them take minutes
 _CHECKS = 2**31  # products that one E step per deletion may cost
+_BURSTS = 2**33  # products that bursts of EM steps may cost
 BATCH = 256  # deletions that share an E step
 
 
@@ -89,8 +90,8 @@ class Implicit(OneStep):
     and find the others: the steps of a sound deletion shrink fast. Where they do not, the
     deletion tips EM towards another optimum, which only a refit finds. Nearly all of the error of
     the first step sits in those few rows. The worst 5 % are refitted in any case. In models so
-    large that bursts of EM steps would take minutes, a refit that chord sweeps do not settle is
-    given up and its row flagged.
+    large, or with so many such rows, that this would take minutes, the refits that are not done
+    in time are given up and their rows flagged.
     """
 
     sweeps = 20
@@ -177,16 +178,24 @@ class Implicit(OneStep):
         left = np.flatnonzero(~done)
         if len(left):
             others = [training(i) for i in left]
+            rounds = self._affordable(len(left))
             limits = dT[:, :, left]
             dT[:, :, left], done[left] = finish(
                 self.sample,
                 rows.take(left),
                 others,
                 limits,
-                rounds=self.rounds,
+                rounds=rounds,
                 budget=self.budget,
             )
         return done
+
+    def _affordable(self, n_left: int) -> int:
+        """Bursts that `n_left` models may take."""
+        steps = _BURSTS / (
+            n_left * len(self.sample.X) * self.frame.n_components * self.frame.n_stats
+        )
+        return min(self.rounds, int(np.log2(steps / 16 + 1)))
 
     def _without(self, rows: Index) -> Callable[[np.intp], Array]:
         return lambda i: np.delete(self.sample.X, rows[i], axis=0)
@@ -196,6 +205,9 @@ class Refit(Implicit):
     """EM run to its limit without (or with) the row, from the fitted parameters."""
 
     rounds = 9
+
+    def _affordable(self, n_left: int) -> int:
+        return self.rounds
 
     def _prepare(self) -> None:
         self._first_steps()

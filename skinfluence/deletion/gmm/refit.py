@@ -13,6 +13,7 @@ from .statistics import Array, Mask
 
 _TOL = 1e-11  # of the last chord step, relative to the size of the statistics
 _OWN_RATE = 200  # statistics up to which a model's own A is worth factorising
+_MIXED = 64  # Anderson steps after a burst
 _FALL = 0.9  # a chord step is accepted if the residual falls by 10 %
 
 
@@ -80,11 +81,11 @@ def finish(
         dT[:, :, left], closing = _em(sample, rows.take(left), dT[:, :, left], burst)
         if not closing.any():
             continue
+        i = left[closing]
+        dT[:, :, i], done[i] = accelerated(sample, rows.take(i), dT[:, :, i], steps=_MIXED)
         if sample.frame.n_components * sample.frame.n_stats > _OWN_RATE:
-            i = left[closing]
-            dT[:, :, i], done[i] = accelerated(sample, rows.take(i), dT[:, :, i], steps=8 * burst)
             continue
-        for i in left[closing]:
+        for i in np.setdiff1d(left[closing], np.flatnonzero(done)):
             limit = _own_limit(sample, rows.take(np.array([i])), others[i], dT[:, :, [i]], budget)
             if limit is not None:
                 dT[:, :, i], done[i] = limit, True

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from .covariance_types import Spherical
 from .sample import responsibilities
-from .statistics import Array, Frame, Spherical
+from .statistics import Array, Frame
 
 
 def hard_responsibilities(frame: Frame, X: Array) -> tuple[Array, Array]:
