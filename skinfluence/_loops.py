@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 
@@ -48,12 +49,19 @@ def in_threads(function: Callable, items: list, *, n_jobs: int | None) -> Iterat
     wait for each other in every small GEMM are slower by an order of magnitude when another
     process holds a core.
     """
-    with _thread_pools().limit(limits=1, user_api="blas"):
+    with one_blas_thread():
         if n_workers(n_jobs) == 1 or len(items) == 1:
             yield from map(function, items)
         else:
             run = Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")
             yield from run(delayed(function)(item) for item in items)
+
+
+@contextlib.contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Keep BLAS to one thread, for loops of small products."""
+    with _thread_pools().limit(limits=1, user_api="blas"):
+        yield
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, Literal
 
 import numpy as np
@@ -10,10 +11,14 @@ from sklearn import config_context
 from sklearn.base import BaseEstimator
 from sklearn.mixture import GaussianMixture
 
+from skinfluence import _loops
 from skinfluence._compat import StrOptions, _fit_context
 from skinfluence.deletion.gmm import METHODS, GMMDeletion
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.explainers.density import DensityInfluence
+
+# Components x squared features, about twice the number of statistics of a mixture.
+LARGE_MIXTURE = 1000
 
 
 class GMMInfluence(DensityInfluence):
@@ -204,7 +209,10 @@ class GMMInfluence(DensityInfluence):
         )
 
     def _make_deletion(self, model, rows, sample_weight):
-        deletion = GMMDeletion(model, rows, method=self.method)
+        # Small products want one BLAS thread; the factorisations of a large mixture want all.
+        small = len(model.means_) * rows.shape[1] ** 2 < LARGE_MIXTURE
+        with _loops.one_blas_thread() if small else contextlib.nullcontext():
+            deletion = GMMDeletion(model, rows, method=self.method, progress=self.progress)
         self.method_ = deletion.method
         self.stationarity_ = deletion.stationarity
         self.flagged_rows_ = deletion.flagged_rows

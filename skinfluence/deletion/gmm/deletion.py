@@ -53,7 +53,14 @@ class GMMDeletion(Deletion):
         than 2**31 products; then those with the largest steps.
     """
 
-    def __init__(self, model: GaussianMixture, X: Array, *, method: str = "implicit") -> None:
+    def __init__(
+        self,
+        model: GaussianMixture,
+        X: Array,
+        *,
+        method: str = "implicit",
+        progress: bool = False,
+    ) -> None:
         X = np.asarray(X, dtype=np.float64)
         check_request(model, X, method)
         self.method, self.n_train = method, len(X)
@@ -69,7 +76,7 @@ class GMMDeletion(Deletion):
         width = self._mixture.n_components * self._mixture.n_features_out
         self.row_block = int(np.clip(budget / (64 * width), 1, min(len(X), 4096)))
         sample = Sample(self._mixture, rows, log_r, budget)
-        self._models = MODELS[method](sample, self.row_block, budget)
+        self._models = MODELS[method](sample, self.row_block, budget, progress)
         warn_singular(self._models.condition)
         self.flagged_rows = np.flatnonzero(self._models.flags)
         self.refitted_rows = self._models.refitted

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 
 import numpy as np
+
+from skinfluence import _loops
 
 from .equation import damped, one_step, residual, statistic_size
 from .implicit import Propagation
@@ -42,9 +44,11 @@ class OneStep:
     condition = 1.0
     n_checked = 0
 
-    def __init__(self, sample: Sample, row_block: int, budget: float) -> None:
+    def __init__(
+        self, sample: Sample, row_block: int, budget: float, progress: bool = False
+    ) -> None:
         self.sample, self.frame = sample, sample.frame
-        self.row_block, self.budget = row_block, budget
+        self.row_block, self.budget, self.progress = row_block, budget, progress
         self.flags = np.zeros(len(sample.X), dtype=bool)
         self.self_change = np.empty(len(sample.X))
         self.refitted: Index = np.empty(0, dtype=np.intp)
@@ -97,12 +101,14 @@ class Implicit(OneStep):
     sweeps = 20
     rounds = 7  # bursts of 16, 32, ... EM steps for rows that tip
 
-    def __init__(self, sample: Sample, row_block: int, budget: float) -> None:
+    def __init__(
+        self, sample: Sample, row_block: int, budget: float, progress: bool = False
+    ) -> None:
         self.propagation = Propagation(sample)
         self.condition = self.propagation.condition
         self._rows: Index = np.empty(0, dtype=np.intp)
         self._kept = np.empty((sample.frame.n_components, sample.frame.n_stats, 0))
-        super().__init__(sample, row_block, budget)
+        super().__init__(sample, row_block, budget, progress)
 
     def _prepare(self) -> None:
         n = len(self.flags)
@@ -132,6 +138,9 @@ class Implicit(OneStep):
             dT, _ = sweep(self.sample, self.propagation, rows, dT, max_sweeps=1)
         return dT
 
+    def _bar(self, parts: list[slice], desc: str) -> Iterable[slice]:
+        return _loops.progress_bar(parts, total=len(parts), enabled=self.progress, desc=desc)
+
     def _keep(self, rows: Index) -> None:
         """Keep the models without each of `rows`, starting with the implicit step."""
         self._rows = rows
@@ -143,7 +152,7 @@ class Implicit(OneStep):
         """Take two more steps from the kept models; returns which of them need a refit."""
         n = len(self._rows)
         last, doubtful = np.empty(n), np.empty(n, dtype=bool)
-        for part in _parts(n):
+        for part in self._bar(_parts(n), "two more steps"):
             rows, dT = self.sample.rows(self._rows[part]), self._kept[:, :, part]
             first, sizes = statistic_size(self.sample, dT), []
             for _ in range(2):
@@ -165,7 +174,7 @@ class Implicit(OneStep):
     def _to_limit(self, which: Index) -> None:
         """Run the kept models `which` to the limit of EM."""
         self.refitted = self._rows[which]
-        for part in _parts(len(which)):
+        for part in self._bar(_parts(len(which)), "refit"):
             rows = self._rows[which[part]]
             mine, dT = self.sample.rows(rows), self._kept[:, :, which[part]]
             done = self._limit(mine, dT, self._without(rows))
@@ -229,6 +238,5 @@ MODELS: dict[str, type[OneStep]] = {
 }
 
 
-def _parts(n: int) -> Iterator[slice]:
-    for start in range(0, n, BATCH):
-        yield slice(start, min(start + BATCH, n))
+def _parts(n: int) -> list[slice]:
+    return _loops.slices(n, BATCH)
