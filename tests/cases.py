@@ -35,6 +35,7 @@ class Case:
 
 CASES = [
     Case(KDEInfluence()),
+    Case(KDEInfluence(novelty=True)),
     Case(KDEInfluence(KernelDensity(kernel="tophat", bandwidth=2.0))),
     Case(KDEInfluence(KernelDensity(kernel="epanechnikov", bandwidth=3.0))),
     Case(KDEInfluence(KernelDensity(kernel="exponential"), contamination=0.1)),

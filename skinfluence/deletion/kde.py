@@ -147,8 +147,8 @@ class KDEDeletion(Deletion):
     # -- leave-one-out sums -----------------------------------------------------------------
 
     def keep_leave_one_out(self):
-        """Compute the leave-one-out sums now and keep them."""
-        self._log_others = self._leave_one_out()
+        """Compute the leave-one-out sums now, once, and keep them."""
+        self._log_others = self._others()
 
     def _others(self):
         return self._leave_one_out() if self._log_others is None else self._log_others
@@ -281,16 +281,21 @@ class KDEDeletion(Deletion):
         return self.log_sums(X) - self._log_total_weight - normalizer
 
     def addition(self, X):
-        return self._added(self.log_sums(X))
+        return _added(self.log_sums(X) + self._log_unit, self._log_total_weight + self._log_unit)
 
     def training_addition(self):
-        """``addition`` at the training rows, from the leave-one-out sums."""
-        return self._added(np.logaddexp(self._others(), self._log_w))
+        """``addition`` of each training row to the others, (n_train,).
 
-    def _added(self, log_sums):
-        # log(W / (W + 1)) + log1p(1 / sum), the new row having weight 1 and K(0) = 1.
-        log_weight = self._log_total_weight + self._log_unit
-        return np.logaddexp(0.0, -log_sums - self._log_unit) - np.logaddexp(0.0, -log_weight)
+        A row of weight w counts as w copies, of which one is judged against the rest; so integer
+        weights are repeated rows, and for weight 1 this is the self influence.
+        """
+        raw = 1.0 if self.weights is None else self.weights
+        log_copies = _log(np.maximum(raw - 1.0, 0.0))
+        log_weight = self._log_kept + self._log_total_weight + self._log_unit
+        return _added(
+            np.logaddexp(self._others() + self._log_unit, log_copies),
+            np.logaddexp(log_weight, log_copies),
+        )
 
     # -- shortcuts and truth ----------------------------------------------------------------
 
@@ -361,6 +366,11 @@ class KDEDeletion(Deletion):
         u /= self._kernel.bandwidth
         K = np.where(u < 1.0, np.cos(0.5 * np.pi * u), 0.0)
         return -_log(np.average(K, axis=1, weights=weights))
+
+
+def _added(log_sums, log_weight):
+    # log(W / (W + 1)) + log1p(1 / sum), the new row having weight 1 and K(0) = 1.
+    return np.logaddexp(0.0, -log_sums) - np.logaddexp(0.0, -log_weight)
 
 
 def _half_square(X):

@@ -88,7 +88,7 @@ class DensityInfluence(  # type: ignore[call-arg]  # scikit-learn's __init_subcl
             self.offset_ = self._threshold(self._training_scores())
 
     def _training_scores(self):
-        """``score_samples`` of the training rows."""
+        """Scores of the training rows, which the threshold is drawn on."""
         return clipped(-self._added(self._fit_X))
 
     def _threshold(self, scores):

@@ -14,13 +14,14 @@ from skinfluence._compat import _fit_context, check_weights, routing_enabled
 from skinfluence.deletion.kde import KDEDeletion
 from skinfluence.deletion.kernels import FALLING
 from skinfluence.exceptions import UnsupportedEstimatorError
-from skinfluence.explainers.density import DensityInfluence, check_training_rows, clipped
+from skinfluence.explainers.density import check_training_rows, clipped
+from skinfluence.explainers.novelty import NoveltyInfluence
 
 # Trees beat a pass over all rows only in low dimension.
 TREE_DIMENSIONS = 15
 
 
-class KDEInfluence(DensityInfluence):
+class KDEInfluence(NoveltyInfluence):
     """Exact influence of training rows on a kernel density estimate.
 
     Deleting row i changes the loss ``-log p`` at a query z by::
@@ -39,6 +40,10 @@ class KDEInfluence(DensityInfluence):
         A :class:`~sklearn.neighbors.KernelDensity`, or a pipeline, search or FrozenEstimator
         around one. Fitted: explained as it is, and the rows given to ``fit`` must be its training
         rows. Unfitted: a clone is fitted. None stands for ``KernelDensity()``.
+    novelty : bool, default=False
+        False for labels of the training rows, each judged against the others (``fit_predict``),
+        True to judge new rows (``predict``, ``decision_function``, ``score_samples``), as in
+        :class:`~sklearn.neighbors.LocalOutlierFactor`.
     contamination : "auto", float in (0, 0.5] or None, default="auto"
         Share of outliers among the training rows, which sets ``offset_``. "auto" draws a fence
         at the median score minus six times the distance to the lower quartile. None sets no
@@ -103,12 +108,13 @@ class KDEInfluence(DensityInfluence):
     array([3])
     """
 
-    _parameter_constraints: dict = {**DensityInfluence._parameter_constraints}
+    _parameter_constraints: dict = {**NoveltyInfluence._parameter_constraints}
 
     def __init__(
         self,
         estimator: BaseEstimator | None = None,
         *,
+        novelty: bool = False,
         contamination: float | Literal["auto"] = "auto",
         influence_features: bool = False,
         n_jobs: int | None = None,
@@ -116,6 +122,7 @@ class KDEInfluence(DensityInfluence):
         random_state: int | np.random.RandomState | None = None,
     ):
         self.estimator = estimator
+        self.novelty = novelty
         self.contamination = contamination
         self.influence_features = influence_features
         self.n_jobs = n_jobs

@@ -9,36 +9,17 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.neighbors import NearestNeighbors
-from sklearn.utils.metaestimators import available_if
 
 from skinfluence._compat import Interval, _fit_context
 from skinfluence.deletion.knn import KNNDeletion
 from skinfluence.exceptions import UnsupportedEstimatorError
-from skinfluence.explainers.density import DensityInfluence, check_training_rows, clipped
+from skinfluence.explainers.density import check_training_rows, clipped
+from skinfluence.explainers.novelty import NoveltyInfluence
 
 DEFAULT_NEIGHBORS = 5
 
 
-def _if_novelty(explainer):
-    if explainer.novelty:
-        return True
-    raise AttributeError(
-        "predict, decision_function and score_samples judge new rows, and a training row would "
-        "count itself among its neighbours. Set novelty=True for new rows, or use fit_predict "
-        "for the training rows."
-    )
-
-
-def _if_not_novelty(explainer):
-    if not explainer.novelty:
-        return True
-    raise AttributeError(
-        "fit_predict labels the training rows, and novelty=True is for new rows. "
-        "Set novelty=False, or call predict on new rows."
-    )
-
-
-class KNNInfluence(DensityInfluence):
+class KNNInfluence(NoveltyInfluence):
     """Exact influence of training rows on a k-nearest-neighbour density estimate.
 
     With ``p(z) = k / (N V_d R_k(z)^d)``, deleting row i changes the loss ``-log p`` at z by::
@@ -135,10 +116,9 @@ class KNNInfluence(DensityInfluence):
     _accept_sparse = "csr"
 
     _parameter_constraints: dict = {
-        **DensityInfluence._parameter_constraints,
+        **NoveltyInfluence._parameter_constraints,
         "n_neighbors": [None, Interval(Integral, 1, None, closed="left")],
         "intrinsic_dim": [None, Interval(Real, 0, None, closed="neither")],
-        "novelty": ["boolean"],
     }
 
     def __init__(
@@ -213,7 +193,6 @@ class KNNInfluence(DensityInfluence):
                 f"Deleting one of n_samples = {rows.shape[0]} rows leaves fewer than "
                 f"n_neighbors = {k} neighbours. Use fewer neighbours or more rows."
             )
-        self._own = None
         self.n_neighbors_ = int(k)
         self.intrinsic_dim_ = float(self.intrinsic_dim or rows.shape[1])
         return KNNDeletion(
@@ -224,79 +203,14 @@ class KNNInfluence(DensityInfluence):
             n_jobs=self.n_jobs,
         )
 
+    def _explain(self, model, rows, sample_weight):
+        self._own = None
+        super()._explain(model, rows, sample_weight)
+
     def _training_scores(self):
         # Against the other rows, a training row as if added is a training row deleted.
-        self._own = super()._self_influence()
+        self._own = self._self_influence()
         return clipped(-self._own)
 
     def _self_influence(self):
         return super()._self_influence() if self._own is None else self._own.copy()
-
-    @available_if(_if_not_novelty)
-    def fit_predict(self, X: ArrayLike, y: Any = None) -> np.ndarray:
-        """Fit, and label the training rows; only with ``novelty=False``.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_train, n_features)
-            Training rows.
-        y : Ignored
-            Present for scikit-learn's conventions.
-
-        Returns
-        -------
-        labels : ndarray of int of shape (n_train,)
-            1 for inliers, -1 for outliers.
-        """
-        self.fit(X)
-        return np.where(clipped(-self._self_influence()) >= self._offset(), 1, -1)
-
-    @available_if(_if_novelty)
-    def score_samples(self, X: ArrayLike) -> np.ndarray:
-        """Score new rows: minus the self influence that each would have if it were added.
-
-        Only with ``novelty=True``; a training row passed here counts itself as a neighbour.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_queries, n_features)
-            New rows; each is judged on its own.
-
-        Returns
-        -------
-        scores : ndarray of shape (n_queries,)
-            In nats; low for outliers. Infinities are clipped to 1e300.
-        """
-        return super().score_samples(X)
-
-    @available_if(_if_novelty)
-    def decision_function(self, X: ArrayLike) -> np.ndarray:
-        """Shifted scores of new rows: negative for outliers; only with ``novelty=True``.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_queries, n_features)
-            New rows.
-
-        Returns
-        -------
-        scores : ndarray of shape (n_queries,)
-            ``score_samples(X) - offset_``.
-        """
-        return super().decision_function(X)
-
-    @available_if(_if_novelty)
-    def predict(self, X: ArrayLike) -> np.ndarray:
-        """Label new rows as inliers or outliers; only with ``novelty=True``.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_queries, n_features)
-            New rows.
-
-        Returns
-        -------
-        labels : ndarray of int of shape (n_queries,)
-            1 for inliers, -1 for outliers.
-        """
-        return super().predict(X)

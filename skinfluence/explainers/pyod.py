@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils.validation import check_is_fitted
 
-from skinfluence.explainers.density import DensityInfluence
+from skinfluence.explainers.density import DensityInfluence, clipped
 
 
 class PyODAdapter(BaseEstimator):
@@ -22,15 +22,15 @@ class PyODAdapter(BaseEstimator):
     Parameters
     ----------
     explainer : KDEInfluence, KNNInfluence or GMMInfluence
-        A clone of it is fitted. Its ``contamination`` sets the threshold; for ``KNNInfluence``
-        both values of ``novelty`` will do.
+        A clone of it is fitted. Its ``contamination`` sets the threshold; both values of
+        ``novelty`` will do.
 
     Attributes
     ----------
     explainer_ : DensityInfluence
         The fitted clone.
     decision_scores_ : ndarray of shape (n_train,)
-        Self influence of the training rows in the sense of ``score_samples``, in nats: high for
+        Self influence of the training rows, each judged against the others, in nats: high for
         outliers. Infinities are clipped to 1e300.
     threshold_ : float
         Scores above it are outliers.
@@ -55,6 +55,23 @@ class PyODAdapter(BaseEstimator):
 
     def __init__(self, explainer: DensityInfluence):
         self.explainer = explainer
+
+    def fit_predict(self, X: ArrayLike, y: Any = None) -> np.ndarray:
+        """Fit, and return the labels of the training rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_train, n_features)
+            Training rows.
+        y : Ignored
+            Present for the common convention.
+
+        Returns
+        -------
+        labels : ndarray of int of shape (n_train,)
+            ``labels_``.
+        """
+        return self.fit(X).labels_
 
     def fit(self, X: ArrayLike, y: Any = None) -> PyODAdapter:
         """Fit a clone of the explainer and label the training rows.
@@ -83,10 +100,15 @@ class PyODAdapter(BaseEstimator):
                 "GMMInfluence."
             )
         explainer = clone(self.explainer).fit(X)
-        self.threshold_ = -explainer._offset()
-        self.decision_scores_ = -explainer._training_scores()
+        explainer._offset()  # refuses contamination=None
+        self.decision_scores_ = clipped(explainer._self_influence())
+        self.threshold_ = -explainer._threshold(-self.decision_scores_)
         self.labels_ = (self.decision_scores_ > self.threshold_).astype(int)
         self.explainer_ = explainer
+        for name in ("n_features_in_", "feature_names_in_"):
+            self.__dict__.pop(name, None)
+            if hasattr(explainer, name):
+                setattr(self, name, getattr(explainer, name))
         return self
 
     def decision_function(self, X: ArrayLike) -> np.ndarray:
@@ -95,7 +117,7 @@ class PyODAdapter(BaseEstimator):
         Parameters
         ----------
         X : array-like of shape (n_queries, n_features)
-            Rows to judge. With ``KNNInfluence``, new ones: a training row counts itself.
+            New rows: a training row would count itself.
 
         Returns
         -------

@@ -80,8 +80,20 @@ def test_addition(kernel, weights, rows, queries):
     made = deletion(rows, w, kernel=kernel, bandwidth=h)
     expected = exact.addition(kernel, h, rows, queries, w)
     assert_allclose(made.addition(queries), expected, rtol=1e-10, atol=1e-11)
-    expected = exact.addition(kernel, h, rows, rows, w)
-    assert_allclose(made.training_addition(), expected, rtol=1e-10, atol=1e-11)
+
+
+@pytest.mark.parametrize("weights", ["equal", "spread", "zeros", "all tiny"])
+@pytest.mark.parametrize("kernel", ALL)
+def test_training_addition(kernel, weights, rows):
+    """One copy of each row is judged against what is left."""
+    h, w = 1.2, WEIGHTS[weights]
+    made = deletion(rows, w, kernel=kernel, bandwidth=h)
+    w = np.ones(len(rows)) if w is None else np.asarray(w, dtype=float)
+    for i, found in enumerate(made.training_addition()):
+        rest = w.copy()
+        rest[i] = max(w[i] - 1.0, 0.0)
+        expected = exact.addition(kernel, h, rows, rows[i : i + 1], rest)[0]
+        assert_allclose(found, expected, rtol=1e-10, atol=1e-11)
 
 
 def naive_log_density(K, X, Z, weights, normalizer):
@@ -202,7 +214,7 @@ def test_rows_of_weight_zero_cover_nobody(kernel):
     made = deletion([[0.0], [0.5], [10.0]], [1.0, 1.0, 0.0], kernel=kernel)
     assert_array_equal(all_changes(made, [[10.2]]), 0.0)
     assert_array_equal(made.self_change(slice(2, 3)), 0.0)
-    assert made.training_addition()[2] == np.inf
+    assert made.training_addition()[2] == np.inf  # a row like any new one
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e8, -7.25e5])

@@ -312,10 +312,10 @@ def test_ties_at_the_threshold_are_inliers(Explainer):
 
 def test_auto_fence():
     explainer = KDEInfluence().fit(BLOBS)
-    scores = np.sort(explainer.score_samples(BLOBS))
+    scores = np.sort(-explainer.self_influence())
     q25, q50 = scores[int(np.ceil(0.25 * N)) - 1], scores[int(np.ceil(0.5 * N)) - 1]
     assert_allclose(explainer.offset_, q50 - 6 * (q50 - q25), rtol=1e-6, atol=1e-8)
-    labels = explainer.predict(BLOBS)
+    labels = explainer.fit_predict(BLOBS)
     assert labels[-1] == -1
     assert (labels == -1).sum() < 5
 
@@ -324,24 +324,43 @@ def test_auto_fence():
 def test_weighted_rows_are_repeated_rows(contamination):
     weights = np.arange(N) % 3
     weights[-1] = 2
-    weighted = KDEInfluence(contamination=contamination).fit(BLOBS, sample_weight=weights)
-    repeated = KDEInfluence(contamination=contamination).fit(np.repeat(BLOBS, weights, axis=0))
+    weighted = KDEInfluence(contamination=contamination)
+    repeated = KDEInfluence(contamination=contamination)
+    labels = weighted.fit_predict(BLOBS, sample_weight=weights)
+    expected = repeated.fit_predict(np.repeat(BLOBS, weights, axis=0))
     assert_allclose(weighted.offset_, repeated.offset_, rtol=1e-9)
-    assert_array_equal(weighted.predict(BLOBS), repeated.predict(BLOBS))
+    assert_array_equal(np.repeat(labels, weights), expected)
+    new = BLOBS + 0.4
+    assert_array_equal(
+        weighted.set_params(novelty=True).predict(new),
+        repeated.set_params(novelty=True).predict(new),
+    )
+
+
+def test_new_rows_are_labelled_like_old_ones():
+    """A row that vouches for itself must not move the threshold for those that cannot."""
+    rng = np.random.default_rng(0)
+    X, new = rng.normal(size=(400, 8)), rng.normal(size=(400, 8))
+    detector = KDEInfluence(KernelDensity(bandwidth=0.6), contamination=0.1)
+    assert (detector.fit_predict(X) == -1).mean() == 0.1
+    labels = detector.set_params(novelty=True).fit(X).predict(new)
+    assert 0.05 < (labels == -1).mean() < 0.2
+    # Scored as copies of themselves, no training row would fall below the threshold.
+    assert (detector.predict(X) == 1).all()
 
 
 @pytest.mark.parametrize("unit", [1e-3, 1.0, 1e300])
 def test_thresholds_of_rare_and_plentiful_weights(unit):
     weights = unit * (1.0 + np.arange(N) % 2)
-    explainer = KDEInfluence(contamination=0.1).fit(BLOBS, sample_weight=weights)
-    labels = explainer.predict(BLOBS)
+    explainer = KDEInfluence(contamination=0.1)
+    labels = explainer.fit_predict(BLOBS, sample_weight=weights)
     assert weights[labels == -1].sum() <= 0.1 * weights.sum() * (1 + 1e-9)
     assert labels[-1] == -1 or unit > 1
 
 
 def test_infinite_scores():
-    explainer = KDEInfluence(KernelDensity(kernel="tophat", bandwidth=2.0), contamination=0.05)
-    explainer.fit(BLOBS)
+    tophat = KernelDensity(kernel="tophat", bandwidth=2.0)
+    explainer = KDEInfluence(tophat, contamination=0.05, novelty=True).fit(BLOBS)
     assert explainer.self_influence()[-1] == np.inf  # clipped nowhere
     assert np.isfinite(explainer.offset_)
     Z = np.vstack([BLOBS[:3], [[500.0, 0.0]]])
@@ -555,7 +574,7 @@ def test_sparse_rows_of_a_kernel_density():
 
 @pytest.mark.parametrize("Explainer", [GMMInfluence, KDEInfluence, KNNInfluence])
 def test_without_a_threshold_fit_skips_the_training_scores(Explainer):
-    novelty = {"novelty": True} if Explainer is KNNInfluence else {}
+    novelty = {} if Explainer is GMMInfluence else {"novelty": True}
     plain = Explainer(contamination=None, **novelty).fit(BLOBS)
     full = Explainer(**novelty).fit(BLOBS)
     assert not hasattr(plain, "offset_")

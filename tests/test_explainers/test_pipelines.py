@@ -38,9 +38,9 @@ TEXTS = [
 @pytest.mark.parametrize("fitted", [False, True])
 def test_a_pipeline_is_its_rows_transformed(fitted):
     pipeline = make_pipeline(StandardScaler(), PCA(2), KernelDensity())
-    explainer = KDEInfluence(pipeline.fit(X) if fitted else pipeline).fit(X)
+    explainer = KDEInfluence(pipeline.fit(X) if fitted else pipeline, novelty=True).fit(X)
     head = make_pipeline(StandardScaler(), PCA(2)).fit(X)
-    bare = KDEInfluence().fit(head.transform(X))
+    bare = KDEInfluence(novelty=True).fit(head.transform(X))
     queries = head.transform(Z)
     assert_allclose(explainer.score_influence(Z), bare.score_influence(queries), rtol=1e-9)
     assert_allclose(explainer.self_influence(), bare.self_influence(), rtol=1e-9)
@@ -124,7 +124,7 @@ def test_a_search_without_refit_is_refused():
 
 
 def test_a_search_outside_over_the_bandwidth():
-    pipeline = make_pipeline(StandardScaler(), KDEInfluence(KernelDensity()))
+    pipeline = make_pipeline(StandardScaler(), KDEInfluence(KernelDensity(), novelty=True))
     grid = {"kdeinfluence__estimator__bandwidth": [0.05, 0.7, 5.0]}
     search = GridSearchCV(pipeline, grid, cv=3, error_score="raise").fit(X)
     inner = GridSearchCV(KernelDensity(), {"bandwidth": [0.05, 0.7, 5.0]}, cv=3)

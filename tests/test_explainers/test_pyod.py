@@ -9,7 +9,10 @@ from sklearn.linear_model import Ridge
 from skinfluence import KDEInfluence, KNNInfluence, PyODAdapter
 from tests.cases import BLOBS
 
-DETECTORS = [KDEInfluence(contamination=0.1), KNNInfluence(novelty=True, contamination=0.1)]
+DETECTORS = [
+    KDEInfluence(novelty=True, contamination=0.1),
+    KNNInfluence(novelty=True, contamination=0.1),
+]
 
 
 @pytest.mark.parametrize("explainer", DETECTORS, ids=lambda e: type(e).__name__)
@@ -22,12 +25,15 @@ def test_signs_and_labels_are_turned(explainer):
     assert adapter.threshold_ == -fitted.offset_
     assert adapter.labels_.sum() == 4  # 10 % of 46 rows, rounded down
     assert_array_equal(adapter.labels_, adapter.decision_scores_ > adapter.threshold_)
+    assert_allclose(adapter.decision_scores_, fitted.self_influence())
+    assert adapter.n_features_in_ == 2
 
 
 def test_training_labels_are_those_of_fit_predict():
     explainer = KNNInfluence(contamination=0.1)
     labels = PyODAdapter(explainer).fit(BLOBS).labels_
     assert_array_equal(labels, (explainer.fit_predict(BLOBS) == -1).astype(int))
+    assert_array_equal(PyODAdapter(explainer).fit_predict(BLOBS), labels)
 
 
 def test_novelty_does_not_hide_new_rows():
