@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 from sklearn.base import _fit_context
+from sklearn.model_selection._search import BaseSearchCV
 from sklearn.utils._metadata_requests import _routing_enabled
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import _check_feature_names_in, _check_sample_weight
 
 __all__ = [
+    "BaseSearchCV",
     "HasMethods",
     "Interval",
     "StrOptions",
@@ -19,6 +21,7 @@ __all__ = [
     "output_container",
     "routing_enabled",
     "searches_by_brute_force",
+    "stored_rows",
 ]
 
 routing_enabled = _routing_enabled
@@ -47,3 +50,8 @@ def output_container(estimator):
 def searches_by_brute_force(neighbors):
     """Whether a fitted NearestNeighbors compares with all rows instead of walking a tree."""
     return neighbors._fit_method == "brute"
+
+
+def stored_rows(neighbors):
+    """Rows that a fitted NearestNeighbors keeps."""
+    return neighbors._fit_X

@@ -12,16 +12,12 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
-from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from skinfluence._compat import BaseSearchCV
 from skinfluence.exceptions import UnsupportedEstimatorError
-
-# The halving searches derive from the same base, which scikit-learn keeps private.
-_BaseSearchCV = GridSearchCV.__mro__[1]
-assert issubclass(RandomizedSearchCV, _BaseSearchCV)
 
 
 def is_fitted(estimator: Any) -> bool:
@@ -56,7 +52,7 @@ def peel(estimator):
             if len(estimator.steps) > 1:
                 heads.append(estimator[:-1])
             estimator = estimator[-1]
-        elif isinstance(estimator, _BaseSearchCV):
+        elif isinstance(estimator, BaseSearchCV):
             estimator = _searched(estimator)
         else:
             return heads, estimator
@@ -83,7 +79,7 @@ def to_model_space(heads, X, *, accept_sparse=False):
 
 def weight_key(estimator: Any) -> str:
     """Name of the fit parameter by which sample weights reach the model inside `estimator`."""
-    if isinstance(estimator, FrozenEstimator | _BaseSearchCV):
+    if isinstance(estimator, FrozenEstimator | BaseSearchCV):
         return weight_key(estimator.estimator)
     if isinstance(estimator, Pipeline):
         name, last = estimator.steps[-1]

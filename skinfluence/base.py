@@ -17,6 +17,7 @@ from skinfluence import attribution
 from skinfluence._compat import HasMethods, routing_enabled
 from skinfluence._output import labelled, row_labels
 from skinfluence._peel import clone_with_seed, is_fitted, peel, to_model_space, weight_key
+from skinfluence.exceptions import UnsupportedEstimatorError
 
 
 @contextlib.contextmanager
@@ -33,9 +34,10 @@ def all_or_nothing(estimator):
 
 def check_count(name, value, least, n_train):
     """Refuse a number of training rows that is no integer or out of range."""
-    if not isinstance(value, Integral) or not least <= value <= n_train:
+    if isinstance(value, bool) or not isinstance(value, Integral) or not least <= value <= n_train:
         raise ValueError(
-            f"{name} must lie between {least} and the {n_train} training rows. Got {value!r}."
+            f"{name} must lie between {least} and the {n_train} training rows. Got {value!r}. "
+            f"Pass {name}={n_train} for all of them."
         )
 
 
@@ -92,6 +94,11 @@ class BaseInfluence(BaseEstimator, ABC):
     def _fit(self, X, sample_weight=None):
         with all_or_nothing(self):
             given = self._default_estimator() if self.estimator is None else self.estimator
+            if isinstance(given, type):
+                raise UnsupportedEstimatorError(
+                    f"estimator is the class {given.__name__}, and an instance is needed. "
+                    f"Write {given.__name__}()."
+                )
             heads, model = peel(given)
             self._check_model(model)
             passed = X
@@ -189,7 +196,9 @@ class BaseInfluence(BaseEstimator, ABC):
             unknown, or `out` and `reduce` are combined.
         """
         if reduce not in (None, "mean", "sum"):
-            raise ValueError(f'reduce must be None, "mean" or "sum". Got {reduce!r} instead.')
+            raise ValueError(
+                f'reduce must be None, "mean" or "sum". Got {reduce!r}. Pass None for the matrix.'
+            )
         if reduce is not None and out is not None:
             raise ValueError(
                 "out holds one score a query and reduce sums over the queries. Pass one of them."

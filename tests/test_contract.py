@@ -14,6 +14,7 @@ from tests.cases import CASES
     [
         pytest.param(check, id=f"{name}-{case}")
         for case in CASES
+        if case.error is not None
         for name, check in explainer_checks(case.explainer, case.X, error=case.error)
     ],
 )
@@ -21,6 +22,8 @@ def test_explainer_law(check):
     check()
 
 
+# Some checks fit on ten rows, and two components do not survive every deletion from those.
+@pytest.mark.filterwarnings("ignore::skinfluence.exceptions.DegenerateDeletionWarning")
 @parametrize_with_checks([case.explainer for case in CASES if case.check_estimator])
 def test_scikit_learn_contract(estimator, check):
     check(estimator)

@@ -42,7 +42,8 @@ def check_training_rows(model, stored, rows):
     raise ValueError(
         f"The fitted {type(model).__name__} keeps {stored.shape[0]} training rows of "
         f"{stored.shape[1]} features that are not the {rows.shape[0]} rows passed to fit. Pass "
-        "the rows it was fitted on, in the same order, or an unfitted estimator."
+        "the rows it was fitted on, in the same order and after the same scaling, or an "
+        "unfitted estimator."
     )
 
 

@@ -180,7 +180,8 @@ class KDEInfluence(NoveltyInfluence):
         if not isinstance(model, KernelDensity):
             raise UnsupportedEstimatorError(
                 f"KDEInfluence explains KernelDensity, and the model is a {type(model).__name__}. "
-                "Use GMMInfluence for a GaussianMixture, KNNInfluence for NearestNeighbors."
+                "Use GMMInfluence for a GaussianMixture, KNNInfluence for NearestNeighbors; "
+                "supervised models, clusterings and forests are not covered."
             )
 
     def _make_deletion(self, model, rows, sample_weight):

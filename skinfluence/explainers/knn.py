@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.neighbors import NearestNeighbors
 
-from skinfluence._compat import Interval, _fit_context
+from skinfluence._compat import Interval, _fit_context, stored_rows
 from skinfluence.deletion.knn import KNNDeletion
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.explainers.density import check_training_rows, clipped
@@ -186,7 +186,7 @@ class KNNInfluence(NoveltyInfluence):
             )
 
     def _make_deletion(self, model, rows, sample_weight):
-        check_training_rows(model, model._fit_X, rows)
+        check_training_rows(model, stored_rows(model), rows)
         k = model.n_neighbors if self.n_neighbors is None else self.n_neighbors
         if rows.shape[0] <= k:
             raise ValueError(

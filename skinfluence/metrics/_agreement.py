@@ -12,7 +12,7 @@ from sklearn.exceptions import UndefinedMetricWarning
 
 Array = NDArray[np.float64]
 
-# Of the largest value: most rows change most queries by the same amount, up to rounding.
+# Relative to the values or the typical one: most rows change most queries by the same amount.
 TIE = 1e-12
 
 
@@ -210,10 +210,11 @@ def _ranks(values: Array) -> Array:
     """
     values = values.ravel()
     order = np.argsort(values, kind="stable")
-    finite = np.abs(values[np.isfinite(values)])
-    scale = finite.max() if finite.size else 1.0
+    size = np.abs(values)
+    typical = np.median(size[np.isfinite(size)]) if np.isfinite(size).any() else 0.0
+    rounding = TIE * np.maximum(np.minimum(size[order][1:], size[order][:-1]), typical)
     with np.errstate(invalid="ignore"):  # inf - inf: a tie
-        steps = np.diff(values[order]) > TIE * scale
+        steps = np.diff(values[order]) > rounding
     group = np.concatenate([[0], np.cumsum(steps)])
     counts = np.bincount(group)
     ranks = np.empty(values.size)

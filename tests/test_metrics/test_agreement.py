@@ -119,3 +119,9 @@ def test_values_that_only_rounding_tells_apart_tie():
     exact = np.array([-0.01, -0.01, -0.01, -0.01, 0.5, 0.7])
     noisy = exact + 1e-16 * np.array([3, 1, 2, 0, 5, -4])
     assert agreement(noisy, exact).spearman == 1.0
+
+
+def test_one_huge_value_does_not_tie_the_others():
+    small = np.random.default_rng(0).normal(size=50)
+    result = agreement(np.r_[small, 1e14], np.r_[-small, 1e14])
+    assert result.spearman < -0.8
