@@ -203,15 +203,16 @@ class KDEDeletion(Deletion):
 
     def change(self, X, deleted):
         Z = self._kernel.scaled(X)
-        K, log_total = self._stripe(Z)
-        top = K.argmax(axis=1)
-        dominated = np.flatnonzero(K[np.arange(len(K)), top] > 0.5)
-        log_rest = self._log_rest(Z[dominated], K[dominated], top[dominated], log_total[dominated])
-        changes = K[:, deleted]
-        np.negative(changes, out=changes)
+        minus_q, log_total = self._stripe(Z)
+        top = minus_q.argmin(axis=1)
+        dominated = np.flatnonzero(minus_q[np.arange(len(Z)), top] < -0.5)
+        log_rest = self._log_rest(
+            Z[dominated], -minus_q[dominated], top[dominated], log_total[dominated]
+        )
+        log_left = minus_q[:, deleted]
         with np.errstate(divide="ignore"):
-            np.log1p(changes, out=changes)
-        np.subtract(self._log_kept[deleted], changes, out=changes)
+            np.log1p(log_left, out=log_left)
+        changes = np.subtract(self._log_kept[deleted], log_left, out=log_left)
         inside = (top[dominated] >= deleted.start) & (top[dominated] < deleted.stop)
         row, column = dominated[inside], top[dominated][inside]
         changes[row, column - deleted.start] = self._log_kept[column] - log_rest[inside]
@@ -219,7 +220,7 @@ class KDEDeletion(Deletion):
         return changes
 
     def _stripe(self, Z):
-        """Shares q_j(z) of all training rows at scaled queries, and the log of the sums."""
+        """Minus the shares q_j(z) of all training rows, and the log of the kernel sums."""
         K = self._kernel.values(Z, slice(0, self.n_train))
         if self.weights is not None:
             K *= self._w
@@ -235,7 +236,7 @@ class KDEDeletion(Deletion):
             total[deep] = K[deep].sum(axis=1)
             log_total[deep] = highest + _log(total[deep])
             total[deep[uncovered]] = 1.0
-        K *= (1.0 / total)[:, None]
+        K *= (-1.0 / total)[:, None]
         return K, log_total
 
     def _log_rest(self, Z, shares, top, log_total):
