@@ -183,7 +183,9 @@ def test_out_may_be_anything_with_slice_assignment(tied):
     assert_array_equal(out.blocks[4, 3], tied[4:6, 3:6])
 
 
-@pytest.mark.parametrize("out", [np.empty((11, 9)), np.empty(99), Store((9, 12))], ids=repr)
+@pytest.mark.parametrize(
+    "out", [np.empty((11, 9)), np.empty(99), Store((9, 12))], ids=["order", "flat", "store"]
+)
 def test_out_of_the_wrong_shape(tied, out):
     with pytest.raises(ValueError, match=r"scores need \(9, 11\), which is \(n_queries, n_train"):
         attribution.check_out(out, tied.shape)

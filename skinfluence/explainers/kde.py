@@ -47,9 +47,11 @@ class KDEInfluence(NoveltyInfluence):
     contamination : "auto", float in (0, 0.5] or None, default="auto"
         Share of outliers among the training rows, which sets ``offset_``. "auto" draws a fence
         at the median score minus six times the distance to the lower quartile. None sets no
-        threshold and saves ``fit`` the pass over all pairs of rows.
+        threshold and saves ``fit`` the pass over all pairs of rows, which ``self_influence`` then
+        makes at every call.
     influence_features : bool, default=False
-        Whether to offer ``transform``, one column for each training row.
+        Whether to offer ``transform``, one column for each training row as given; so with it,
+        alone, integer weights are not repeated rows.
     n_jobs : int, default=None
         Threads over blocks, in joblib's sense.
     progress : bool, default=False
