@@ -37,15 +37,24 @@ print(f"bandwidth {bandwidth:.3f}, mean log density {search.best_score_:.3f}")
 # %%
 # Ask the last step
 # -----------------
-# A pipeline passes on what it knows: ``predict``, ``decision_function``, ``score_samples``.
+# A pipeline passes on what it knows. ``fit_predict`` labels the rows that it is fitted on, each
+# judged by the others, as in `LocalOutlierFactor`.
 
 pipe = search.best_estimator_
-outliers = np.flatnonzero(pipe.predict(X) == -1)
+outliers = np.flatnonzero(pipe.fit_predict(X) == -1)
 print("eruptions labelled as outliers:", outliers)
 
 # %%
-# For influence, transform the queries and ask the explainer. The query is an eruption in the gap
-# between the two kinds: who makes it at all likely?
+# New rows are another question: ``novelty=True`` gives ``predict``, ``decision_function`` and
+# ``score_samples`` for them.
+
+new = X.iloc[:2].assign(eruptions=[3.6, 5.0], waiting=[79.0, 40.0])
+print("new eruptions:", pipe.set_params(kdeinfluence__novelty=True).fit(X).predict(new))
+
+# %%
+# For influence, transform the queries and ask the explainer: a pipeline does not pass on
+# ``score_influence`` or ``proponents``. The query is an eruption in the gap between the two
+# kinds: who makes it at all likely?
 
 query = X.iloc[[0]].assign(eruptions=3.0, waiting=65.0)
 scores, rows = pipe[-1].proponents(pipe[:-1].transform(query), k=5)
