@@ -16,11 +16,14 @@ A formula for a deletion needs no referee: delete the rows and look. The derivat
 # -----------------------------
 # One cluster, so that the weight of the cluster stays 1 and nothing hides the two terms in
 # question. ``u`` is the row and ``v`` the query, both measured from the mean of the cluster,
-# ``s2`` the variance per coordinate. The first function refits the Gaussian for every row; the
-# other two are the formulas.
+# ``s2`` the variance per coordinate. Refitting the Gaussian without every row is two short
+# functions. The formulas are in the package, for teaching:
+# :func:`~skinfluence.deletion.gmm.well_separated_first_order`, corrected or as printed.
 
 import matplotlib.pyplot as plt
 import numpy as np
+
+from skinfluence.deletion.gmm import well_separated_first_order
 
 
 def actual(X, Z):
@@ -33,25 +36,6 @@ def log_gaussian(Z, X):
     mean = X.mean(axis=0)
     s2 = np.mean((X - mean) ** 2)
     return -np.sum((Z - mean) ** 2, axis=1) / (2 * s2) - X.shape[1] / 2 * np.log(2 * np.pi * s2)
-
-
-def first_order(X, Z, bracket):
-    """(d + 2) / 2n - 1/n + bracket / (2 n s2), with what the papers put into the bracket."""
-    n, d = X.shape
-    mean = X.mean(axis=0)
-    s2 = np.mean((X - mean) ** 2)
-    u2 = np.sum((X - mean) ** 2, axis=1)[np.newaxis, :]
-    v2 = np.sum((Z - mean) ** 2, axis=1)[:, np.newaxis]
-    distance2 = np.sum((Z[:, np.newaxis] - X) ** 2, axis=2)
-    return (d + 2) / (2 * n) - 1 / n + (bracket(u2, v2, s2, d) - distance2) / (2 * n * s2)
-
-
-def printed(u2, v2, s2, d):
-    return v2 / s2
-
-
-def corrected(u2, v2, s2, d):
-    return u2 * v2 / (d * s2)
 
 
 # %%
@@ -71,7 +55,7 @@ for n_rows in (400, 2000):
         X = SIGMA * rng.standard_normal((n_rows, d))
         Z = SIGMA * rng.standard_normal((50, d))
         truth = actual(X, Z)
-        formulas = [first_order(X, Z, bracket) for bracket in (printed, corrected)]
+        formulas = [well_separated_first_order(Z, X, printed=old) for old in (True, False)]
         pairs[n_rows, d] = truth, formulas
         correlations = [np.corrcoef(truth.ravel(), f.ravel())[0, 1] for f in formulas]
         errors = [np.linalg.norm(f - truth) / np.linalg.norm(truth) for f in formulas]
@@ -105,7 +89,7 @@ plt.show()
 X = SIGMA * rng.standard_normal((25, 2))
 for scale in (1.0, 0.1):
     of_themselves = np.diag(actual(scale * X, scale * X))
-    by_print = np.diag(first_order(scale * X, scale * X, printed))
+    by_print = np.diag(well_separated_first_order(scale * X, scale * X, printed=True))
     print(
         f"sigma {scale * SIGMA:.2f}: largest self influence "
         f"{of_themselves.max():.4f} nats, by the printed formula {by_print.max():.4f}"

@@ -14,11 +14,9 @@ matplotlib.use("agg")  # pictures go to files, with or without a screen
 
 import matplotlib.pyplot as plt
 import numpy as np
-from scipy.stats import rankdata
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 from sklearn.ensemble import IsolationForest
-from sklearn.metrics import roc_auc_score
 from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import KernelDensity, LocalOutlierFactor, NearestNeighbors
 from sklearn.pipeline import make_pipeline
@@ -33,6 +31,7 @@ from skinfluence.displays import (
     SelfInfluenceDisplay,
 )
 from skinfluence.exceptions import DegenerateDeletionWarning
+from skinfluence.metrics import detection_auc
 
 OUTPUT = Path("demo_output")
 
@@ -71,7 +70,7 @@ def table_of_rows(explainer, X, planted, n=8):
 
 
 def detection(fitted, X, planted):
-    """Print how well each score finds the planted rows; return the scores."""
+    """Print how well each score finds the planted rows, by the area that the picture shows."""
     Z = StandardScaler().fit_transform(X)
     scores = {name: explainer.self_influence() for name, explainer in fitted.items()}
     scores |= {
@@ -79,7 +78,8 @@ def detection(fitted, X, planted):
         "IsolationForest": -IsolationForest(random_state=0).fit(Z).score_samples(Z),
     }
     for name, score in scores.items():
-        print(f"  {name:22} AUC {roc_auc_score(planted, rankdata(score)):.3f}")
+        print(f"  {name:22} {detection_auc(planted, score):.3f}")
+    print(f"  {'ideal':22} {1 - planted.mean() / 2:.3f}")
     print("  (k-NN influence looks for groups of exactly k rows, not for single ones)")
     return scores
 
@@ -125,9 +125,10 @@ def main():
     for name, explainer in fitted.items():
         print(f"\nThe most influential rows under: {name}")
         table_of_rows(explainer, X, planted)
+    print("\nNext proponent: the other row whose deletion would lower the density here most.")
     error = fitted["mixture of 2"].validate(n_refits=10, random_state=0).relative_error
     print(f"\nThe mixture against ten real refits: relative error {error:.1g}")
-    print("\nHow well self influence finds the planted rows:")
+    print("\nHow well each score finds the planted rows (area under the detection curve):")
     scores = detection(fitted, X, planted)
     pictures(fitted, X, planted, scores)
     images()

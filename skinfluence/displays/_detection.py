@@ -193,28 +193,12 @@ class DetectionCurveDisplay:
         display : DetectionCurveDisplay
             This object.
         """
-        self.ax_ = _style.new_axes(
-            self, ax, (5.4, 5.0) if "bbox_to_anchor" not in self._legend_place() else (7.6, 5.0)
-        )
+        place = self._legend_place()
+        width = 7.6 if "bbox_to_anchor" in place else 5.4
+        self.ax_ = _style.new_axes(self, ax, (width, 5.0))
         self.figure_ = self.ax_.figure
-        self.lines_ = []
-        for place, (name, (checked, found)) in enumerate(self.curves.items()):
-            style = {
-                "color": _COLOURS[place % len(_COLOURS)],
-                "linestyle": _DASHES[place % len(_DASHES)],
-                "linewidth": 2.8 if place == 0 else 1.8,
-                "zorder": 3 + 0.1 * place,  # thin over heavy: equal curves are both seen
-                "label": f"{name} ({self.auc[name]:.3f})",
-            }
-            self.lines_ += self.ax_.plot(checked, found, **style | (line_kwargs or {}))
-        p = self.fraction_bad
-        reference = {"color": _style.MUTED, "linewidth": 1.2, "zorder": 1}
-        (self.ideal_,) = self.ax_.plot(
-            [0, p, 1], [0, 1, 1], linestyle="--", label=f"ideal ({1 - p / 2:.3f})", **reference
-        )
-        (self.chance_,) = self.ax_.plot(
-            [0, 1], [0, 1], linestyle=":", label="random (0.500)", **reference
-        )
+        self._draw_curves(line_kwargs or {})
+        self._draw_references()
         self.ax_.set(
             xlabel="fraction of rows checked",
             ylabel="fraction of planted rows found",
@@ -224,14 +208,36 @@ class DetectionCurveDisplay:
             title=title or "",
         )
         self.ax_.legend(
-            title="area under the curve",
+            title="area under the detection curve",
             fontsize="small",
             title_fontsize="small",
             alignment="left",
             frameon=False,
-            **self._legend_place(),
+            **place,
         )
         return self
+
+    def _draw_curves(self, line_kwargs: dict[str, Any]) -> None:
+        self.lines_ = []
+        for place, (name, (checked, found)) in enumerate(self.curves.items()):
+            style = {
+                "color": _COLOURS[place % len(_COLOURS)],
+                "linestyle": _DASHES[place % len(_DASHES)],
+                "linewidth": 2.8 if place == 0 else 1.8,
+                "zorder": 3 + 0.1 * place,  # thin over heavy: equal curves are both seen
+                "label": f"{name} ({self.auc[name]:.3f})",
+            }
+            self.lines_ += self.ax_.plot(checked, found, **style | line_kwargs)
+
+    def _draw_references(self) -> None:
+        p = self.fraction_bad
+        style = {"color": _style.MUTED, "linewidth": 1.2, "zorder": 1}
+        (self.ideal_,) = self.ax_.plot(
+            [0, p, 1], [0, 1, 1], linestyle="--", label=f"ideal ({1 - p / 2:.3f})", **style
+        )
+        (self.chance_,) = self.ax_.plot(
+            [0, 1], [0, 1], linestyle=":", label="random (0.500)", **style
+        )
 
     def _legend_place(self) -> dict[str, Any]:
         """Below the diagonal where no curve goes there, else beside the axes."""

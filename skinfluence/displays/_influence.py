@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.sparse import issparse
 
+from skinfluence._output import row_labels
 from skinfluence.displays import _style
 
 
@@ -48,7 +50,7 @@ class InfluenceDisplay:
         The rows of infinite score, drawn as triangles: upwards red for ``+inf``, downwards blue
         for ``-inf``; one artist per sign that occurs.
     query_ : matplotlib PathCollection or None
-        The ring around the query in the scatter.
+        The cross at the query in the scatter.
     colorbar_ : matplotlib Colorbar or None
         Colours of the scores. Arrows show that some lie beyond.
     labels_ : list of matplotlib Annotation
@@ -94,7 +96,8 @@ class InfluenceDisplay:
         else:
             self.distance = _style.as_scores(distance, "distance")
         _style.one_per_row(self.distance, "distance", n_rows)
-        labels = _style.row_labels(X, n_rows) if row_names is None else row_names
+        self._distance_name = "distance to the query"
+        labels = row_labels(X, n_rows) if row_names is None else row_names
         self.row_names = _style.one_per_row(labels, "row_names", n_rows)
         self.name = name
 
@@ -126,8 +129,8 @@ class InfluenceDisplay:
         kind : {"scatter", "distance"}, default="scatter"
             Which picture.
         distance : array-like of shape (n_train,), default=None
-            Distance of each row to the query; default: Euclidean in the columns of `X`. Pass
-            your own where the explainer measures otherwise (another metric, a scaler).
+            Distance of each row to the query; default: Euclidean where the model sees them,
+            behind the transformers of a pipeline. Pass your own for another metric.
         row_names : array-like of shape (n_train,), default=None
             Labels of the rows; default: those the explainer saw in fit.
         name : str, default=None
@@ -144,6 +147,9 @@ class InfluenceDisplay:
         """
         rows, names = _style.training_rows(explainer)
         scores = np.asarray(explainer.score_influence(_one_row(query)))
+        in_model_space = distance is None and not issparse(explainer._fit_X)
+        if in_model_space:
+            distance = _distance_in_model_space(explainer, query)
         display = cls(
             influence=scores[0],
             X=rows if X is None else X,
@@ -153,6 +159,8 @@ class InfluenceDisplay:
             row_names=explainer.train_index_ if row_names is None else row_names,
             name=type(explainer).__name__ if name is None else name,
         )
+        if in_model_space and explainer._heads:
+            display._distance_name += ", after the transformers"
         return display.plot(ax, kind=kind, **plot_params)
 
     @classmethod
@@ -273,7 +281,9 @@ class InfluenceDisplay:
             self.ax_.axhline(0.0, color=_style.MUTED, linewidth=0.8, zorder=0)
         self._draw(points, scatter_kwargs)
         self._draw_infinite(points)
-        self.ax_.set(xlabel=names[0], ylabel=names[1], title=self.name or "")
+        title = _style.title(self.name, self.X.shape[1] if kind == "scatter" else 0)
+        self.ax_.set(xlabel=names[0], ylabel=names[1])
+        self.ax_.set_title(title, pad=24 if legend else None)  # the legend lies in between
         self.query_ = self.colorbar_ = None
         own_colours = not {"c", "color"}.isdisjoint(scatter_kwargs or {})
         if kind == "scatter":
@@ -284,10 +294,10 @@ class InfluenceDisplay:
                 self.colorbar_ = _style.add_colorbar(
                     self.ax_, self.scatter_, self.influence, label
                 )
-        top = np.argsort(-np.abs(self.influence), kind="stable")[:n_labels]
-        self.labels_ = _style.label_points(self.ax_, points, top, self.row_names[top])
         if legend:
             self._add_legend(kind)
+        top = np.argsort(-np.abs(self.influence), kind="stable")[:n_labels]
+        self.labels_ = _style.label_points(self.ax_, points, top, self.row_names[top])
         return self
 
     def _points(self, kind: str, features: tuple[Any, Any]) -> tuple[Any, list[str]]:
@@ -296,7 +306,7 @@ class InfluenceDisplay:
             names = [self.feature_names[first], self.feature_names[second]]
             return self.X[:, [first, second]], names
         if kind == "distance":
-            names = ["distance to the query", f"influence on the query ({_style.UNIT})"]
+            names = [self._distance_name, f"influence on the query ({_style.UNIT})"]
             return np.column_stack([self.distance, self.influence]), names
         raise ValueError(
             f"kind is {kind!r}, but it must be 'scatter' (over two features) or 'distance' "
@@ -331,11 +341,11 @@ class InfluenceDisplay:
                 self.infinite_.append(triangles)
 
     def _mark_query(self, place: Any) -> None:
-        # a ring, because a filled marker would hide the nearest rows, which matter most
-        style = {"marker": "o", "s": 420, "facecolors": "none", "zorder": 4}
-        self.ax_.scatter(*place, edgecolors="white", linewidths=3.4, **style)
+        # thin and small: the rows beside the query are the ones that matter most
+        style = {"marker": "x", "s": 60, "zorder": 4}
+        self.ax_.scatter(*place, color="white", linewidths=4.0, **style)
         self.query_ = self.ax_.scatter(
-            *place, edgecolors="black", linewidths=1.7, label="query", **style
+            *place, color="black", linewidths=1.7, label="query", **style
         )
 
     def _add_legend(self, kind: str) -> None:
@@ -348,7 +358,20 @@ class InfluenceDisplay:
                     (_style.OPPONENT, "opponents"),
                 )
             ]
-        self.ax_.legend(handles=handles, frameon=False)
+        self.ax_.legend(  # above the axes: inside, the cross would look like another query
+            handles=handles,
+            loc="lower center",
+            bbox_to_anchor=(0.5, 1.0),
+            ncols=len(handles),
+            frameon=False,
+            borderaxespad=0.2,
+            handletextpad=0.3,
+        )
+
+
+def _distance_in_model_space(explainer: Any, query: Any) -> Any:
+    """Euclidean distance of the training rows to the query, where the model sees them."""
+    return np.linalg.norm(explainer._fit_X - explainer._queries(_one_row(query)), axis=1)
 
 
 def _one_row(query: Any) -> Any:

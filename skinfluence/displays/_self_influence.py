@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from skinfluence._output import row_labels
 from skinfluence.displays import _style
 
 
@@ -90,7 +91,7 @@ class SelfInfluenceDisplay:
         if log_density is not None:
             self.log_density = _style.as_scores(log_density, "log_density")
             _style.one_per_row(self.log_density, "log_density", n_rows)
-        labels = _style.row_labels(X, n_rows) if row_names is None else row_names
+        labels = row_labels(X, n_rows) if row_names is None else row_names
         self.row_names = _style.one_per_row(labels, "row_names", n_rows)
         self.name = name
 
@@ -262,7 +263,9 @@ class SelfInfluenceDisplay:
         self._draw(points, infinite, scatter_kwargs)
         if kind == "scatter" and self.infinite_ is not None:  # elsewhere the rule says it
             self.ax_.legend(frameon=False)
-        self.ax_.set(xlabel=names[0], ylabel=names[1], title=self.name or "")
+        n_features = self.X.shape[1] if kind == "scatter" and self.X is not None else 0
+        title = _style.title(self.name, n_features)
+        self.ax_.set(xlabel=names[0], ylabel=names[1], title=title)
         self.colorbar_ = None
         own_colours = not {"c", "color"}.isdisjoint(scatter_kwargs or {})
         if kind == "scatter":

@@ -82,12 +82,6 @@ def as_table(X: Any, n_rows: int, feature_names: Any = None) -> tuple[Array, lis
     return values, [str(name) for name in names]
 
 
-def row_labels(X: Any, n_rows: int) -> NDArray[Any]:
-    """Labels of the rows of a pandas frame, else their positions."""
-    index = getattr(X, "index", None)
-    return np.arange(n_rows) if index is None or callable(index) else np.asarray(index)
-
-
 def one_per_row(values: Any, name: str, n_rows: int) -> NDArray[Any]:
     """Check that `values` go with the scores."""
     checked = np.asarray(values)
@@ -103,6 +97,12 @@ def training_rows(explainer: Any) -> tuple[Any, Any]:
     """Rows the explainer was fitted on, as it saw them, and the names of their columns or None."""
     check_is_fitted(explainer)
     return explainer._raw_rows, getattr(explainer, "feature_names_in_", None)
+
+
+def title(name: str | None, n_features: int) -> str:
+    """Title of a scatter: the name, and how many columns are not to be seen."""
+    drawn = f"2 of {n_features} columns" if n_features > 2 else ""
+    return ", ".join(part for part in (name, drawn) if part)
 
 
 def pick_features(features: tuple[Any, Any], names: list[str]) -> tuple[int, int]:
