@@ -25,11 +25,16 @@ def test_example_runs(path, monkeypatch, tmp_path):
         assert len(list((tmp_path / "demo_output").glob("*.png"))) == 3
 
 
-def test_readme_example_is_true():
+@pytest.fixture(scope="module")
+def readme():
+    """The code of the README, block by block."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    return re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+
+
+def test_readme_example_is_true(readme):
     """The numbers in the comments are what the lines return."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    code = re.search(r"```python\n(.*?)```", readme, re.DOTALL).group(1)
-    names = {}
+    code, names = readme[0], {}
     exec(code, names)
     explainer = names["explainer"]
     assert "array([ 6, 13, 33])" in code
@@ -38,3 +43,18 @@ def test_readme_example_is_true():
     assert_allclose(explainer.self_influence()[6], 8.08, atol=0.005)
     assert set(np.unique(explainer.fit_predict(names["stars"]))) == {-1, 1}
     assert explainer.validate().relative_error < 1e-12
+
+
+def test_readme_labels_and_pipeline_are_true(readme):
+    import_optional("pandas")
+    names: dict = {}
+    for code in readme:
+        exec(code, names)
+    explainer, pipe = names["explainer"], names["pipe"]
+    named = ["star 6", "star 13", "star 33"]
+    assert ", ".join(named) in readme[1]
+    assert_array_equal(explainer.train_index_[explainer.rank_outliers(3)], named)
+    assert_array_equal(explainer.self_influence().nlargest(3).index, named)
+    assert "array([-1])" in readme[2]
+    assert_array_equal(pipe.predict([[3.5, 6.0]]), [-1])
+    assert pipe[-1].score_influence(pipe[:-1].transform([[3.5, 6.0]])).shape == (1, 47)

@@ -50,7 +50,7 @@ class InfluenceDisplay:
         The rows of infinite score, drawn as triangles: upwards red for ``+inf``, downwards blue
         for ``-inf``; one artist per sign that occurs.
     query_ : matplotlib PathCollection or None
-        The cross at the query in the scatter.
+        The cross hairs around the query in the scatter.
     colorbar_ : matplotlib Colorbar or None
         Colours of the scores. Arrows show that some lie beyond.
     labels_ : list of matplotlib Annotation
@@ -341,11 +341,11 @@ class InfluenceDisplay:
                 self.infinite_.append(triangles)
 
     def _mark_query(self, place: Any) -> None:
-        # thin and small: the rows beside the query are the ones that matter most
-        style = {"marker": "x", "s": 60, "zorder": 4}
-        self.ax_.scatter(*place, color="white", linewidths=4.0, **style)
+        # open in the middle: the rows at the query are the ones that matter most
+        style = {"marker": _cross_hairs(), "s": 300, "facecolors": "none", "zorder": 4}
+        self.ax_.scatter(*place, edgecolors="white", linewidths=4.0, **style)
         self.query_ = self.ax_.scatter(
-            *place, color="black", linewidths=1.7, label="query", **style
+            *place, edgecolors="black", linewidths=1.7, label="query", **style
         )
 
     def _add_legend(self, kind: str) -> None:
@@ -358,7 +358,7 @@ class InfluenceDisplay:
                     (_style.OPPONENT, "opponents"),
                 )
             ]
-        self.ax_.legend(  # above the axes: inside, the cross would look like another query
+        self.ax_.legend(  # above the axes: inside, its mark would look like another query
             handles=handles,
             loc="lower center",
             bbox_to_anchor=(0.5, 1.0),
@@ -367,6 +367,16 @@ class InfluenceDisplay:
             borderaxespad=0.2,
             handletextpad=0.3,
         )
+
+
+def _cross_hairs() -> Any:
+    """Four strokes that point at a place and leave it free."""
+    from matplotlib.path import Path
+
+    inner, outer = 0.4, 1.0
+    directions = ((1, 0), (-1, 0), (0, 1), (0, -1))
+    ends = [(r * x, r * y) for x, y in directions for r in (inner, outer)]
+    return Path(ends, [Path.MOVETO, Path.LINETO] * len(directions))
 
 
 def _distance_in_model_space(explainer: Any, query: Any) -> Any:

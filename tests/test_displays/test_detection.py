@@ -34,6 +34,7 @@ def test_lines_are_the_curves_beside_the_diagonal_and_the_ideal(planted):
     assert_array_equal(display.ideal_.get_data(), [[0, p, 1], [0, 1, 1]])
     assert_array_equal(display.chance_.get_data(), [[0, 1], [0, 1]])
     texts = [text.get_text() for text in display.ax_.get_legend().get_texts()]
+    assert display.ax_.get_legend().get_title().get_text() == "area under the detection curve"
     assert texts == [
         f"KDEInfluence ({display.auc['KDEInfluence']:.3f})",
         f"distance ({display.auc['distance']:.3f})",

@@ -3,6 +3,9 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.neighbors import KernelDensity
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from skinfluence import KDEInfluence
 from skinfluence.datasets import load_old_faithful
@@ -49,6 +52,35 @@ def test_distance_is_euclidean_unless_given(X, explainer):
 
     own = InfluenceDisplay(influence=np.zeros(100), X=X, query=X[3], distance=2 * distance)
     assert_array_equal(own.distance, 2 * distance)
+
+
+def test_distance_behind_a_pipeline_is_the_models():
+    """Raw columns of unlike units would measure along the one with the largest unit."""
+    rows = np.random.default_rng(0).normal(size=(30, 3)) * [1, 10, 1000]
+    explainer = KDEInfluence(make_pipeline(StandardScaler(), KernelDensity())).fit(rows)
+    display = InfluenceDisplay.from_explainer(explainer, rows[4], kind="distance")
+    scaled = StandardScaler().fit_transform(rows)
+    assert_allclose(display.distance, np.linalg.norm(scaled - scaled[4], axis=1))
+    assert display.ax_.get_xlabel() == "distance to the query, after the transformers"
+    assert (np.diff(display.influence[np.argsort(display.distance)]) < 1e-9).all()
+
+
+def test_the_title_says_that_columns_are_missing():
+    rows = np.random.default_rng(0).normal(size=(30, 3))
+    explainer = KDEInfluence().fit(rows)
+    display = InfluenceDisplay.from_explainer(explainer, rows[4], features=(0, 2))
+    assert display.ax_.get_title() == "KDEInfluence, 2 of 3 columns"
+    assert display.ax_.get_ylabel() == "feature 2"
+    display.plot(kind="distance")
+    assert display.ax_.get_title() == "KDEInfluence"
+
+
+def test_the_legend_hides_no_row(X, explainer):
+    display = InfluenceDisplay.from_explainer(explainer, X[3])
+    display.figure_.canvas.draw()
+    legend = display.ax_.get_legend().get_window_extent()
+    assert legend.y0 >= display.ax_.get_window_extent().y1
+    assert legend.y1 <= display.ax_.title.get_window_extent().y0
 
 
 def test_one_extreme_row_does_not_wash_out_the_rest(X):
