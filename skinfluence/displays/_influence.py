@@ -50,7 +50,7 @@ class InfluenceDisplay:
         The rows of infinite score, drawn as triangles: upwards red for ``+inf``, downwards blue
         for ``-inf``; one artist per sign that occurs.
     query_ : matplotlib PathCollection or None
-        The cross hairs around the query in the scatter.
+        Cross hairs around the query in the scatter.
     colorbar_ : matplotlib Colorbar or None
         Colours of the scores. Arrows show that some lie beyond.
     labels_ : list of matplotlib Annotation

@@ -19,12 +19,10 @@ def table():
     return {place: [float(cell) for cell in cells] for place, *cells in rows}
 
 
-@pytest.mark.slow
 def test_counting_the_row_puts_a_floor_under_its_log_density(table):
     assert [table[place][0] for place in (4.0, 5.5, 10.0, 40.0)] == [-4.7] * 4
 
 
-@pytest.mark.slow
 def test_leaving_the_row_out_removes_the_floor(table):
     assert table[5.5][1] == -39.4
     left_out = [cells[1] for cells in table.values()]

@@ -36,13 +36,13 @@ def well_separated_first_order(
 ) -> Array:
     """First-order influence of the rows of one spherical component on queries in it, to teach.
 
-    With u = x_i - mean, v = z - mean, N0 rows in the component of variance s2 per coordinate, and
-    N rows in all,
+    With ``u = x_i - mean``, ``v = z - mean``, N0 rows in the component of variance s2 per
+    coordinate, and N rows in all::
 
-        score = (1/N0 - 1/N)  +  u.v / (N0 s2)  +  d/(2 N0) (|u|^2/(d s2) - 1)(|v|^2/(d s2) - 1):
+        score = (1/N0 - 1/N)  +  u.v / (N0 s2)  +  d/(2 N0) (|u|^2/(d s2) - 1)(|v|^2/(d s2) - 1)
 
-    the mixing weight, the mean and the variance. For a typical query (|v|^2 = d s2) the opponents
-    are the rows on the other side of the mean, ``u.v < -s2 (1 - N0/N)``. A first look at what
+    The terms are the mixing weight, the mean and the variance. For a typical query
+    (``|v|^2 = d s2``) the opponents are the rows on the other side of the mean, ``u.v < -s2 (1 - N0/N)``. A first look at what
     influence means for a density; for numbers use ``GMMDeletion(method="well_separated")``.
 
     Parameters
