@@ -342,7 +342,7 @@ class InfluenceDisplay:
 
     def _mark_query(self, place: Any) -> None:
         # open in the middle: the rows at the query are the ones that matter most
-        style = {"marker": _cross_hairs(), "s": 300, "facecolors": "none", "zorder": 4}
+        style = {"marker": _style.cross_hairs(), "s": 300, "facecolors": "none", "zorder": 4}
         self.ax_.scatter(*place, edgecolors="white", linewidths=4.0, **style)
         self.query_ = self.ax_.scatter(
             *place, edgecolors="black", linewidths=1.7, label="query", **style
@@ -367,16 +367,6 @@ class InfluenceDisplay:
             borderaxespad=0.2,
             handletextpad=0.3,
         )
-
-
-def _cross_hairs() -> Any:
-    """Four strokes that point at a place and leave it free."""
-    from matplotlib.path import Path
-
-    inner, outer = 0.4, 1.0
-    directions = ((1, 0), (-1, 0), (0, 1), (0, -1))
-    ends = [(r * x, r * y) for x, y in directions for r in (inner, outer)]
-    return Path(ends, [Path.MOVETO, Path.LINETO] * len(directions))
 
 
 def _distance_in_model_space(explainer: Any, query: Any) -> Any:

@@ -166,6 +166,16 @@ def scatter_rows(
     return ax.scatter(*points[order].T, **style | given)
 
 
+def cross_hairs() -> Any:
+    """Four strokes that point at a place and leave it free."""
+    from matplotlib.path import Path
+
+    inner, outer = 0.4, 1.0
+    directions = ((1, 0), (-1, 0), (0, 1), (0, -1))
+    ends = [(r * x, r * y) for x, y in directions for r in (inner, outer)]
+    return Path(ends, [Path.MOVETO, Path.LINETO] * len(directions))
+
+
 def add_colorbar(ax: Any, artist: Any, values: Array, label: str) -> Any:
     """Draw a colour bar as high as `ax`, with arrows where values exceed its ends."""
     finite = values[np.isfinite(values)]

@@ -42,8 +42,9 @@ def well_separated_first_order(
         score = (1/N0 - 1/N)  +  u.v / (N0 s2)  +  d/(2 N0) (|u|^2/(d s2) - 1)(|v|^2/(d s2) - 1)
 
     The terms are the mixing weight, the mean and the variance. For a typical query
-    (``|v|^2 = d s2``) the opponents are the rows on the other side of the mean, ``u.v < -s2 (1 - N0/N)``. A first look at what
-    influence means for a density; for numbers use ``GMMDeletion(method="well_separated")``.
+    (``|v|^2 = d s2``) the opponents are the rows on the other side of the mean,
+    ``u.v < -s2 (1 - N0/N)``. A first look at what influence means for a density; for numbers use
+    ``GMMInfluence(method="well_separated")``.
 
     Parameters
     ----------
