@@ -342,10 +342,10 @@ class InfluenceDisplay:
 
     def _mark_query(self, place: Any) -> None:
         # open in the middle: the rows at the query are the ones that matter most
-        style = {"marker": _style.cross_hairs(), "s": 300, "facecolors": "none", "zorder": 4}
-        self.ax_.scatter(*place, edgecolors="white", linewidths=4.0, **style)
+        style = {"marker": _style.cross_hairs(), "s": 240, "facecolors": "none", "zorder": 4}
+        self.ax_.scatter(*place, edgecolors="white", linewidths=2.6, **style)
         self.query_ = self.ax_.scatter(
-            *place, edgecolors="black", linewidths=1.7, label="query", **style
+            *place, edgecolors="black", linewidths=1.3, label="query", **style
         )
 
     def _add_legend(self, kind: str) -> None:

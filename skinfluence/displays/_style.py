@@ -170,7 +170,7 @@ def cross_hairs() -> Any:
     """Four strokes that point at a place and leave it free."""
     from matplotlib.path import Path
 
-    inner, outer = 0.4, 1.0
+    inner, outer = 0.5, 1.0
     directions = ((1, 0), (-1, 0), (0, 1), (0, -1))
     ends = [(r * x, r * y) for x, y in directions for r in (inner, outer)]
     return Path(ends, [Path.MOVETO, Path.LINETO] * len(directions))
