@@ -262,6 +262,36 @@ def test_addition_implicit(covariance_type):
     assert (far > estimate.max()).all()
 
 
+# -- many features ----------------------------------------------------------------------------
+
+
+def two_hundred_features(covariance_type):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 200)) + np.repeat([[0.0], [2.0]], 30, axis=0)
+    return X, fitted(X, covariance_type, n_components=2, reg_covar=0.1)
+
+
+@pytest.mark.parametrize("covariance_type", ["tied", "diag", "spherical"])
+def test_two_hundred_features(covariance_type):
+    X, model = two_hundred_features(covariance_type)
+    deletion = GMMDeletion(model, X)
+    found = deletion.change(X[:3], deletion.delete(slice(0, 5)))
+    truth = refit_scores(model, X, X[:3], [0, 4])
+    assert_allclose(found[:, [0, 4]], truth, rtol=1e-6, atol=1e-8)
+
+
+def test_two_hundred_features_with_full_covariances():
+    X, model = two_hundred_features("full")
+    for method in ("implicit", "refit"):
+        with pytest.raises(ValueError, match=r"40,602 statistics.*49\.1 GiB.*method='one_step'"):
+            GMMDeletion(model, X, method=method)
+    deletion = GMMDeletion(model, X, method="one_step")
+    found = deletion.change(X[:3], deletion.delete(slice(0, 5)))
+    # The clusters are so far apart that nothing answers to a deletion.
+    truth = refit_scores(model, X, X[:3], [0, 4])
+    assert_allclose(found[:, [0, 4]], truth, rtol=1e-6, atol=1e-8)
+
+
 # -- laws -------------------------------------------------------------------------------------
 
 

@@ -14,8 +14,8 @@ from skinfluence.exceptions import (
     UnsupportedEstimatorError,
 )
 
-from .implicit import SINGULAR
-from .statistics import Array, Index
+from .implicit import SINGULAR, affordable, memory
+from .statistics import Array, Frame, Index
 
 METHODS = ("well_separated", "one_step", "implicit", "refit")
 _LOOSE = 3e-2  # residual of a fit above which the user should hear about it
@@ -52,6 +52,20 @@ def check_request(model: GaussianMixture, X: Array, method: str) -> None:
             "fitted: it needs at least as many rows as components. Give more rows or fit fewer "
             "components."
         )
+
+
+def check_memory(frame: Frame, method: str) -> None:
+    """Refuse a dense answer of EM that would not fit, before anything of its size is allocated."""
+    if method not in ("implicit", "refit") or memory(frame) <= affordable():
+        return
+    kind, d, K = frame.covariance_type, frame.n_features, frame.n_components
+    raise ValueError(
+        f"A {kind!r} mixture of {K} components on {d} features has {K * frame.n_stats:,} "
+        f"statistics, and method={method!r} would need {memory(frame) / 2**30:.1f} GiB for how "
+        f"they answer to each other; {affordable() / 2**30:.1f} GiB are allowed. Fit "
+        "covariance_type='diag', fewer components, or behind a PCA in a pipeline; or use "
+        "method='one_step'; or raise scikit-learn's `working_memory` where there is room."
+    )
 
 
 def warn_loose(before: float, after: float, converged: bool) -> None:

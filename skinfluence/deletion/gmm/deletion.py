@@ -12,7 +12,7 @@ from sklearn.mixture import GaussianMixture
 from skinfluence.deletion.base import Deletion
 
 from . import em
-from .checks import check_request, warn_flagged, warn_loose, warn_singular
+from .checks import check_memory, check_request, warn_flagged, warn_loose, warn_singular
 from .covariance_types import frame_of
 from .models import BATCH, MODELS
 from .polish import settle
@@ -67,7 +67,9 @@ class GMMDeletion(Deletion):
         budget = get_config()["working_memory"] * 2**20 / 4
         self._centre = X.mean(axis=0)
         rows = X - self._centre
-        settled = settle(frame_of(model, self._centre, len(X)), rows, budget)
+        frame = frame_of(model, self._centre, len(X))
+        check_memory(frame, method)
+        settled = settle(frame, rows, budget)
         self.stationarity = settled.before, settled.after
         warn_loose(settled.before, settled.after, settled.converged)
         hard = method == "well_separated"

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .implicit import SINGULAR, Propagation
+from .implicit import SINGULAR, Propagation, affordable, memory
 from .sample import Sample, responsibilities
 from .statistics import Array, Frame
 
@@ -44,7 +44,8 @@ def settle(frame: Frame, X: Array, budget: float, *, em_steps: int = 20_000) -> 
     whitened coordinates, as a root mean square over components weighted by their size.
 
     A Newton step is taken only where it raises the likelihood, halves the residual and leads to
-    a point that attracts EM; so the limit is the one that EM itself would reach.
+    a point that attracts EM; so the limit is the one that EM itself would reach. Where the
+    matrix of a Newton step would not fit into memory, EM alone runs to the limit.
     """
     point = _look(frame, X)
     before, steps, patience = point.residual, 0, 4
@@ -103,7 +104,9 @@ def _em(point: _Point, X: Array, n_steps: int) -> _Point:
 
 
 def _inverse_rate(point: _Point, X: Array, budget: float) -> Array | None:
-    """(I - Phi')^-1, or None where EM is not attracted (a saddle, a valley)."""
+    """(I - Phi')^-1, or None where EM is not attracted (a saddle, a valley) or it is too large."""
+    if memory(point.frame) > affordable():
+        return None
     rate = Propagation(Sample(point.frame, X, point.log_r, budget))
     if rate.condition <= SINGULAR:
         return None
