@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import logsumexp
 from sklearn import config_context
 from sklearn.datasets import load_iris
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import BayesianGaussianMixture, GaussianMixture
+from sklearn.preprocessing import StandardScaler
 
 from skinfluence.deletion.gmm import METHODS, GMMDeletion, em, well_separated_first_order
 from skinfluence.deletion.gmm.covariance_types import FRAMES, frame_of
@@ -412,11 +416,51 @@ def test_a_component_of_one_row_dies():
         assert deletion.self_change(slice(50, 51))[0] > 100
 
 
-def test_other_rows_than_the_fitted_ones_warn():
+def test_a_loose_fit_is_said_to_be_one():
     X = overlapping()
-    model = fitted(X)
-    with pytest.warns(NotStationaryWarning, match="not at an optimum"):
-        GMMDeletion(model, X + 1.0)
+    with pytest.warns(ConvergenceWarning):
+        model = fitted(X, tol=1e-9, max_iter=1, init_params="random_from_data")
+    with pytest.warns(NotStationaryWarning, match="its residual .*at an optimum 0"):
+        GMMDeletion(model, X)
+
+
+@pytest.mark.parametrize("covariance_type", TYPES)
+def test_rows_on_another_scale_are_refused(covariance_type):
+    X = load_iris().data
+    model = fitted(StandardScaler().fit_transform(X), covariance_type)
+    reversed_ = fitted(X, covariance_type)
+    for method in ("implicit", "refit", "one_step"):
+        with pytest.raises(ValueError, match="not the rows the mixture was fitted on"):
+            GMMDeletion(model, X, method=method)
+        with pytest.raises(ValueError, match="hand over the whole pipeline"):
+            GMMDeletion(reversed_, X[:, ::-1], method=method)
+
+
+@pytest.mark.parametrize("covariance_type", TYPES)
+def test_other_rows_of_the_same_distribution_warn(covariance_type):
+    X = overlapping(300)
+    with pytest.warns(NotStationaryWarning, match="Pass exactly the rows it was fitted on"):
+        GMMDeletion(fitted(X[::2], covariance_type), X[1::2])
+
+
+@pytest.mark.parametrize("covariance_type", TYPES)
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"tol": 1e-1},
+        {"tol": 1e-3, "n_init": 3},
+        {"tol": 1e-6, "warm_start": True},
+        {"tol": 1e-3, "reg_covar": 0.3},
+    ],
+)
+def test_the_fitted_rows_do_not_warn_of_their_likelihood(covariance_type, params):
+    X = load_iris().data
+    for seed in range(3):
+        model = fitted(X, covariance_type, random_state=seed, **params)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            GMMDeletion(model, X, method="one_step")
+        assert not any("likelihood is" in str(w.message) for w in caught)
 
 
 def test_refusals():

@@ -71,7 +71,7 @@ class GMMDeletion(Deletion):
         check_memory(frame, method)
         settled = settle(frame, rows, budget)
         self.stationarity = settled.before, settled.after
-        warn_loose(settled.before, settled.after, settled.converged)
+        warn_loose(model, settled)
         hard = method == "well_separated"
         self._mixture = hard_frame(settled.frame, rows) if hard else settled.frame
         log_r, _ = self._responsibilities(rows)
