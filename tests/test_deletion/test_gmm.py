@@ -9,7 +9,8 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import logsumexp
 from sklearn import config_context
-from sklearn.datasets import load_iris
+from sklearn.datasets import load_breast_cancer, load_iris
+from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import BayesianGaussianMixture, GaussianMixture
 from sklearn.preprocessing import StandardScaler
@@ -188,6 +189,18 @@ def test_iris(covariance_type):
     model = fitted(X, covariance_type, n_init=3)
     truth = scores(GMMDeletion(model, X, method="refit"), X)
     assert relative_error(scores(GMMDeletion(model, X), X), truth) < 0.1
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.filterwarnings("ignore::skinfluence.exceptions.DegenerateDeletionWarning")
+@pytest.mark.parametrize("n_features", [5, 30])
+def test_breast_cancer_without_noise(n_features):
+    X = StandardScaler().fit_transform(load_breast_cancer().data)
+    X = X if n_features == 30 else PCA(n_features).fit_transform(X)
+    deletion = GMMDeletion(fitted(X, tol=1e-3), X)
+    found = deletion.change(X[:50], deletion.delete(slice(0, 50)))
+    assert np.isfinite(found).all()
+    assert np.isfinite(deletion.addition(X[:50] + 0.1)).all()
 
 
 @pytest.mark.parametrize("covariance_type", TYPES)

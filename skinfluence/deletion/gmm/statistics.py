@@ -220,6 +220,12 @@ class Frame:
         frail : (B,) bool
             A component died, or lost a dimension of its scatter that the fit has.
         """
+        # A step too far has no model; it may overflow on the way, and `valid` then says so (every
+        # comparison with NaN is false).
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            return self._natural(dT, known)
+
+    def _natural(self, dT: Array, known: Array | None) -> tuple[Array, Mask, Mask]:
         K, B = self.n_components, dT.shape[-1]
         N, mean, excess = self._moments(dT, known)
         dead = N <= DEAD
