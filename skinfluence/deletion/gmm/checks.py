@@ -124,6 +124,18 @@ def warn_singular(condition: float) -> None:
     )
 
 
+def warn_truth(row: int | None, converged: bool) -> None:
+    """Say that plain EM, the truth that scores are compared with, ended before its limit."""
+    if not converged:
+        which = "with all rows" if row is None else f"without row {row}"
+        warnings.warn(
+            f"Plain EM {which} did not come to rest in 20 000 steps, so that this refit is no "
+            "exact truth; validate other rows, or fit fewer components.",
+            DegenerateDeletionWarning,
+            stacklevel=3,
+        )
+
+
 def warn_flagged(flagged: Index, n: int, method: str) -> None:
     """Say that some deletions are less certain."""
     if len(flagged):

@@ -12,7 +12,14 @@ from sklearn.mixture import GaussianMixture
 from skinfluence.deletion.base import Deletion
 
 from . import em
-from .checks import check_memory, check_request, warn_flagged, warn_loose, warn_singular
+from .checks import (
+    check_memory,
+    check_request,
+    warn_flagged,
+    warn_loose,
+    warn_singular,
+    warn_truth,
+)
 from .covariance_types import frame_of
 from .models import BATCH, MODELS
 from .polish import settle
@@ -126,7 +133,8 @@ class GMMDeletion(Deletion):
         rows = self._models.sample.X
         rows = rows if row is None else np.delete(rows, row, axis=0)
         kind, reg = self._mixture.covariance_type, self._mixture.reg
-        fit, _ = em.run_em(_natural_parameters(self._mixture), rows, kind, reg, tol=1e-10)
+        fit, converged = em.run_em(_natural_parameters(self._mixture), rows, kind, reg)
+        warn_truth(row, converged)
         return -logsumexp(em.log_joint(fit, X - self._centre), axis=1)
 
     def report(self) -> dict[str, Any]:
