@@ -422,11 +422,23 @@ def test_a_component_of_one_row_dies():
     X = np.vstack([rng.normal(size=(50, 2)), [[40.0, 40.0]]])
     model = fitted(X, n_components=2)
     for method in ("one_step", "implicit", "refit"):
-        with pytest.warns(DegenerateDeletionWarning, match="less certain"):
+        with pytest.warns(DegenerateDeletionWarning, match="without 1 of them a component dies"):
             deletion = GMMDeletion(model, X, method=method)
         assert 50 in deletion.flagged_rows
         assert np.isfinite(scores(deletion, X)).all()
         assert deletion.self_change(slice(50, 51))[0] > 100
+
+
+def test_a_component_without_rows_is_left_out():
+    X = overlapping(60)
+    model = fitted(X, n_components=2)
+    dead = fitted(X, n_components=2)
+    dead.weights_ = np.append(model.weights_, 0.0)
+    dead.means_ = np.vstack([model.means_, [0.0, 0.0]])
+    dead.precisions_cholesky_ = np.concatenate([model.precisions_cholesky_, np.eye(2)[None]])
+    with pytest.warns(DegenerateDeletionWarning, match="Component 2 of .* is left out"):
+        deletion = GMMDeletion(dead, X)
+    assert_allclose(scores(deletion, X), scores(GMMDeletion(model, X), X), atol=1e-12)
 
 
 def test_a_loose_fit_is_said_to_be_one():

@@ -16,7 +16,7 @@ from skinfluence.exceptions import (
 
 from .implicit import SINGULAR, affordable, memory
 from .polish import Settled
-from .statistics import Array, Frame, Index
+from .statistics import DEAD, Array, Frame, Mask
 
 METHODS = ("well_separated", "one_step", "implicit", "refit")
 _LOOSE = 3e-2  # residual of a fit above which the user should hear about it
@@ -31,7 +31,10 @@ def check_request(model: GaussianMixture, X: Array, method: str) -> None:
         )
     check_is_fitted(model)
     if method not in METHODS:
-        raise ValueError(f"method must be one of {METHODS}; got {method!r}.")
+        raise ValueError(
+            f"method must be one of {METHODS}; got {method!r}. Take 'implicit' unless a few rows "
+            "are worth a real refit, 'refit'."
+        )
     if method == "well_separated" and model.covariance_type != "spherical":
         raise ValueError(
             "method='well_separated' is a closed form for spherical components; this model has "
@@ -136,13 +139,34 @@ def warn_truth(row: int | None, converged: bool) -> None:
         )
 
 
-def warn_flagged(flagged: Index, n: int, method: str) -> None:
-    """Say that some deletions are less certain."""
-    if len(flagged):
+def warn_dead(model: GaussianMixture, n: int) -> None:
+    """Say that components without rows are left out."""
+    dead = np.flatnonzero(~(n * np.asarray(model.weights_) > DEAD))
+    if len(dead):
         warnings.warn(
-            f"The deletion of {len(flagged)} of {n} rows is less certain than the others' (a "
-            "component dies or loses a dimension, or EM did not settle); their positions are in "
-            "`flagged_rows`." + ("" if method == "refit" else " method='refit' is exact."),
+            f"Component {', '.join(map(str, dead))} of the mixture holds none of the {n} rows and "
+            "is left out: no deletion can reach it. Fit fewer components.",
             DegenerateDeletionWarning,
             stacklevel=4,
         )
+
+
+def warn_flagged(flags: Mask, frail: Mask, method: str) -> None:
+    """Say that some deletions are less certain, and what helps."""
+    if not flags.any():
+        return
+    unsettled = int(np.sum(flags & ~frail))
+    reasons, advice = [], []
+    if frail.any():
+        reasons.append(f"without {frail.sum()} of them a component dies or loses a dimension")
+        advice.append("Fit fewer components, or raise reg_covar.")
+    if unsettled:
+        reasons.append(f"for {unsettled} of them EM did not come to rest")
+        longer = "method='refit' runs it longer, method='one_step' is cheaper."
+        advice.append(longer if method != "refit" else "Their scores are where it stood.")
+    warnings.warn(
+        f"The deletion of {flags.sum()} of {len(flags)} rows is less certain than the others': "
+        f"{', and '.join(reasons)}. Their positions are in `flagged_rows_`. {' '.join(advice)}",
+        DegenerateDeletionWarning,
+        stacklevel=4,
+    )

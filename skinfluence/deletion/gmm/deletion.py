@@ -15,6 +15,7 @@ from . import em
 from .checks import (
     check_memory,
     check_request,
+    warn_dead,
     warn_flagged,
     warn_loose,
     warn_singular,
@@ -74,6 +75,7 @@ class GMMDeletion(Deletion):
         budget = get_config()["working_memory"] * 2**20 / 4
         self._centre = X.mean(axis=0)
         rows = X - self._centre
+        warn_dead(model, len(X))
         frame = frame_of(model, self._centre, len(X))
         check_memory(frame, method)
         settled = settle(frame, rows, budget)
@@ -90,7 +92,7 @@ class GMMDeletion(Deletion):
         self.flagged_rows = np.flatnonzero(self._models.flags)
         self.refitted_rows = self._models.refitted
         self.n_checked = self._models.n_checked
-        warn_flagged(self.flagged_rows, len(X), method)
+        warn_flagged(self._models.flags, self._models.frail, method)
 
     def query_block(self, n_rows: int, budget: float) -> int:
         width = self._mixture.n_components * self._mixture.n_features_out
