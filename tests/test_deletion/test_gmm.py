@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import logsumexp
 from sklearn import config_context
-from sklearn.datasets import load_iris
+from sklearn.datasets import load_breast_cancer, load_iris
+from sklearn.decomposition import PCA
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import BayesianGaussianMixture, GaussianMixture
+from sklearn.preprocessing import StandardScaler
 
 from skinfluence.deletion.gmm import METHODS, GMMDeletion, em, well_separated_first_order
 from skinfluence.deletion.gmm.covariance_types import FRAMES, frame_of
@@ -186,12 +191,24 @@ def test_iris(covariance_type):
     assert relative_error(scores(GMMDeletion(model, X), X), truth) < 0.1
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.filterwarnings("ignore::skinfluence.exceptions.DegenerateDeletionWarning")
+@pytest.mark.parametrize("n_features", [5, 30])
+def test_breast_cancer_without_noise(n_features):
+    X = StandardScaler().fit_transform(load_breast_cancer().data)
+    X = X if n_features == 30 else PCA(n_features).fit_transform(X)
+    deletion = GMMDeletion(fitted(X, tol=1e-3), X)
+    found = deletion.change(X[:50], deletion.delete(slice(0, 50)))
+    assert np.isfinite(found).all()
+    assert np.isfinite(deletion.addition(X[:50] + 0.1)).all()
+
+
 @pytest.mark.parametrize("covariance_type", TYPES)
 def test_refit_loss_agrees_with_refit(covariance_type):
     X = overlapping(90)
     deletion = GMMDeletion(fitted(X, covariance_type), X, method="refit")
     change = deletion.refit_loss(7, X) - deletion.refit_loss(None, X)
-    assert_allclose(change, scores(deletion, X)[:, 7], atol=1e-6)
+    assert_allclose(change, scores(deletion, X)[:, 7], atol=1e-8)
 
 
 @pytest.mark.parametrize("method", ["implicit", "refit", "one_step"])
@@ -260,6 +277,36 @@ def test_addition_implicit(covariance_type):
     far = GMMDeletion(model, X).addition(np.array([[30.0, 30.0], [1e4, 0.0]]))
     assert np.isfinite(far).all()
     assert (far > estimate.max()).all()
+
+
+# -- many features ----------------------------------------------------------------------------
+
+
+def two_hundred_features(covariance_type):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 200)) + np.repeat([[0.0], [2.0]], 30, axis=0)
+    return X, fitted(X, covariance_type, n_components=2, reg_covar=0.1)
+
+
+@pytest.mark.parametrize("covariance_type", ["tied", "diag", "spherical"])
+def test_two_hundred_features(covariance_type):
+    X, model = two_hundred_features(covariance_type)
+    deletion = GMMDeletion(model, X)
+    found = deletion.change(X[:3], deletion.delete(slice(0, 5)))
+    truth = refit_scores(model, X, X[:3], [0, 4])
+    assert_allclose(found[:, [0, 4]], truth, rtol=1e-6, atol=1e-8)
+
+
+def test_two_hundred_features_with_full_covariances():
+    X, model = two_hundred_features("full")
+    for method in ("implicit", "refit"):
+        with pytest.raises(ValueError, match=r"40,602 statistics.*49\.1 GiB.*method='one_step'"):
+            GMMDeletion(model, X, method=method)
+    deletion = GMMDeletion(model, X, method="one_step")
+    found = deletion.change(X[:3], deletion.delete(slice(0, 5)))
+    # The clusters are so far apart that nothing answers to a deletion.
+    truth = refit_scores(model, X, X[:3], [0, 4])
+    assert_allclose(found[:, [0, 4]], truth, rtol=1e-6, atol=1e-8)
 
 
 # -- laws -------------------------------------------------------------------------------------
@@ -375,18 +422,79 @@ def test_a_component_of_one_row_dies():
     X = np.vstack([rng.normal(size=(50, 2)), [[40.0, 40.0]]])
     model = fitted(X, n_components=2)
     for method in ("one_step", "implicit", "refit"):
-        with pytest.warns(DegenerateDeletionWarning, match="less certain"):
+        with pytest.warns(DegenerateDeletionWarning, match="without 1 of them a component dies"):
             deletion = GMMDeletion(model, X, method=method)
         assert 50 in deletion.flagged_rows
         assert np.isfinite(scores(deletion, X)).all()
         assert deletion.self_change(slice(50, 51))[0] > 100
 
 
-def test_other_rows_than_the_fitted_ones_warn():
+def test_a_component_without_rows_is_left_out():
+    X = overlapping(60)
+    model = fitted(X, n_components=2)
+    dead = fitted(X, n_components=2)
+    dead.weights_ = np.append(model.weights_, 0.0)
+    dead.means_ = np.vstack([model.means_, [0.0, 0.0]])
+    dead.precisions_cholesky_ = np.concatenate([model.precisions_cholesky_, np.eye(2)[None]])
+    with pytest.warns(DegenerateDeletionWarning, match="Component 2 of .* is left out"):
+        deletion = GMMDeletion(dead, X)
+    assert_allclose(scores(deletion, X), scores(GMMDeletion(model, X), X), atol=1e-12)
+
+
+def test_a_loose_fit_is_said_to_be_one():
     X = overlapping()
-    model = fitted(X)
-    with pytest.warns(NotStationaryWarning, match="not at an optimum"):
-        GMMDeletion(model, X + 1.0)
+    with pytest.warns(ConvergenceWarning):
+        model = fitted(X, tol=1e-9, max_iter=1, init_params="random_from_data")
+    with pytest.warns(NotStationaryWarning, match="its residual .*at an optimum 0"):
+        GMMDeletion(model, X)
+
+
+@pytest.mark.parametrize("covariance_type", TYPES)
+def test_rows_on_another_scale_are_refused(covariance_type):
+    X = load_iris().data
+    model = fitted(StandardScaler().fit_transform(X), covariance_type)
+    reversed_ = fitted(X, covariance_type)
+    for method in ("implicit", "refit", "one_step"):
+        with pytest.raises(ValueError, match="not the rows the mixture was fitted on"):
+            GMMDeletion(model, X, method=method)
+        with pytest.raises(ValueError, match="hand over the whole pipeline"):
+            GMMDeletion(reversed_, X[:, ::-1], method=method)
+
+
+@pytest.mark.parametrize("covariance_type", TYPES)
+def test_other_rows_of_the_same_distribution_warn(covariance_type):
+    X = overlapping(300)
+    with pytest.warns(NotStationaryWarning, match="Pass exactly the rows it was fitted on"):
+        GMMDeletion(fitted(X[::2], covariance_type), X[1::2])
+
+
+@pytest.mark.parametrize("covariance_type", TYPES)
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"tol": 1e-1},
+        {"tol": 1e-3, "n_init": 3},
+        {"tol": 1e-6, "warm_start": True},
+        {"tol": 1e-3, "reg_covar": 0.3},
+    ],
+)
+def test_the_fitted_rows_do_not_warn_of_their_likelihood(covariance_type, params):
+    X = load_iris().data
+    for seed in range(3):
+        model = fitted(X, covariance_type, random_state=seed, **params)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            GMMDeletion(model, X, method="one_step")
+        assert not any("likelihood is" in str(w.message) for w in caught)
+
+
+def test_a_truth_that_did_not_converge_is_said_to_be_none(monkeypatch):
+    X = overlapping()
+    deletion = GMMDeletion(fitted(X), X, method="one_step")
+    monkeypatch.setattr(em, "em_step", lambda p, *_: p._replace(means=p.means + 1.0))
+    for row, which in ((None, "with all rows"), (7, "without row 7")):
+        with pytest.warns(DegenerateDeletionWarning, match=f"Plain EM {which} did not"):
+            deletion.refit_loss(row, X[:1])
 
 
 def test_refusals():

@@ -14,8 +14,9 @@ from skinfluence.exceptions import (
     UnsupportedEstimatorError,
 )
 
-from .implicit import SINGULAR
-from .statistics import Array, Index
+from .implicit import SINGULAR, affordable, memory
+from .polish import Settled
+from .statistics import DEAD, Array, Frame, Mask
 
 METHODS = ("well_separated", "one_step", "implicit", "refit")
 _LOOSE = 3e-2  # residual of a fit above which the user should hear about it
@@ -30,7 +31,10 @@ def check_request(model: GaussianMixture, X: Array, method: str) -> None:
         )
     check_is_fitted(model)
     if method not in METHODS:
-        raise ValueError(f"method must be one of {METHODS}; got {method!r}.")
+        raise ValueError(
+            f"method must be one of {METHODS}; got {method!r}. Take 'implicit' unless a few rows "
+            "are worth a real refit, 'refit'."
+        )
     if method == "well_separated" and model.covariance_type != "spherical":
         raise ValueError(
             "method='well_separated' is a closed form for spherical components; this model has "
@@ -54,11 +58,33 @@ def check_request(model: GaussianMixture, X: Array, method: str) -> None:
         )
 
 
-def warn_loose(before: float, after: float, converged: bool) -> None:
-    """Say where the fit was far from an optimum, or its polish did not reach one."""
-    if converged and before <= _LOOSE:
+def check_memory(frame: Frame, method: str) -> None:
+    """Refuse a dense answer of EM that would not fit, before anything of its size is allocated."""
+    if method not in ("implicit", "refit") or memory(frame) <= affordable():
         return
-    if not converged:
+    kind, d, K = frame.covariance_type, frame.n_features, frame.n_components
+    raise ValueError(
+        f"A {kind!r} mixture of {K} components on {d} features has {K * frame.n_stats:,} "
+        f"statistics, and method={method!r} would need {memory(frame) / 2**30:.1f} GiB for how "
+        f"they answer to each other; {affordable() / 2**30:.1f} GiB are allowed. Fit "
+        "covariance_type='diag', fewer components, or behind a PCA in a pipeline; or use "
+        "method='one_step'; or raise scikit-learn's `working_memory` where there is room."
+    )
+
+
+def warn_loose(model: GaussianMixture, settled: Settled) -> None:
+    """Say where the fit was far from an optimum, or its polish did not reach one."""
+    before, after, converged = settled.before, settled.after, settled.converged
+    other = _likelihood_differs(model, settled.log_likelihood)
+    if converged and before <= _LOOSE and not other:
+        return
+    if other:
+        seen = (
+            f"their mean log likelihood is {settled.log_likelihood:.6g}, and where the fit ended "
+            f"it was {model.lower_bound_:.6g} (tol={model.tol:g})"
+        )
+        advice = "Pass exactly the rows it was fitted on; it is polished on those given."
+    elif not converged:
         seen = f"the residual of its polished copy is still {after:.1e}"
         advice = "Scores may be off by as much; fit fewer components, or raise reg_covar."
     else:
@@ -74,6 +100,20 @@ def warn_loose(before: float, after: float, converged: bool) -> None:
     )
 
 
+def _likelihood_differs(model: GaussianMixture, log_likelihood: float) -> bool:
+    """Whether a converged fit saw another likelihood than these rows have under it.
+
+    The residual cannot tell other rows of the same distribution, and this can.
+    `lower_bound_` is from before the last M step, which changes it by about `tol`; with a large
+    `reg_covar`, which makes EM miss the maximum, by up to 8 tol in 2000 fits.
+    """
+    fitted = getattr(model, "lower_bound_", None)
+    if fitted is None or not getattr(model, "converged_", False):
+        return False
+    rounding = 1e-4 if np.asarray(model.means_).dtype == np.float32 else 1e-6
+    return abs(log_likelihood - fitted) > 20 * model.tol + rounding * max(1.0, abs(fitted))
+
+
 def warn_singular(condition: float) -> None:
     """Say where EM has no isolated limit (`condition` is reciprocal)."""
     if condition > SINGULAR:
@@ -87,13 +127,46 @@ def warn_singular(condition: float) -> None:
     )
 
 
-def warn_flagged(flagged: Index, n: int, method: str) -> None:
-    """Say that some deletions are less certain."""
-    if len(flagged):
+def warn_truth(row: int | None, converged: bool) -> None:
+    """Say that plain EM, the truth that scores are compared with, ended before its limit."""
+    if not converged:
+        which = "with all rows" if row is None else f"without row {row}"
         warnings.warn(
-            f"The deletion of {len(flagged)} of {n} rows is less certain than the others' (a "
-            "component dies or loses a dimension, or EM did not settle); their positions are in "
-            "`flagged_rows`." + ("" if method == "refit" else " method='refit' is exact."),
+            f"Plain EM {which} did not come to rest in 20 000 steps, so that this refit is no "
+            "exact truth; validate other rows, or fit fewer components.",
+            DegenerateDeletionWarning,
+            stacklevel=3,
+        )
+
+
+def warn_dead(model: GaussianMixture, n: int) -> None:
+    """Say that components without rows are left out."""
+    dead = np.flatnonzero(~(n * np.asarray(model.weights_) > DEAD))
+    if len(dead):
+        warnings.warn(
+            f"Component {', '.join(map(str, dead))} of the mixture holds none of the {n} rows and "
+            "is left out: no deletion can reach it. Fit fewer components.",
             DegenerateDeletionWarning,
             stacklevel=4,
         )
+
+
+def warn_flagged(flags: Mask, frail: Mask, method: str) -> None:
+    """Say that some deletions are less certain, and what helps."""
+    if not flags.any():
+        return
+    unsettled = int(np.sum(flags & ~frail))
+    reasons, advice = [], []
+    if frail.any():
+        reasons.append(f"without {frail.sum()} of them a component dies or loses a dimension")
+        advice.append("Fit fewer components, or raise reg_covar.")
+    if unsettled:
+        reasons.append(f"for {unsettled} of them EM did not come to rest")
+        longer = "method='refit' runs it longer, method='one_step' is cheaper."
+        advice.append(longer if method != "refit" else "Their scores are where it stood.")
+    warnings.warn(
+        f"The deletion of {flags.sum()} of {len(flags)} rows is less certain than the others': "
+        f"{', and '.join(reasons)}. Their positions are in `flagged_rows_`. {' '.join(advice)}",
+        DegenerateDeletionWarning,
+        stacklevel=4,
+    )

@@ -157,9 +157,14 @@ class Tied(Frame):
         B[:, 1 + d :] += 0.5 * dS / self.n
         return B
 
-    def slope_known(self) -> Array | None:
-        head = np.zeros((self.n_features, self.n_second))
-        return np.vstack([-self.identity, head, np.eye(self.n_second)]) * (0.5 / self.n)
+    def drive(self, moments: Array) -> Array | None:
+        by_feature = moments.reshape(len(moments), self.n_components, -1).sum(1)
+        head, second = by_feature[:, :1], by_feature[:, 1 + self.n_features :]
+        return (second - head * self.identity) * (0.5 / self.n)
+
+    def eta_known(self, known: Array) -> Array | float:
+        head = np.zeros((self.n_features, known.shape[1]))
+        return np.vstack([-self.identity @ known, head, known]) * (0.5 / self.n)
 
 
 FRAMES: dict[str, type[Frame]] = {

@@ -12,7 +12,15 @@ from sklearn.mixture import GaussianMixture
 from skinfluence.deletion.base import Deletion
 
 from . import em
-from .checks import check_request, warn_flagged, warn_loose, warn_singular
+from .checks import (
+    check_memory,
+    check_request,
+    warn_dead,
+    warn_flagged,
+    warn_loose,
+    warn_singular,
+    warn_truth,
+)
 from .covariance_types import frame_of
 from .models import BATCH, MODELS
 from .polish import settle
@@ -67,9 +75,12 @@ class GMMDeletion(Deletion):
         budget = get_config()["working_memory"] * 2**20 / 4
         self._centre = X.mean(axis=0)
         rows = X - self._centre
-        settled = settle(frame_of(model, self._centre, len(X)), rows, budget)
+        warn_dead(model, len(X))
+        frame = frame_of(model, self._centre, len(X))
+        check_memory(frame, method)
+        settled = settle(frame, rows, budget)
         self.stationarity = settled.before, settled.after
-        warn_loose(settled.before, settled.after, settled.converged)
+        warn_loose(model, settled)
         hard = method == "well_separated"
         self._mixture = hard_frame(settled.frame, rows) if hard else settled.frame
         log_r, _ = self._responsibilities(rows)
@@ -81,7 +92,7 @@ class GMMDeletion(Deletion):
         self.flagged_rows = np.flatnonzero(self._models.flags)
         self.refitted_rows = self._models.refitted
         self.n_checked = self._models.n_checked
-        warn_flagged(self.flagged_rows, len(X), method)
+        warn_flagged(self._models.flags, self._models.frail, method)
 
     def query_block(self, n_rows: int, budget: float) -> int:
         width = self._mixture.n_components * self._mixture.n_features_out
@@ -124,7 +135,8 @@ class GMMDeletion(Deletion):
         rows = self._models.sample.X
         rows = rows if row is None else np.delete(rows, row, axis=0)
         kind, reg = self._mixture.covariance_type, self._mixture.reg
-        fit, _ = em.run_em(_natural_parameters(self._mixture), rows, kind, reg, tol=1e-10)
+        fit, converged = em.run_em(_natural_parameters(self._mixture), rows, kind, reg)
+        warn_truth(row, converged)
         return -logsumexp(em.log_joint(fit, X - self._centre), axis=1)
 
     def report(self) -> dict[str, Any]:

@@ -40,9 +40,12 @@ def damped(sample: Sample, rows: Rows, dT: Array) -> tuple[Array, Mask]:
 def residual(sample: Sample, rows: Rows, dT: Array) -> tuple[Array, Mask]:
     """What one more EM step would add to dT, and which rows have a model, (K, q, B) and (B,)."""
     eta, valid, _ = sample.frame.natural(dT, rows.known)
-    R = sample.e_step(eta)
-    R += rows.sign * rows.moved_r(eta)[:, None] * rows.f[:, : sample.frame.n_stats]
-    R -= dT
+    # Where dT has no model eta may hold infinities; callers discard those rows by `valid`, or by
+    # comparisons of their size that NaN fails.
+    with np.errstate(over="ignore", invalid="ignore"):
+        R = sample.e_step(eta)
+        R += rows.sign * rows.moved_r(eta)[:, None] * rows.f[:, : sample.frame.n_stats]
+        R -= dT
     return R, valid
 
 

@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import numpy as np
 import scipy.linalg
+from sklearn import get_config
 
 from .sample import Rows, Sample
 from .statistics import Array, Frame, Index
 
 _NEGLIGIBLE = 1e-13  # responsibility that cannot be seen in a score
 SINGULAR = 1e-14  # reciprocal condition of A below which EM has no isolated limit
+
+
+def memory(frame: Frame) -> int:
+    """Bytes that a `Propagation` of this frame needs at its peak."""
+    P = frame.n_components * frame.n_stats
+    return 16 * P * (P + frame.n_components * frame.n_features_out)
+
+
+def affordable() -> int:
+    """Bytes that a `Propagation` may need: 2 GiB, or scikit-learn's working memory if larger."""
+    return int(max(get_config()["working_memory"] * 2**20, 2**31))
 
 
 class Propagation:
@@ -31,28 +43,26 @@ class Propagation:
         self.frame = frame
         self.K, self.q, self.qf = frame.n_components, frame.n_stats, frame.n_features_out
         self.P = self.K * self.q
-        slope = frame.slope().reshape(self.K * self.qf, self.P)
         moments = _moments(sample, frame)
+        slope = frame.slope().reshape(self.K * self.qf, self.P)
         self.A = np.eye(self.P) - moments @ slope
+        self._drive = frame.drive(moments)
+        del moments  # as large as slope and _slope_inverse, and no more needed
         self.inverse, self.condition = _inverse(self.A)
         self._slope_inverse = slope @ self.inverse  # (K qf, P)
-        known = frame.slope_known()
-        self._known: tuple[Array, Array] | None = None
-        if known is not None:
-            spread = np.tile(known, (self.K, 1))  # (K qf, n_second)
-            drive = self.inverse @ (moments @ spread)
-            self._known = drive, slope @ drive + spread
 
     def step(self, rows: Rows) -> Array:
         """First step dT from the fitted statistics for each of `rows`, (K, q, B)."""
         g = rows.r
         start: Array | float = 0.0
         known = rows.known
-        if self._known is not None and known is not None:
-            drive, seen = self._known
-            start = (drive @ known).reshape(self.K, self.q, -1)
+        if self._drive is not None and known is not None:
+            driven = self._drive @ known
+            start = self._propagate(driven.reshape(self.K, self.q, -1))
             if rows.sign < 0:
-                g = g + _apply_v(rows.r, self._observe(rows, seen @ known))
+                eta = (self._slope_inverse @ driven).reshape(rows.f.shape)
+                seen = self._observe(rows, eta + self.frame.eta_known(known))
+                g = g + _apply_v(rows.r, seen)
         if rows.sign < 0:
             g = _solve(self._coupling(rows), g)
         return start + rows.sign * self._propagate_own(rows, g)
@@ -101,18 +111,16 @@ class Propagation:
 def _moments(sample: Sample, frame: Frame) -> Array:
     """sum_j t_jk V_jkl f_jl', (K q, K qf): every pair of components in one product a block."""
     K, q, qf = frame.n_components, frame.n_stats, frame.n_features_out
-    cross = np.zeros((K * qf, K * qf))
-    own = np.zeros((K, qf, qf))
+    M = np.zeros((K * q, K * qf))
+    by_component = M.reshape(K, q, K, qf)
     for block in sample.blocks():
         f = sample.features(block)
         g = f * sample.r[:, None, block]
-        own += np.matmul(g, f.swapaxes(1, 2))
-        g = g.reshape(K * qf, -1)
-        cross += g @ g.T
-    M = -cross.reshape(K, qf, K, qf)
-    for k in range(K):
-        M[k, :, k] += own[k]
-    return M[:, :q].reshape(K * q, K * qf)
+        t = g[:, :q]
+        M -= t.reshape(K * q, -1) @ g.reshape(K * qf, -1).T
+        for k in range(K):
+            by_component[k, :, k] += t[k] @ f[k].T
+    return M
 
 
 def _seen(r: Array) -> slice | Index:

@@ -31,6 +31,8 @@ class OneStep:
     ----------
     flags : (n,) bool
         Rows whose deletion is less certain than the others'.
+    frail : (n,) bool
+        Those of them without which a component dies or loses a dimension.
     self_change : (n,)
         Self influence, a by-product of finding the flags.
     refitted : (n_refitted,) int
@@ -50,6 +52,7 @@ class OneStep:
         self.sample, self.frame = sample, sample.frame
         self.row_block, self.budget, self.progress = row_block, budget, progress
         self.flags = np.zeros(len(sample.X), dtype=bool)
+        self.frail = np.zeros(len(sample.X), dtype=bool)
         self.self_change = np.empty(len(sample.X))
         self.refitted: Index = np.empty(0, dtype=np.intp)
         self._prepare()
@@ -83,6 +86,7 @@ class OneStep:
     def _judge(self, where: slice | Index, rows: Rows, dT: Array, sound: Mask) -> None:
         """Flag models that are not `sound` or frail, and evaluate each at its own row."""
         eta, _, frail = self.frame.natural(dT, rows.known)
+        self.frail[where] = frail
         self.flags[where] = frail | ~sound
         self.self_change[where] = -log_ratio(rows.log_r, rows.change(eta))
 

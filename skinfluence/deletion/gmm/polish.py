@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .implicit import SINGULAR, Propagation
+from .implicit import SINGULAR, Propagation, affordable, memory
 from .sample import Sample, responsibilities
 from .statistics import Array, Frame
 
@@ -15,13 +15,20 @@ _FLOOR = 1e-10  # a residual below counts as converged
 _ROUNDING = 1e-12  # one that stops falling below has reached rounding
 _QUICK = 0.3  # factor by which a step of quick EM shrinks the residual
 _NEAR = 0.3  # Newton steps are worth trying below this residual
+# A residual of 1 is a step as large as the sum of all contributions. After a single EM step from a
+# random start it is below, on other rows or another scale of them mostly far above.
+_OTHER_ROWS = 1.0
 _SADDLE_CHECK = 300  # parameters; the eigenvalues of a larger A cost more than they tell
 
 
 class Settled(NamedTuple):
-    """A polished frame, and the residual |M(theta) - theta| before and after."""
+    """A polished frame, and the residual |M(theta) - theta| before and after.
+
+    `log_likelihood` is the mean over the rows, before.
+    """
 
     frame: Frame
+    log_likelihood: float
     before: float
     after: float
     converged: bool
@@ -44,10 +51,13 @@ def settle(frame: Frame, X: Array, budget: float, *, em_steps: int = 20_000) -> 
     whitened coordinates, as a root mean square over components weighted by their size.
 
     A Newton step is taken only where it raises the likelihood, halves the residual and leads to
-    a point that attracts EM; so the limit is the one that EM itself would reach.
+    a point that attracts EM; so the limit is the one that EM itself would reach. Where the
+    matrix of a Newton step would not fit into memory, EM alone runs to the limit.
     """
     point = _look(frame, X)
+    _check_rows(point.residual)
     before, steps, patience = point.residual, 0, 4
+    log_likelihood = point.log_likelihood / len(X)
     quick = True  # EM alone shrinks fast, and factorising A would cost more than it saves
     while point.residual > (_TOL if quick else _FLOOR) and steps < em_steps:
         if point.residual < _NEAR and not quick:
@@ -58,7 +68,8 @@ def settle(frame: Frame, X: Array, budget: float, *, em_steps: int = 20_000) -> 
         steps, patience = steps + patience, min(2 * patience, 512)
     if point.residual > _ROUNDING:
         point = _newton_run(point, X, budget)
-    return Settled(point.frame, before, point.residual, point.residual <= _FLOOR)
+    converged = point.residual <= _FLOOR
+    return Settled(point.frame, log_likelihood, before, point.residual, converged)
 
 
 def newton_limit(frame: Frame, X: Array, budget: float) -> Frame | None:
@@ -82,6 +93,16 @@ def _newton_run(point: _Point, X: Array, budget: float) -> _Point:
     return point
 
 
+def _check_rows(residual: float) -> None:
+    """Refuse rows that `residual` shows to be others than the fitted ones."""
+    if not residual <= _OTHER_ROWS:
+        raise ValueError(
+            f"These are not the rows the mixture was fitted on (residual {residual:.1e}: one EM "
+            "step would move it by more than all rows contribute). Pass exactly those, after the "
+            "same scaling, or hand over the whole pipeline."
+        )
+
+
 def _look(frame: Frame, X: Array) -> _Point:
     log_r, density = responsibilities(frame, X)
     dT = frame.statistics(X, np.exp(log_r))
@@ -96,14 +117,20 @@ def _look(frame: Frame, X: Array) -> _Point:
 
 def _em(point: _Point, X: Array, n_steps: int) -> _Point:
     for _ in range(n_steps):
-        point = _look(point.frame.moved(point.dT, point.gap), X)
+        try:
+            frame = point.frame.moved(point.dT, point.gap)
+        except np.linalg.LinAlgError:  # a scatter lost a dimension, and reg_covar is too small
+            break
+        point = _look(frame, X)
         if point.residual <= _TOL:
             break
     return point
 
 
 def _inverse_rate(point: _Point, X: Array, budget: float) -> Array | None:
-    """(I - Phi')^-1, or None where EM is not attracted (a saddle, a valley)."""
+    """(I - Phi')^-1, or None where EM is not attracted (a saddle, a valley) or it is too large."""
+    if memory(point.frame) > affordable():
+        return None
     rate = Propagation(Sample(point.frame, X, point.log_r, budget))
     if rate.condition <= SINGULAR:
         return None

@@ -18,6 +18,7 @@ but for tied covariances, whose second moment needs no responsibilities and is t
 from __future__ import annotations
 
 import numpy as np
+import scipy.linalg
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
@@ -29,6 +30,7 @@ DEAD = 1e-9  # rows: a component with less weight than this has died
 _NOWHERE = -1e30  # log weight of a dead component: exp gives 0, and inf - inf cannot happen
 _THIN = 1e-3  # a scatter below this share of the covariance is regularisation only
 FLOOR = 1e-13  # a smaller pivot of a covariance is rounding
+_LAPACK = 30  # features from which LAPACK inverts faster than sweeps over all matrices
 
 
 def spd_inverse(S: Array) -> tuple[Array, Array]:
@@ -36,9 +38,28 @@ def spd_inverse(S: Array) -> tuple[Array, Array]:
 
     Returns the inverses and the pivots (d, B), which are all positive if and only if the matrix
     is positive definite, and whose product is its determinant. Pivots below 1e-13 are replaced by
-    it, so that the result is always finite. For the small d of mixtures this is several times
-    faster than one LAPACK call a matrix, and whitened matrices near I need no pivoting.
+    it, so that the result is always finite. For small d this is several times faster than one
+    LAPACK call a matrix, and whitened matrices near I need no pivoting. For larger d LAPACK
+    inverts those that are positive definite.
     """
+    if S.shape[0] < _LAPACK:
+        return _sweep_inverse(S)
+    pivots = np.empty(S.shape[1:])
+    failed = []
+    for b, matrix in enumerate(np.ascontiguousarray(np.moveaxis(S, -1, 0))):
+        factor, info = scipy.linalg.lapack.dpotrf(matrix, lower=0, clean=0)
+        pivots[:, b] = np.diagonal(factor) ** 2
+        if info or pivots[:, b].min() < FLOOR:
+            failed.append(b)
+            continue
+        upper = np.triu(scipy.linalg.lapack.dpotri(factor, lower=0, overwrite_c=1)[0])
+        S[:, :, b] = upper + np.triu(upper, 1).T
+    if failed:
+        S[:, :, failed], pivots[:, failed] = _sweep_inverse(S[:, :, failed])
+    return S, pivots
+
+
+def _sweep_inverse(S: Array) -> tuple[Array, Array]:
     d = S.shape[0]
     pivots = np.empty((d, S.shape[2]))
     for j in range(d):
@@ -199,6 +220,12 @@ class Frame:
         frail : (B,) bool
             A component died, or lost a dimension of its scatter that the fit has.
         """
+        # A step too far has no model; it may overflow on the way, and `valid` then says so (every
+        # comparison with NaN is false).
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            return self._natural(dT, known)
+
+    def _natural(self, dT: Array, known: Array | None) -> tuple[Array, Mask, Mask]:
         K, B = self.n_components, dT.shape[-1]
         N, mean, excess = self._moments(dT, known)
         dead = N <= DEAD
@@ -251,9 +278,13 @@ class Frame:
             B[k, 1 + d :, k, 1 + d :] = 0.5 * np.eye(self.n_second) / N
         return B
 
-    def slope_known(self) -> Array | None:
-        """d eta / d (known second moment), (qf, n_second), the same for all k: tied only."""
+    def drive(self, moments: Array) -> Array | None:
+        """moments (K q, K qf) times d eta / d (known second moment), (K q, n_second): tied."""
         return None
+
+    def eta_known(self, known: Array) -> Array | float:
+        """First-order eta of changes of the known second moment, (qf, B), for every k: tied."""
+        return 0.0
 
     def moved(self, dT: Array, known: Array | None = None) -> Frame:
         """The frame of the one model with statistics T + dT, (K, q, 1)."""
