@@ -48,7 +48,7 @@ def knn(X):
 
 def kde(X):
     # log_density is the plain likelihood without the errors of KernelDensity's tree.
-    return _three("KDE", KDEInfluence(KernelDensity(bandwidth="scott")).fit(X), X)
+    return _three("KDE", KDEInfluence(KernelDensity(bandwidth="scott"), novelty=True).fit(X), X)
 
 
 def mixture(X):

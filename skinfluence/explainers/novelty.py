@@ -17,7 +17,7 @@ def _if_novelty(explainer):
         return True
     raise AttributeError(
         "predict, decision_function and score_samples judge new rows, and a training row would "
-        "count itself among its neighbours. Set novelty=True for new rows, or use fit_predict "
+        "vouch for itself. Set novelty=True for new rows, or use fit_predict "
         "for the training rows."
     )
 
