@@ -10,7 +10,7 @@ from skinfluence import _loops
 
 from .equation import damped, one_step, residual, statistic_size
 from .implicit import Propagation
-from .refit import finish, sweep
+from .refit import BURST, finish, sweep
 from .sample import Rows, Sample, log_ratio
 from .statistics import Array, Index, Mask
 
@@ -20,7 +20,8 @@ _SMALL_STEP = 1e-2  # of the whole change: a step below does not matter
 _TINY = 1e-8  # an implicit step followed by a smaller one needs no refit
 _LONG = 2**21  # products of one E step from which a thousand of them take minutes
 _CHECKS = 2**31  # products that one E step per deletion may cost
-_BURSTS = 2**33  # products that bursts of EM steps may cost
+_REFITS = 2**30  # products of one E step of all refits; each takes some hundred E steps
+_BURSTS = 2**34  # products that bursts of EM steps may cost
 BATCH = 256  # deletions that share an E step
 
 
@@ -103,7 +104,7 @@ class Implicit(OneStep):
     """
 
     sweeps = 20
-    rounds = 7  # bursts of 16, 32, ... EM steps for rows that tip
+    rounds = 5  # bursts of 48, 96, ... EM steps for rows that tip
 
     def __init__(
         self, sample: Sample, row_block: int, budget: float, progress: bool = False
@@ -122,7 +123,10 @@ class Implicit(OneStep):
         if products > _LONG:
             self.sweeps, self.rounds = 5, 0
         self._keep(np.sort(np.argsort(-size, kind="stable")[: self.n_checked]))
-        self._to_limit(np.flatnonzero(self._improve()))
+        doubtful, worst = self._improve()
+        most = max(1, _REFITS // products)  # by position: which ones EM is slow for is not known
+        self.flags[self._rows[doubtful[most:]]] = True
+        self._to_limit(np.sort(np.concatenate([doubtful, worst])[:most]))
 
     def step(self, rows: Rows) -> tuple[Array, Mask]:
         return damped(self.sample, rows, self.propagation.step(rows))
@@ -152,8 +156,11 @@ class Implicit(OneStep):
         for part in _parts(len(rows)):
             self._kept[:, :, part] = self.step(self.sample.rows(rows[part]))[0]
 
-    def _improve(self) -> Mask:
-        """Take two more steps from the kept models; returns which of them need a refit."""
+    def _improve(self) -> tuple[Index, Index]:
+        """Take two more steps from the kept models.
+
+        Returns which of them need a refit, and which others come off worst.
+        """
         n = len(self._rows)
         last, doubtful = np.empty(n), np.empty(n, dtype=bool)
         for part in self._bar(_parts(n), "two more steps"):
@@ -172,8 +179,7 @@ class Implicit(OneStep):
                 self._rows[part], rows, self._kept[:, :, part], ~self.flags[self._rows[part]]
             )
         worst = np.argsort(-last, kind="stable")[: int(np.ceil(_REFINED * n))]
-        doubtful[worst[last[worst] > _TINY]] = True
-        return doubtful
+        return np.flatnonzero(doubtful), worst[(last[worst] > _TINY) & ~doubtful[worst]]
 
     def _to_limit(self, which: Index) -> None:
         """Run the kept models `which` to the limit of EM."""
@@ -208,7 +214,7 @@ class Implicit(OneStep):
         steps = _BURSTS / (
             n_left * len(self.sample.X) * self.frame.n_components * self.frame.n_stats
         )
-        return min(self.rounds, int(np.log2(steps / 16 + 1)))
+        return min(self.rounds, int(np.log2(steps / BURST + 1)))
 
     def _without(self, rows: Index) -> Callable[[np.intp], Array]:
         return lambda i: np.delete(self.sample.X, rows[i], axis=0)
@@ -217,7 +223,7 @@ class Implicit(OneStep):
 class Refit(Implicit):
     """EM run to its limit without (or with) the row, from the fitted parameters."""
 
-    rounds = 9
+    rounds = 7
 
     def _affordable(self, n_left: int) -> int:
         return self.rounds
