@@ -18,6 +18,7 @@ _REFINED = 0.05  # share of the rows whose implicit step is replaced by a refit
 _CONTRACTION = 0.2  # sound steps shrink by more than this
 _SMALL_STEP = 1e-2  # of the whole change: a step below does not matter
 _TINY = 1e-8  # an implicit step followed by a smaller one needs no refit
+_ADDED_SWEEPS = 2  # chord steps that improve the implicit step of an addition
 _LONG = 2**21  # products of one E step from which a thousand of them take minutes
 _CHECKS = 2**31  # products that one E step per deletion may cost
 _REFITS = 2**30  # products of one E step of all refits; each takes some hundred E steps
@@ -70,9 +71,9 @@ class OneStep:
         mine = self.sample.rows(rows)
         return mine, self.step(mine)[0]
 
-    def added(self, rows: Rows, X: Array) -> Array:
-        """Changes dT that adding each of `rows`, with coordinates X, makes."""
-        return self.step(rows)[0]
+    def added(self, rows: Rows, X: Array) -> tuple[Array, Mask]:
+        """Changes dT that adding each of `rows`, coordinates X, makes, and which are sound."""
+        return self.step(rows)[0], np.ones(rows.size, dtype=bool)
 
     def _first_steps(self) -> Array:
         """Judge every first step, and return its size (inf where it was halved)."""
@@ -140,11 +141,11 @@ class Implicit(OneStep):
         dT[:, :, self._rows[first:last] - start] = self._kept[:, :, first:last]
         return mine, dT
 
-    def added(self, rows: Rows, X: Array) -> Array:
-        dT = super().added(rows, X)
+    def added(self, rows: Rows, X: Array) -> tuple[Array, Mask]:
+        dT, sound = super().added(rows, X)
         if self.n_checked == len(self.flags):
-            dT, _ = sweep(self.sample, self.propagation, rows, dT, max_sweeps=1)
-        return dT
+            dT, _ = sweep(self.sample, self.propagation, rows, dT, max_sweeps=_ADDED_SWEEPS)
+        return dT, sound
 
     def _bar(self, parts: list[slice], desc: str) -> Iterable[slice]:
         return _loops.progress_bar(parts, total=len(parts), enabled=self.progress, desc=desc)
@@ -199,6 +200,8 @@ class Implicit(OneStep):
             others = [training(i) for i in left]
             rounds = self._affordable(len(left))
             limits = dT[:, :, left]
+            if rows.sign > 0:  # an outlier pulls the first step far off; EM starts at the fit
+                limits = one_step(self.sample, rows.take(left))
             dT[:, :, left], done[left] = finish(
                 self.sample,
                 rows.take(left),
@@ -234,10 +237,9 @@ class Refit(Implicit):
         self._keep(every)
         self._to_limit(every)
 
-    def added(self, rows: Rows, X: Array) -> Array:
+    def added(self, rows: Rows, X: Array) -> tuple[Array, Mask]:
         dT = self.step(rows)[0]
-        self._limit(rows, dT, lambda i: np.vstack([self.sample.X, X[i]]))
-        return dT
+        return dT, self._limit(rows, dT, lambda i: np.vstack([self.sample.X, X[i]]))
 
 
 MODELS: dict[str, type[OneStep]] = {
