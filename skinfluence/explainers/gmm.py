@@ -100,6 +100,18 @@ class GMMInfluence(DensityInfluence):
     A mixture has no sample weights, so ``fit`` takes none. ``score_samples`` adds a row where
     ``self_influence`` deletes one; the two agree to first order only.
 
+    Additions of method "implicit" take two more steps and no refit. On 150 rows of three
+    overlapping components in two dimensions, and over the covariance types, they are within 0.01 %
+    (median) of EM run with the row for inliers. For outliers at 3 to 8 standard deviations the
+    median error is 1 %, but one in four is off by more than 10 % and some by 70 %, because there
+    the row tips EM towards another optimum. Method "refit" is then EM's limit, to 1e-6.
+
+    The answer of EM is a dense matrix with one row for each of a component's statistics. Full
+    covariances on some hundred features are refused by "implicit" and "refit" (2 GiB, or
+    scikit-learn's ``working_memory`` where that is more); "one_step" takes them. In mixtures that
+    would take minutes because most deletions tip EM, only as many rows are refitted as a bound on
+    the work allows, and the others are in ``flagged_rows_``.
+
     References
     ----------
     .. [1] Z. Kong and K. Chaudhuri, "Understanding Instance-based Interpretability of Variational
@@ -170,7 +182,8 @@ class GMMInfluence(DensityInfluence):
         Raises
         ------
         ValueError
-            If there are no more rows than components, the columns are not the model's, or
+            If there are no more rows than components, the columns are not the model's, the rows
+            are not those it was fitted on, the method would not fit into memory, or
             "well_separated" meets components that are not spherical.
         UnsupportedEstimatorError
             If the model is not a GaussianMixture.
@@ -178,9 +191,10 @@ class GMMInfluence(DensityInfluence):
         Warns
         -----
         NotStationaryWarning
-            If the fit is far from an optimum on these rows.
+            If the fit is far from an optimum on these rows, or ended at another likelihood.
         DegenerateDeletionWarning
-            If some deletions leave a degenerate model; ``flagged_rows_`` lists them.
+            If some deletions leave a degenerate model or EM does not come to rest;
+            ``flagged_rows_`` lists them. If a component holds no rows.
         """
         return self._fit(X)
 

@@ -17,6 +17,7 @@ from sklearn.preprocessing import StandardScaler
 
 from skinfluence.deletion.gmm import METHODS, GMMDeletion, em, well_separated_first_order
 from skinfluence.deletion.gmm.covariance_types import FRAMES, frame_of
+from skinfluence.deletion.gmm.models import Refit
 from skinfluence.deletion.gmm.sample import Sample, responsibilities
 from skinfluence.deletion.gmm.statistics import Frame, spd_inverse
 from skinfluence.exceptions import (
@@ -258,13 +259,22 @@ def test_first_order_expansion_and_the_published_slip(d):
 def test_addition_by_refit_is_plain_em_with_the_row(covariance_type):
     X = overlapping(150)
     model = fitted(X, covariance_type)
-    Z = np.array([[0.5, 0.5], [6.0, -5.0]])
+    Z = np.array([[0.5, 0.5], [6.0, -5.0], [-9.0, 3.0]])
     found = GMMDeletion(model, X, method="refit").addition(Z)
     start, _ = em.run_em(parameters(model), X, covariance_type, 1e-6)
     for z, value in zip(Z, found, strict=True):
         fit, _ = em.run_em(start, np.vstack([X, z]), covariance_type, 1e-6)
         before, after = (logsumexp(em.log_joint(p, z[None]), axis=1)[0] for p in (start, fit))
         assert_allclose(value, after - before, rtol=1e-6)
+
+
+def test_additions_that_do_not_settle_are_counted(monkeypatch):
+    X = overlapping(60)
+    deletion = GMMDeletion(fitted(X), X, method="refit")
+    monkeypatch.setattr(Refit, "sweeps", 0)
+    monkeypatch.setattr(Refit, "rounds", 0)
+    with pytest.warns(DegenerateDeletionWarning, match="With 2 of 2 rows added EM did not"):
+        deletion.addition(X[:2] + 1.0)
 
 
 @pytest.mark.parametrize("covariance_type", TYPES)

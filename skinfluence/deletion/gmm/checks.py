@@ -151,6 +151,18 @@ def warn_dead(model: GaussianMixture, n: int) -> None:
         )
 
 
+def warn_additions(unsettled: int, n: int) -> None:
+    """Say that EM with an added row did not come to rest."""
+    if unsettled:
+        warnings.warn(
+            f"With {unsettled} of {n} rows added EM did not come to rest, as where a component "
+            "shrinks to the added row alone; their scores are where it stood. Fit fewer "
+            "components, or raise reg_covar.",
+            DegenerateDeletionWarning,
+            stacklevel=3,
+        )
+
+
 def warn_flagged(flags: Mask, frail: Mask, method: str) -> None:
     """Say that some deletions are less certain, and what helps."""
     if not flags.any():

@@ -106,6 +106,7 @@ class Tied(Frame):
     """
 
     covariance_type = "tied"
+    tied = True
 
     def _prepare(self) -> None:
         super()._prepare()

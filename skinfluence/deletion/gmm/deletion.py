@@ -15,6 +15,7 @@ from . import em
 from .checks import (
     check_memory,
     check_request,
+    warn_additions,
     warn_dead,
     warn_flagged,
     warn_loose,
@@ -118,14 +119,16 @@ class GMMDeletion(Deletion):
         return self._models.self_change[rows].copy()
 
     def addition(self, X: Array) -> Array:
-        scores = np.empty(len(X))
+        scores, unsettled = np.empty(len(X)), 0
         for start in range(0, len(X), min(self.row_block, BATCH)):
             part = slice(start, start + min(self.row_block, BATCH))
             Z = X[part] - self._centre
             known = self._mixture.known(Z, 1.0)
             rows = Rows(self._mixture.features(Z), self._responsibilities(Z)[0], known, 1.0)
-            eta = self._mixture.natural(self._models.added(rows, Z), known)[0]
-            scores[part] = log_ratio(rows.log_r, rows.change(eta))
+            dT, sound = self._models.added(rows, Z)
+            unsettled += int(np.sum(~sound))
+            scores[part] = log_ratio(rows.log_r, rows.change(self._mixture.natural(dT, known)[0]))
+        warn_additions(unsettled, len(X))
         return scores
 
     def log_density(self, X: Array) -> Array:

@@ -44,12 +44,12 @@ class Propagation:
         self.K, self.q, self.qf = frame.n_components, frame.n_stats, frame.n_features_out
         self.P = self.K * self.q
         moments = _moments(sample, frame)
-        slope = frame.slope().reshape(self.K * self.qf, self.P)
-        self.A = np.eye(self.P) - moments @ slope
+        slope = frame.slope()
+        self.A = np.eye(self.P) - _times_slope(moments, slope, frame.tied)
         self._drive = frame.drive(moments)
         del moments  # as large as slope and _slope_inverse, and no more needed
         self.inverse, self.condition = _inverse(self.A)
-        self._slope_inverse = slope @ self.inverse  # (K qf, P)
+        self._slope_inverse = _slope_times(slope, self.inverse, frame.tied)  # (K qf, P)
 
     def step(self, rows: Rows) -> Array:
         """First step dT from the fitted statistics for each of `rows`, (K, q, B)."""
@@ -121,6 +121,22 @@ def _moments(sample: Sample, frame: Frame) -> Array:
         for k in range(K):
             by_component[k, :, k] += t[k] @ f[k].T
     return M
+
+
+def _times_slope(M: Array, slope: Array, tied: bool) -> Array:
+    """M (P, K qf) @ slope, (P, K q); only tied components see each other's statistics."""
+    K, qf, _, q = slope.shape
+    if tied:
+        return np.asarray(M @ slope.reshape(K * qf, K * q))
+    return np.hstack([M[:, k * qf : (k + 1) * qf] @ slope[k, :, k] for k in range(K)])
+
+
+def _slope_times(slope: Array, M: Array, tied: bool) -> Array:
+    """slope @ M (K q, P), (K qf, P)."""
+    K, qf, _, q = slope.shape
+    if tied:
+        return np.asarray(slope.reshape(K * qf, K * q) @ M)
+    return np.vstack([slope[k, :, k] @ M[k * q : (k + 1) * q] for k in range(K)])
 
 
 def _seen(r: Array) -> slice | Index:

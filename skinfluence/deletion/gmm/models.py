@@ -10,7 +10,7 @@ from skinfluence import _loops
 
 from .equation import damped, one_step, residual, statistic_size
 from .implicit import Propagation
-from .refit import finish, sweep
+from .refit import BURST, finish, sweep
 from .sample import Rows, Sample, log_ratio
 from .statistics import Array, Index, Mask
 
@@ -18,9 +18,11 @@ _REFINED = 0.05  # share of the rows whose implicit step is replaced by a refit
 _CONTRACTION = 0.2  # sound steps shrink by more than this
 _SMALL_STEP = 1e-2  # of the whole change: a step below does not matter
 _TINY = 1e-8  # an implicit step followed by a smaller one needs no refit
+_ADDED_SWEEPS = 2  # chord steps that improve the implicit step of an addition
 _LONG = 2**21  # products of one E step from which a thousand of them take minutes
 _CHECKS = 2**31  # products that one E step per deletion may cost
-_BURSTS = 2**33  # products that bursts of EM steps may cost
+_REFITS = 2**30  # products of one E step of all refits; each takes some hundred E steps
+_BURSTS = 2**34  # products that bursts of EM steps may cost
 BATCH = 256  # deletions that share an E step
 
 
@@ -69,9 +71,9 @@ class OneStep:
         mine = self.sample.rows(rows)
         return mine, self.step(mine)[0]
 
-    def added(self, rows: Rows, X: Array) -> Array:
-        """Changes dT that adding each of `rows`, with coordinates X, makes."""
-        return self.step(rows)[0]
+    def added(self, rows: Rows, X: Array) -> tuple[Array, Mask]:
+        """Changes dT that adding each of `rows`, coordinates X, makes, and which are sound."""
+        return self.step(rows)[0], np.ones(rows.size, dtype=bool)
 
     def _first_steps(self) -> Array:
         """Judge every first step, and return its size (inf where it was halved)."""
@@ -103,7 +105,7 @@ class Implicit(OneStep):
     """
 
     sweeps = 20
-    rounds = 7  # bursts of 16, 32, ... EM steps for rows that tip
+    rounds = 5  # bursts of 48, 96, ... EM steps for rows that tip
 
     def __init__(
         self, sample: Sample, row_block: int, budget: float, progress: bool = False
@@ -122,7 +124,10 @@ class Implicit(OneStep):
         if products > _LONG:
             self.sweeps, self.rounds = 5, 0
         self._keep(np.sort(np.argsort(-size, kind="stable")[: self.n_checked]))
-        self._to_limit(np.flatnonzero(self._improve()))
+        doubtful, worst = self._improve()
+        most = max(1, _REFITS // products)  # by position: which ones EM is slow for is not known
+        self.flags[self._rows[doubtful[most:]]] = True
+        self._to_limit(np.sort(np.concatenate([doubtful, worst])[:most]))
 
     def step(self, rows: Rows) -> tuple[Array, Mask]:
         return damped(self.sample, rows, self.propagation.step(rows))
@@ -136,11 +141,11 @@ class Implicit(OneStep):
         dT[:, :, self._rows[first:last] - start] = self._kept[:, :, first:last]
         return mine, dT
 
-    def added(self, rows: Rows, X: Array) -> Array:
-        dT = super().added(rows, X)
+    def added(self, rows: Rows, X: Array) -> tuple[Array, Mask]:
+        dT, sound = super().added(rows, X)
         if self.n_checked == len(self.flags):
-            dT, _ = sweep(self.sample, self.propagation, rows, dT, max_sweeps=1)
-        return dT
+            dT, _ = sweep(self.sample, self.propagation, rows, dT, max_sweeps=_ADDED_SWEEPS)
+        return dT, sound
 
     def _bar(self, parts: list[slice], desc: str) -> Iterable[slice]:
         return _loops.progress_bar(parts, total=len(parts), enabled=self.progress, desc=desc)
@@ -152,8 +157,11 @@ class Implicit(OneStep):
         for part in _parts(len(rows)):
             self._kept[:, :, part] = self.step(self.sample.rows(rows[part]))[0]
 
-    def _improve(self) -> Mask:
-        """Take two more steps from the kept models; returns which of them need a refit."""
+    def _improve(self) -> tuple[Index, Index]:
+        """Take two more steps from the kept models.
+
+        Returns which of them need a refit, and which others come off worst.
+        """
         n = len(self._rows)
         last, doubtful = np.empty(n), np.empty(n, dtype=bool)
         for part in self._bar(_parts(n), "two more steps"):
@@ -172,8 +180,7 @@ class Implicit(OneStep):
                 self._rows[part], rows, self._kept[:, :, part], ~self.flags[self._rows[part]]
             )
         worst = np.argsort(-last, kind="stable")[: int(np.ceil(_REFINED * n))]
-        doubtful[worst[last[worst] > _TINY]] = True
-        return doubtful
+        return np.flatnonzero(doubtful), worst[(last[worst] > _TINY) & ~doubtful[worst]]
 
     def _to_limit(self, which: Index) -> None:
         """Run the kept models `which` to the limit of EM."""
@@ -193,6 +200,8 @@ class Implicit(OneStep):
             others = [training(i) for i in left]
             rounds = self._affordable(len(left))
             limits = dT[:, :, left]
+            if rows.sign > 0:  # an outlier pulls the first step far off; EM starts at the fit
+                limits = one_step(self.sample, rows.take(left))
             dT[:, :, left], done[left] = finish(
                 self.sample,
                 rows.take(left),
@@ -208,7 +217,7 @@ class Implicit(OneStep):
         steps = _BURSTS / (
             n_left * len(self.sample.X) * self.frame.n_components * self.frame.n_stats
         )
-        return min(self.rounds, int(np.log2(steps / 16 + 1)))
+        return min(self.rounds, int(np.log2(steps / BURST + 1)))
 
     def _without(self, rows: Index) -> Callable[[np.intp], Array]:
         return lambda i: np.delete(self.sample.X, rows[i], axis=0)
@@ -217,7 +226,7 @@ class Implicit(OneStep):
 class Refit(Implicit):
     """EM run to its limit without (or with) the row, from the fitted parameters."""
 
-    rounds = 9
+    rounds = 7
 
     def _affordable(self, n_left: int) -> int:
         return self.rounds
@@ -228,10 +237,9 @@ class Refit(Implicit):
         self._keep(every)
         self._to_limit(every)
 
-    def added(self, rows: Rows, X: Array) -> Array:
+    def added(self, rows: Rows, X: Array) -> tuple[Array, Mask]:
         dT = self.step(rows)[0]
-        self._limit(rows, dT, lambda i: np.vstack([self.sample.X, X[i]]))
-        return dT
+        return dT, self._limit(rows, dT, lambda i: np.vstack([self.sample.X, X[i]]))
 
 
 MODELS: dict[str, type[OneStep]] = {

@@ -13,7 +13,9 @@ from .statistics import Array, Mask
 
 _TOL = 1e-11  # of the last chord step, relative to the size of the statistics
 _OWN_RATE = 200  # statistics up to which a model's own A is worth factorising
+BURST = 48  # EM steps before the first mixing, which is wasted on a plateau
 _MIXED = 64  # Anderson steps after a burst
+_FAILURES = 2  # chord steps that may fail before they are given up for a row
 _FALL = 0.9  # a chord step is accepted if the residual falls by 10 %
 
 
@@ -23,9 +25,10 @@ def sweep(
     """Chord sweeps ``dT += (A + t_i V_i c_i')^-1 (Phi_{-i}(T) - T)`` from dT, in place.
 
     Each costs one E step a row. Where the residual does not fall by a tenth, three EM steps are
-    taken instead. Returns dT and which rows converged.
+    taken instead; a row that calls for them twice is left to `finish`, whose steps need no A.
+    Returns dT and which rows converged.
     """
-    done = np.zeros(rows.size, dtype=bool)
+    done, failures = np.zeros(rows.size, dtype=bool), np.zeros(rows.size, dtype=int)
     active = np.arange(rows.size)
     R, _ = residual(sample, rows, dT)
     for _ in range(max_sweeps):
@@ -46,7 +49,9 @@ def sweep(
             R_new[:, :, stuck] = residual(sample, theirs, x_new[:, :, stuck])[0]
         dT[:, :, active] = x_new
         done[active[settled]] = True
-        active, R = active[~settled], R_new[:, :, ~settled]
+        failures[active[stuck]] += 1
+        go_on = ~settled & (failures[active] < _FAILURES)
+        active, R = active[go_on], R_new[:, :, go_on]
         if not len(active):
             break
     return dT, done
@@ -67,14 +72,14 @@ def finish(
         The training rows of each model.
     dT : (K, q, B), changed in place.
     rounds : int
-        Bursts of 16, 32, 64, ... EM steps.
+        Bursts of 48, 96, 192, ... EM steps.
 
     Returns
     -------
     dT, and which rows converged, (B,) bool.
     """
     done = np.zeros(rows.size, dtype=bool)
-    for burst in (16 * 2**i for i in range(rounds)):
+    for burst in (BURST * 2**i for i in range(rounds)):
         left = np.flatnonzero(~done)
         if not len(left):
             break

@@ -91,6 +91,7 @@ class Frame:
     """
 
     covariance_type = "full"
+    tied = False  # whether a component's covariance depends on the others' statistics
 
     def __init__(self, weights: Array, means: Array, scale: Array, reg: float, n: float) -> None:
         self.weights, self.means, self.scale, self.reg, self.n = weights, means, scale, reg, n
