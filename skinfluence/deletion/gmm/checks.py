@@ -173,7 +173,7 @@ def warn_flagged(flags: Mask, frail: Mask, method: str) -> None:
         reasons.append(f"without {frail.sum()} of them a component dies or loses a dimension")
         advice.append("Fit fewer components, or raise reg_covar.")
     if unsettled:
-        reasons.append(f"for {unsettled} of them EM did not come to rest")
+        reasons.append(f"for {unsettled} of them EM did not come to rest or was not tried")
         longer = "method='refit' runs it longer, method='one_step' is cheaper."
         advice.append(longer if method != "refit" else "Their scores are where it stood.")
     warnings.warn(

@@ -21,7 +21,7 @@ _TINY = 1e-8  # an implicit step followed by a smaller one needs no refit
 _ADDED_SWEEPS = 2  # chord steps that improve the implicit step of an addition
 _LONG = 2**21  # products of one E step from which a thousand of them take minutes
 _CHECKS = 2**31  # products that one E step per deletion may cost
-_REFITS = 2**30  # products of one E step of all refits; each takes some hundred E steps
+_REFITS = 2**31  # products of one E step of all refits; each takes some hundred E steps
 _BURSTS = 2**34  # products that bursts of EM steps may cost
 BATCH = 256  # deletions that share an E step
 
