@@ -527,3 +527,15 @@ def test_refusals():
 def test_frames_cover_every_covariance_type():
     assert set(TYPES) == {"full", "tied", "diag", "spherical"}
     assert all(issubclass(frame, Frame) for frame in FRAMES.values())
+
+
+@pytest.mark.filterwarnings("ignore::skinfluence.exceptions.DegenerateDeletionWarning")
+@pytest.mark.parametrize("method", ["implicit", "one_step", "refit"])
+@pytest.mark.parametrize("covariance_type", TYPES)
+def test_additions_grow_with_the_distance(covariance_type, method):
+    """No model is moved beyond where arithmetic follows: far out, farther is more outlying."""
+    X = overlapping(150, seed=2)
+    far = np.array([[60.0, 0.0], [150.0, 0.0], [1e3, 0.0], [1e4, 0.0], [1e6, 0.0]])
+    scores = GMMDeletion(fitted(X, covariance_type), X, method=method).addition(far)
+    assert (np.diff(np.log(scores)) > 0.5).all()
+    assert_allclose(scores[-1] / scores[-2], 1e4, rtol=1e-3)

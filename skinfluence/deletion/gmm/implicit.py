@@ -166,6 +166,8 @@ def _inverse(A: Array) -> tuple[Array, float]:
     Then EM's fixed points form a valley, as when two components coincide, and the pseudo-inverse
     leaves directions that the data do not fix where they are.
     """
+    if not np.isfinite(A).all():
+        raise np.linalg.LinAlgError("The rate of EM overflows.")
     lu, pivots, _ = scipy.linalg.lapack.dgetrf(A)
     condition, _ = scipy.linalg.lapack.dgecon(lu, np.linalg.norm(A, 1))
     if condition > SINGULAR:

@@ -17,6 +17,7 @@ from .statistics import Array, Index, Mask
 _REFINED = 0.05  # share of the rows whose implicit step is replaced by a refit
 _CONTRACTION = 0.2  # sound steps shrink by more than this
 _SMALL_STEP = 1e-2  # of the whole change: a step below does not matter
+_FAR = 1e4  # squared standard deviations to the nearest component
 _TINY = 1e-8  # an implicit step followed by a smaller one needs no refit
 _ADDED_SWEEPS = 2  # chord steps that improve the implicit step of an addition
 _LONG = 2**21  # products of one E step from which a thousand of them take minutes
@@ -105,7 +106,7 @@ class Implicit(OneStep):
     """
 
     sweeps = 20
-    rounds = 5  # bursts of 48, 96, ... EM steps for rows that tip
+    rounds = 7  # bursts of 48, 96, ... EM steps for rows that tip
 
     def __init__(
         self, sample: Sample, row_block: int, budget: float, progress: bool = False
@@ -145,7 +146,17 @@ class Implicit(OneStep):
         dT, sound = super().added(rows, X)
         if self.n_checked == len(self.flags):
             dT, _ = sweep(self.sample, self.propagation, rows, dT, max_sweeps=_ADDED_SWEEPS)
+        dT[:, :, self._far(rows)] = self._far_step(rows)
         return dT, sound
+
+    def _far(self, rows: Rows) -> Mask:
+        """Rows so far out that no linearisation reaches them."""
+        u = rows.f[:, 1 : 1 + self.frame.n_features]
+        return np.asarray(np.sum(u * u, axis=1).min(axis=0) > _FAR)
+
+    def _far_step(self, rows: Rows) -> Array:
+        # There the row's own statistics are nearly all of the change.
+        return one_step(self.sample, rows)[:, :, self._far(rows)]
 
     def _bar(self, parts: list[slice], desc: str) -> Iterable[slice]:
         return _loops.progress_bar(parts, total=len(parts), enabled=self.progress, desc=desc)
@@ -226,8 +237,6 @@ class Implicit(OneStep):
 class Refit(Implicit):
     """EM run to its limit without (or with) the row, from the fitted parameters."""
 
-    rounds = 7
-
     def _affordable(self, n_left: int) -> int:
         return self.rounds
 
@@ -238,8 +247,14 @@ class Refit(Implicit):
         self._to_limit(every)
 
     def added(self, rows: Rows, X: Array) -> tuple[Array, Mask]:
-        dT = self.step(rows)[0]
-        return dT, self._limit(rows, dT, lambda i: np.vstack([self.sample.X, X[i]]))
+        dT, far = self.step(rows)[0], self._far(rows)
+        near = np.flatnonzero(~far)
+        limits, sound = dT[:, :, near], ~far
+        sound[near] = self._limit(
+            rows.take(near), limits, lambda i: np.vstack([self.sample.X, X[near[i]]])
+        )
+        dT[:, :, near], dT[:, :, far] = limits, self._far_step(rows)
+        return dT, sound
 
 
 MODELS: dict[str, type[OneStep]] = {

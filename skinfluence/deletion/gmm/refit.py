@@ -110,7 +110,10 @@ def _em(sample: Sample, rows: Rows, dT: Array, steps: int) -> tuple[Array, Mask]
 
 def _own_limit(sample: Sample, row: Rows, X: Array, dT: Array, budget: float) -> Array | None:
     frame = sample.frame
-    limit = newton_limit(frame.moved(dT, row.known), X, budget)
+    try:
+        limit = newton_limit(frame.moved(dT, row.known), X, budget)
+    except np.linalg.LinAlgError:  # a component has shrunk to one row, and only EM goes on
+        return None
     if limit is None:
         return None
     return frame.statistics(X, np.exp(responsibilities(limit, X)[0]))[:, :, 0]
