@@ -45,4 +45,5 @@ def test_docstring(path, method):
     skip = ignored(public.symbols()[path], method)
     result = validate(path if method is None else f"{path}.{method}")
     errors = [f"{code}: {message}" for code, message in result["errors"] if code not in skip]
-    assert not errors, "\n".join([f"{result['file']}:{result['file_line']}", *errors])
+    where = f"{result['file']}:{result['file_line']}"
+    assert errors == [], "\n".join([f"{path}.{method or ''} at {where}", *errors])
