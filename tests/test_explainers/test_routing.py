@@ -53,7 +53,8 @@ def test_an_estimator_that_does_not_say(routing):
 
 
 def test_no_weights_no_request(routing):
-    KDEInfluence(KernelDensity()).fit(BLOBS)
+    explainer = KDEInfluence(KernelDensity()).fit(BLOBS)
+    assert explainer.n_samples_fit_ == len(BLOBS)
 
 
 def test_a_pipeline_inside(routing):
