@@ -1,0 +1,6 @@
+"""How a curvature is inverted."""
+
+from skinfluence.solvers.base import Inverse
+from skinfluence.solvers.dense import DenseInverse
+
+__all__ = ["DenseInverse", "Inverse"]
