@@ -44,6 +44,10 @@ class Design(ABC):
         """The design of some rows, by slice or positions."""
 
     @abstractmethod
+    def columns(self, index: NDArray[np.intp]) -> Design:
+        """The design of some coordinates, by increasing positions; the intercept stays last."""
+
+    @abstractmethod
     def dense(self) -> Array:
         """All rows as an array (n, P); take few."""
 
@@ -73,6 +77,9 @@ class DenseDesign(Design):
 
     def take(self, rows: Any) -> DenseDesign:
         return DenseDesign(self.rows[rows])
+
+    def columns(self, index: NDArray[np.intp]) -> DenseDesign:
+        return DenseDesign(self.rows[:, index])
 
     def dense(self) -> Array:
         return self.rows
@@ -106,6 +113,11 @@ class SparseDesign(Design):
 
     def take(self, rows: Any) -> SparseDesign:
         return SparseDesign(self.rows[rows], self.intercept)
+
+    def columns(self, index: NDArray[np.intp]) -> SparseDesign:
+        p = self.rows.shape[1]
+        inner = index[index < p]
+        return SparseDesign(self.rows[:, inner], self.intercept and len(inner) < len(index))
 
     def dense(self) -> Array:
         rows = self.rows.toarray()
