@@ -36,12 +36,20 @@ class Design(ABC):
         """Sum of the rows times `values` of shape (n, M): (P, M)."""
 
     @abstractmethod
+    def magnitude(self, values: Array) -> Array:
+        """As `adjoint`, with the absolute values of the rows."""
+
+    @abstractmethod
     def gram(self, c: Array) -> Array:
         """``sum_i c_i x~_i x~_i'``, (P, P)."""
 
     @abstractmethod
     def take(self, rows: Any) -> Design:
         """The design of some rows, by slice or positions."""
+
+    @abstractmethod
+    def columns(self, index: NDArray[np.intp]) -> Design:
+        """The design of some columns, in increasing order."""
 
     @abstractmethod
     def dense(self) -> Array:
@@ -64,6 +72,13 @@ class DenseDesign(Design):
     def adjoint(self, values: Array) -> Array:
         return self.rows.T @ values
 
+    def magnitude(self, values: Array) -> Array:
+        total = np.zeros((self.shape[1], values.shape[1]))
+        for start in range(0, len(self), GRAM_ROWS):
+            part = slice(start, start + GRAM_ROWS)
+            total += np.abs(self.rows[part]).T @ values[part]
+        return total
+
     def gram(self, c: Array) -> Array:
         total = np.zeros((self.shape[1], self.shape[1]))
         for start in range(0, len(self), GRAM_ROWS):
@@ -73,6 +88,9 @@ class DenseDesign(Design):
 
     def take(self, rows: Any) -> DenseDesign:
         return DenseDesign(self.rows[rows])
+
+    def columns(self, index: NDArray[np.intp]) -> DenseDesign:
+        return DenseDesign(self.rows[:, index])
 
     def dense(self) -> Array:
         return self.rows
@@ -93,7 +111,13 @@ class SparseDesign(Design):
         return self.rows @ theta[:-1] + theta[-1]
 
     def adjoint(self, values: Array) -> Array:
-        inner = self.rows.T @ values
+        return self._adjoint(self.rows, values)
+
+    def magnitude(self, values: Array) -> Array:
+        return self._adjoint(abs(self.rows), values)
+
+    def _adjoint(self, rows, values):
+        inner = rows.T @ values
         return np.vstack([inner, values.sum(axis=0)[None]]) if self.intercept else inner
 
     def gram(self, c: Array) -> Array:
@@ -106,6 +130,10 @@ class SparseDesign(Design):
 
     def take(self, rows: Any) -> SparseDesign:
         return SparseDesign(self.rows[rows], self.intercept)
+
+    def columns(self, index: NDArray[np.intp]) -> SparseDesign:
+        inner = index[index < self.rows.shape[1]]
+        return SparseDesign(self.rows[:, inner], len(inner) < len(index))
 
     def dense(self) -> Array:
         rows = self.rows.toarray()

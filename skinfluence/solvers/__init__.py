@@ -1,6 +1,8 @@
-"""How a curvature is inverted."""
+"""How a curvature is inverted, and how an objective is minimised."""
 
 from skinfluence.solvers.base import Inverse
 from skinfluence.solvers.dense import DenseInverse
+from skinfluence.solvers.minimise import Minimum, minimise
+from skinfluence.solvers.stationarity import stationarity
 
-__all__ = ["DenseInverse", "Inverse"]
+__all__ = ["DenseInverse", "Inverse", "Minimum", "minimise", "stationarity"]
