@@ -44,12 +44,16 @@ class Design(ABC):
         """``sum_i c_i x~_i x~_i'``, (P, P)."""
 
     @abstractmethod
+    def squares(self, c: Array) -> Array:
+        """``sum_i c_ik x~_ip^2``, (P, K), for c of shape (n, K)."""
+
+    @abstractmethod
     def take(self, rows: Any) -> Design:
         """The design of some rows, by slice or positions."""
 
     @abstractmethod
     def columns(self, index: NDArray[np.intp]) -> Design:
-        """The design of some columns, in increasing order."""
+        """The design of some coordinates, by increasing positions; the intercept stays last."""
 
     @abstractmethod
     def dense(self) -> Array:
@@ -85,6 +89,9 @@ class DenseDesign(Design):
             part = self.rows[start : start + GRAM_ROWS]
             total += (part * c[start : start + GRAM_ROWS, None]).T @ part
         return total
+
+    def squares(self, c: Array) -> Array:
+        return np.square(self.rows).T @ c
 
     def take(self, rows: Any) -> DenseDesign:
         return DenseDesign(self.rows[rows])
@@ -128,12 +135,17 @@ class SparseDesign(Design):
         border = np.asarray(scaled.sum(axis=0)).ravel()
         return np.block([[inner, border[:, None]], [border[None], np.array([[c.sum()]])]])
 
+    def squares(self, c: Array) -> Array:
+        inner = self.rows.multiply(self.rows).T @ c
+        return np.vstack([inner, c.sum(axis=0)[None]]) if self.intercept else inner
+
     def take(self, rows: Any) -> SparseDesign:
         return SparseDesign(self.rows[rows], self.intercept)
 
     def columns(self, index: NDArray[np.intp]) -> SparseDesign:
-        inner = index[index < self.rows.shape[1]]
-        return SparseDesign(self.rows[:, inner], len(inner) < len(index))
+        p = self.rows.shape[1]
+        inner = index[index < p]
+        return SparseDesign(self.rows[:, inner], self.intercept and len(inner) < len(index))
 
     def dense(self) -> Array:
         rows = self.rows.toarray()
