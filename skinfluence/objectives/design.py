@@ -36,6 +36,10 @@ class Design(ABC):
         """Sum of the rows times `values` of shape (n, M): (P, M)."""
 
     @abstractmethod
+    def magnitude(self, values: Array) -> Array:
+        """As `adjoint`, with the absolute values of the rows."""
+
+    @abstractmethod
     def gram(self, c: Array) -> Array:
         """``sum_i c_i x~_i x~_i'``, (P, P)."""
 
@@ -72,6 +76,13 @@ class DenseDesign(Design):
     def adjoint(self, values: Array) -> Array:
         return self.rows.T @ values
 
+    def magnitude(self, values: Array) -> Array:
+        total = np.zeros((self.shape[1], values.shape[1]))
+        for start in range(0, len(self), GRAM_ROWS):
+            part = slice(start, start + GRAM_ROWS)
+            total += np.abs(self.rows[part]).T @ values[part]
+        return total
+
     def gram(self, c: Array) -> Array:
         total = np.zeros((self.shape[1], self.shape[1]))
         for start in range(0, len(self), GRAM_ROWS):
@@ -107,7 +118,13 @@ class SparseDesign(Design):
         return self.rows @ theta[:-1] + theta[-1]
 
     def adjoint(self, values: Array) -> Array:
-        inner = self.rows.T @ values
+        return self._adjoint(self.rows, values)
+
+    def magnitude(self, values: Array) -> Array:
+        return self._adjoint(abs(self.rows), values)
+
+    def _adjoint(self, rows, values):
+        inner = rows.T @ values
         return np.vstack([inner, values.sum(axis=0)[None]]) if self.intercept else inner
 
     def gram(self, c: Array) -> Array:

@@ -79,16 +79,34 @@ class Objective:
         losses = self.loss.value(self.outputs(theta), self.y)
         return float(self.weights @ losses + self.m * self.penalty.value(theta))
 
+    def size(self, theta: Array) -> float:
+        """Sum of the sizes of the terms of F: what the rounding error of F is relative to."""
+        losses = np.abs(self.loss.value(self.outputs(theta), self.y))
+        return float(self.weights @ losses + self.m * self.penalty.value(theta))
+
+    def change(self, theta: Array, moved: Array) -> float:
+        """``value(theta + moved) - value(theta)``, as precise as the loss gives it."""
+        losses = self.loss.change(self.outputs(theta), self.outputs(moved), self.y)
+        return float(self.weights @ losses + self.m * self.penalty.change(theta, moved))
+
     def gradient(self, theta: Array) -> Array:
         """Gradient of F, (P, K)."""
         slopes = self.weights[:, None] * self.loss.gradient(self.outputs(theta), self.y)
         return self.design.adjoint(slopes) + self.m * self.penalty.gradient(theta)
 
-    def hessian(self, theta: Array, *, expected: bool = False) -> Array:
-        """Hessian of F over all entries of theta, (P K, P K)."""
+    def hessian(
+        self, theta: Array, *, expected: bool = False, entries: NDArray[np.bool_] | None = None
+    ) -> Array:
+        """Hessian of F over all entries of theta, (P K, P K), or over `entries`, a mask (P, K)."""
         c = self.loss.curvature(self.outputs(theta), self.y, expected=expected)
-        data = gram_blocks(self.design, self.weights[:, None, None] * c)
-        return data + self.m * self.penalty.hessian(theta)
+        c = self.weights[:, None, None] * c
+        if entries is None:
+            return gram_blocks(self.design, c) + self.m * self.penalty.hessian(theta)
+        rows = np.flatnonzero(entries.any(axis=1))
+        design = self.design if len(rows) == len(entries) else self.design.columns(rows)
+        total = gram_blocks(design, c) + self.m * self.penalty.take(rows).hessian(theta[rows])
+        chosen = entries[rows].ravel()
+        return total if chosen.all() else total[np.ix_(chosen, chosen)]
 
     def without(self, rows: NDArray[np.intp]) -> Objective:
         """The objective that a refit without `rows` minimises."""
