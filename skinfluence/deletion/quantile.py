@@ -10,7 +10,7 @@ from scipy import sparse
 from scipy.optimize import linprog
 
 from skinfluence.deletion.base import Array
-from skinfluence.deletion.vertices import DUAL_TOLERANCE, Indices, Programme, Slopes, Vertex
+from skinfluence.deletion.vertices import DUAL_TOLERANCE, Indices, Programme, Slopes
 
 
 class QuantilePath:
@@ -28,8 +28,13 @@ class QuantilePath:
     within their kinks, deletion changes nothing at all; this is one product for all rows.
     Otherwise the fit jumps to another vertex, which a few pivots from the old one find.
 
-    Where several vertices are equally good, a deletion goes no further than it must, and an
-    estimator refitted from scratch may return another. `unique` and `unique_` tell.
+    Where several points are equally good (a median of an even number of rows, collinear features
+    without a penalty) a deletion stays at the old one if it can, and a refit from scratch may
+    return another. `unique` and `unique_` tell; the objective is the smallest in any case.
+
+    Cost: a product of n x k and k x k numbers for all rows, and per pivot of the rows that jump
+    a few of n x k and an inverse of the size of the free parameters. Use refits instead for more
+    than a few hundred parameters different from 0.
 
     Parameters
     ----------
@@ -40,7 +45,7 @@ class QuantilePath:
     sample_weight : array-like of shape (n_train,) or None
         Non-negative weights; None for equal ones. A row of weight 0 changes nothing.
     quantile : float
-        q, inside (0, 1).
+        Share of the weight below the fit, q, inside (0, 1).
     alpha : float
         Strength of the penalty, >= 0.
     fit_intercept : bool
@@ -53,12 +58,17 @@ class QuantilePath:
     Attributes
     ----------
     theta : ndarray of shape (k,)
-        The exact minimum, intercept last (if fitted), from which moves are measured.
+        The exact minimum, intercept last (if fitted), from which moves are measured;
+        k = p + 1, or p without an intercept.
     gap : float
-        What the objective at `coef` and `intercept` is above that at `theta`: about 1e-9 of the
-        size of y for a fit by HiGHS, more if other rows trained the estimator.
+        What the objective at `coef` and `intercept` is above that at `theta`: rounding, up to
+        1e-7 of the size of y, for a fit by HiGHS; more if other rows trained the estimator.
     unique : bool
-        Whether `theta` is known to be the only minimum: all multipliers strictly inside.
+        Whether `theta` is known to be the only minimum: all multipliers strictly inside. Ties
+        can hide that it is, never the opposite.
+    degenerate : bool
+        Whether more residuals and penalised coefficients are 0 than there are parameters: ties,
+        which cost pivots and say nothing against the result.
     unique_ : ndarray of shape (n_train,)
         The same for the fit without each row; False as long as it was not asked for.
     pivots_ : ndarray of shape (n_train,)
@@ -71,8 +81,11 @@ class QuantilePath:
     Raises
     ------
     ValueError
-        If the weights are negative, not finite or all 0, and from `moves` and `move` if no row of
-        positive weight is left.
+        If the weights are negative, not finite or all 0, or no vertex is found.
+
+    See Also
+    --------
+    sklearn.linear_model.QuantileRegressor : The estimator; a refit is the slow truth.
 
     References
     ----------
@@ -80,8 +93,8 @@ class QuantilePath:
 
     Examples
     --------
-    Without the largest of five values, their median is half-way between or at either of the two
-    in the middle, and it stays. Without the two largest it must move.
+    The median of five values is the third. Without the largest, all from the second to the third
+    are medians, and it stays. Without the two largest it must move to the second.
 
     >>> import numpy as np
     >>> from skinfluence.deletion.quantile import QuantilePath
@@ -92,8 +105,8 @@ class QuantilePath:
     ... )
     >>> path.moves(slice(4, 5))[-1]
     array([0.])
-    >>> path.move([3, 4])[-1]
-    -1.0
+    >>> path.move([3, 4])
+    array([ 0., -1.])
     """
 
     def __init__(
@@ -112,6 +125,7 @@ class QuantilePath:
         self.quantile = quantile
         self.alpha = alpha
         self.fit_intercept = fit_intercept
+        X = X.tocsr() if sparse.issparse(X) else X
         weights = _checked_weights(sample_weight, self.n_train)
         counted = np.flatnonzero(weights)
         self._place = np.full(self.n_train, -1)  # of a row among those of positive weight
@@ -189,6 +203,8 @@ class QuantilePath:
             )
         self._vertex, room, _ = found
         self.unique = room > slopes.tolerance
+        tied = (self._vertex.residuals == 0.0) & (self._vertex.side != 0.0) & (slopes.bend > 0.0)
+        self.degenerate = bool(tied.any())
         self.theta = self._own_units(self._vertex.theta)
         if self.fit_intercept:
             self.theta[-1] += self._y_center
@@ -198,18 +214,23 @@ class QuantilePath:
 
     # -- deletion ---------------------------------------------------------------------------
 
-    def moves(self, rows: slice | ArrayLike) -> Array:
+    def moves(self, rows: slice | Indices | list[int]) -> Array:
         """Change of the parameters without each of `rows` alone.
 
         Parameters
         ----------
-        rows : slice or array-like of shape (m,)
+        rows : slice, ndarray or list of shape (m,)
             Positions in the training set.
 
         Returns
         -------
         moves : ndarray of shape (k, m)
             theta_{-i} - theta, intercept last; exactly 0 for rows that move nothing.
+
+        Raises
+        ------
+        ValueError
+            If one of `rows` is the only row of positive weight.
         """
         rows = np.atleast_1d(np.arange(self.n_train)[rows])
         moves = np.zeros((self._programme.n_params, len(rows)))
@@ -222,18 +243,23 @@ class QuantilePath:
             self.pivots_[row], self.unique_[row] = pivots, unique
         return self._own_units(moves)
 
-    def move(self, rows: slice | ArrayLike) -> Array:
+    def move(self, rows: slice | Indices | list[int]) -> Array:
         """Change of the parameters without all of `rows` together.
 
         Parameters
         ----------
-        rows : slice or array-like of shape (m,)
+        rows : slice, ndarray or list of shape (m,)
             Positions in the training set.
 
         Returns
         -------
         move : ndarray of shape (k,)
-            Intercept last.
+            Change of `theta`, intercept last.
+
+        Raises
+        ------
+        ValueError
+            If no row of positive weight is left.
         """
         places = self._place[np.unique(np.arange(self.n_train)[rows])]
         move, _, _ = self._without(places[places >= 0])
@@ -296,7 +322,7 @@ class QuantilePath:
         result = linprog(
             np.concatenate([up[n:], down[n:], up[:n], down[:n]]),
             A_eq=sparse.hstack([A, -A, eye, -eye], format="csc"),
-            b_eq=programme.targets[:, 0][:n],
+            b_eq=programme.targets[0, :n],
             method="highs",
             options={"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10},
         )

@@ -71,8 +71,9 @@ class Vertex:
         The basis' rows of A.
     inverse : ndarray of shape (n_free, n_free)
         Of ``active[:, free]``.
-    residuals : ndarray of shape (n + k, 2)
-        True residuals, and those of a generic target, which order ties among the first.
+    residuals : ndarray of shape (n + k,)
+    ties : ndarray of shape (n + k,)
+        Residuals of the generic targets, which order ties between the true ones.
     side : ndarray of shape (n + k,)
         Sign of the residual, ties broken; 0 in the basis.
     theta : ndarray of shape (k,)
@@ -84,6 +85,7 @@ class Vertex:
     active: Array
     inverse: Array
     residuals: Array
+    ties: Array
     side: Array
     theta: Array
 
@@ -117,6 +119,7 @@ class Programme:
     A : ndarray or CSR matrix of shape (n, k)
         Entries at most about 1 in size, by columns.
     b : ndarray of shape (n,)
+        Targets.
 
     References
     ----------
@@ -128,17 +131,17 @@ class Programme:
     """
 
     def __init__(self, A: Any, b: Array) -> None:
-        self.A = A
+        # By columns, products with a vector or two are several times faster.
+        self.A = A if sparse.issparse(A) else np.asfortranarray(A)
         self.n_rows, self.n_params = A.shape
         generic = np.random.default_rng(0).uniform(1.0, 2.0, self.n_rows + self.n_params)
         targets = np.concatenate([b, np.zeros(self.n_params)])
-        self.targets = np.column_stack([targets, generic])
+        self.targets = np.stack([targets, generic])
         self._size = np.abs(b).max()
 
     def residuals(self, theta: Array) -> Array:
-        """Of rows, then of parameters, at `theta` (k,) or (k, m)."""
-        targets = self.targets[:, 0] if theta.ndim == 1 else self.targets
-        return targets - self.products(theta)
+        """Of rows, then of parameters, (n + k,)."""
+        return self.targets[0] - self.products(theta)
 
     def products(self, theta: Array) -> Array:
         """``[A; I] theta``."""
@@ -162,20 +165,21 @@ class Programme:
         rows, fixed = basis[basis < n], basis[basis >= n] - n
         free = np.delete(np.arange(k), fixed)
         active = self.rows(rows)
-        inverse = np.linalg.inv(active[:, free])
-        theta = np.zeros((k, 2))
-        theta[fixed] = self.targets[n + fixed]
+        inverse: Any = np.linalg.inv(active[:, free])
+        points: Array = np.zeros((2, k))  # for the true targets and for the generic ones
+        points[:, fixed] = self.targets[:, n + fixed]
         for _ in range(2):  # the second round refines the first
-            theta[free] += inverse @ (self.targets[rows] - active @ theta)
-        residuals = self.residuals(theta)
-        residuals[np.abs(residuals[:, 0]) <= self.noise(theta[:, 0]), 0] = 0.0
-        residuals[basis] = 0.0
-        side = np.sign(np.where(residuals[:, 0] != 0.0, residuals[:, 0], residuals[:, 1]))
-        return Vertex(basis, free, fixed, active, inverse, residuals, side, theta[:, 0])
+            points[:, free] += (self.targets[:, rows] - points @ active.T) @ inverse.T
+        theta, generic = points[0], points[1]
+        residuals, ties = self.residuals(theta), self.targets[1] - self.products(generic)
+        residuals[np.abs(residuals) <= self.noise(theta)] = 0.0
+        residuals[basis] = ties[basis] = 0.0
+        side = np.sign(np.where(residuals != 0.0, residuals, ties))
+        return Vertex(basis, free, fixed, active, inverse, residuals, ties, side, theta)
 
     def rows(self, rows: Indices) -> Array:
         """Rows of A, dense."""
-        active = self.A[rows]
+        active: Any = self.A[rows]
         return active.toarray() if sparse.issparse(active) else active
 
     def vertex_near(self, theta: Array) -> Vertex:
@@ -244,20 +248,21 @@ class Programme:
         speed = self.products(direction)
         flat = FLATTEST_CROSSING * np.abs(direction).max()
         ahead = np.flatnonzero((vertex.side * speed > flat) & (slopes.bend > 0))
-        steps = vertex.residuals[ahead] / speed[ahead, None]
-        bends = slopes.bend[ahead] * np.abs(speed[ahead])
-        for n_nearest in (NEAREST, len(ahead)):
+        steps = vertex.residuals[ahead] / speed[ahead]
+        for n_nearest in (NEAREST, len(steps)):
             near = _nearest(steps, n_nearest)
-            reached = slope + np.cumsum(bends[near]) >= -slopes.tolerance
-            if reached.any():
-                return ahead[near[np.argmax(reached)]]
+            rows = ahead[near]
+            order = np.lexsort((vertex.ties[rows] / speed[rows], steps[near]))
+            rows = rows[order]
+            reached = slope + np.cumsum(slopes.bend[rows] * np.abs(speed[rows]))
+            stops = np.flatnonzero(reached >= -slopes.tolerance)
+            if len(stops):
+                return rows[stops[0]]
         return None
 
 
 def _nearest(steps: Array, n_nearest: int) -> Indices:
-    """Order of at least the `n_nearest` smallest steps, ties by the second column."""
-    near = np.arange(len(steps))
-    if n_nearest < len(steps):
-        farthest = np.partition(steps[:, 0], n_nearest)[n_nearest]
-        near = np.flatnonzero(steps[:, 0] <= farthest)
-    return near[np.lexsort((steps[near, 1], steps[near, 0]))]
+    """Places of the `n_nearest` smallest steps, and of those that tie with the last of them."""
+    if n_nearest >= len(steps):
+        return np.arange(len(steps))
+    return np.flatnonzero(steps <= np.partition(steps, n_nearest)[n_nearest])
