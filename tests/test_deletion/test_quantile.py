@@ -328,9 +328,12 @@ def test_linprog_is_a_better_start_than_none(monkeypatch):
     assert_allclose(path.theta, fit.path.theta, rtol=1e-11)
 
 
-def test_the_last_row_stays():
-    path = Fit([[1.0], [2.0], [3.0]], [1.0, 2.0, 4.0], [0.0, 1.0, 0.0], alpha=0.1).path
-    assert_array_equal(path.moves([0, 2]), np.zeros((2, 2)))
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("alpha", [0.0, 0.1, 10.0])
+def test_the_last_row_stays(alpha, fit_intercept):
+    X, weights = [[1.0], [2.0], [3.0]], [0.0, 0.3, 0.0]
+    path = Fit(X, [1.0, 2.0, 4.0], weights, alpha=alpha, fit_intercept=fit_intercept).path
+    assert_array_equal(path.moves([0, 2]), np.zeros((1 + fit_intercept, 2)))
     with pytest.raises(ValueError, match=r"Deleting 1 row\(s\) leaves none of positive weight"):
         path.moves(slice(None))
     path = drawn(9, 2).path
