@@ -102,10 +102,13 @@ class LinearDeletion(Deletion):
         elif self.method == "first_order":
             changes = self._linear(X, state)
         else:
-            changes = self.target.change(X, [
-                outputs_moved(design, moves)
-                for design, moves in zip(X.designs, state, strict=True)
-            ])
+            changes = self.target.change(
+                X,
+                [
+                    outputs_moved(design, moves)
+                    for design, moves in zip(X.designs, state, strict=True)
+                ],
+            )
         return changes if sizes is None else _divided(changes, sizes)
 
     def _coefficients(self, wanted, state):

@@ -35,6 +35,8 @@ class Fitted:
     converged : bool
         Whether every polish reached a minimum.
     solver : {"dense", "cg"}
+    method : {"first_order", "newton", "refit"}
+        What "auto" became: a Newton step where its inverses can be afforded.
     """
 
     parts: list[Part]
@@ -42,6 +44,7 @@ class Fitted:
     stationarity: tuple[float, float]
     converged: bool
     solver: str
+    method: str
 
 
 def fitted_parts(
@@ -61,7 +64,7 @@ def fitted_parts(
     fit : LinearFit
     X : ndarray or sparse array of shape (n, p)
         Training rows in model space.
-    method : {"first_order", "newton", "refit"}
+    method : {"auto", "first_order", "newton", "refit"}
         How the parts move when rows are deleted.
     expected : bool, default=False
         Take expected curvature where the loss has one.
@@ -75,6 +78,8 @@ def fitted_parts(
     if solver == "auto":
         largest = max(theta.size for _, theta in built)
         solver = "dense" if largest <= DENSE_PARAMETERS else "cg"
+    if method == "auto":
+        method = "newton" if solver == "dense" else "first_order"
     notes = Notes()
     parts, before, after, converged = [], 0.0, 0.0, True
     for problem, (objective, theta) in zip(fit.problems, built, strict=True):
@@ -85,7 +90,7 @@ def fitted_parts(
         after, converged = max(after, found), converged and reached
         curvature = LinearCurvature(objective, theta, expected=expected, solver=solver, tol=tol)
         parts.append(Part(problem, objective, theta, curvature, method, notes))
-    return Fitted(parts, notes, (before, after), converged, solver)
+    return Fitted(parts, notes, (before, after), converged, solver, method)
 
 
 def polished(
