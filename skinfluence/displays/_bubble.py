@@ -214,8 +214,8 @@ class InfluenceBubbleDisplay:
         ax: Any = None,
         *,
         leverage_threshold: Any = "auto",
-        residual_threshold: Any = "t 5%",
-        cook_threshold: Any = ("4/n", "F median"),
+        residual_threshold: Any = "auto",
+        cook_threshold: Any = "auto",
         n_labels: int = 5,
         scatter_kwargs: dict[str, Any] | None = None,
     ) -> InfluenceBubbleDisplay:
@@ -226,14 +226,13 @@ class InfluenceBubbleDisplay:
         ax : matplotlib Axes, default=None
             Where to draw; default: a new figure.
         leverage_threshold : str, float, list of these or None, default="auto"
-            Vertical lines: "2k/n", "3k/n", numbers; "auto" is both names.
-        residual_threshold : str, float, list of these or None, default="t 5%"
-            Horizontal lines at plus and minus: "2", "3", "t 5%" (two-sided, with
-            ``df_resid - 1`` degrees of freedom), "Bonferroni 5%" (the same over all rows),
-            numbers.
-        cook_threshold : str, float, list of these or None, default=("4/n", "F median")
-            Entries of the legend: "4/n", "4/(n-k)", "F median" (of F with k and ``df_resid``
-            degrees of freedom), "1", numbers. Rows beyond the first are orange.
+            Vertical lines, by name or number: "2k/n" and "3k/n" ("auto": both).
+        residual_threshold : str, float, list of these or None, default="auto"
+            Horizontal lines at plus and minus: "t 5%" (two-sided, with ``df_resid - 1`` degrees
+            of freedom; "auto"), "Bonferroni 5%" (the same over all rows), "2", "3".
+        cook_threshold : str, float, list of these or None, default="auto"
+            Entries of the legend: "4/n" and "F median" (of F with k and ``df_resid`` degrees of
+            freedom; "auto": both), "4/(n-k)", "1". Rows beyond the first are orange.
         n_labels : int, default=5
             How many of the rows of the largest Cook's distance to name. Labels that would
             overlap are left out.
@@ -246,12 +245,15 @@ class InfluenceBubbleDisplay:
             This object.
         """
         asked = {
-            "leverage": leverage_threshold,
-            "resid_studentized_external": residual_threshold,
-            "cooks_distance": cook_threshold,
+            "leverage": (leverage_threshold, ("2k/n", "3k/n")),
+            "resid_studentized_external": (residual_threshold, ("t 5%",)),
+            "cooks_distance": (cook_threshold, ("4/n", "F median")),
         }
         size: dict[str, Any] = {"n": self.leverage.size, "k": self.n_params, "df": self.df_resid}
-        found = {key: resolve(value, key, **size) for key, value in asked.items()}
+        found = {
+            key: resolve(threshold, key, usual=usual, **size)
+            for key, (threshold, usual) in asked.items()
+        }
         self.thresholds_ = {key: {t.name: t.value for t in ts} for key, ts in found.items()}
         self.ax_ = _style.new_axes(self, ax, (8.0, 4.8))
         self.figure_ = self.ax_.figure

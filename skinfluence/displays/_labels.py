@@ -145,13 +145,16 @@ def legend_above(ax: Any, axes_title: str, **legend_kwargs: Any) -> Any:
 
 def legend_right(ax: Any, **legend_kwargs: Any) -> Any:
     """Draw a legend to the right of the axes, behind the texts that stand there."""
+    from matplotlib.transforms import ScaledTranslation
+
     ax.figure.draw_without_rendering()
-    frame = ax.get_window_extent()
     texts = [text.get_window_extent().x1 for text in ax.texts if text.get_text()]
-    right = (max([frame.x1, *texts]) - frame.x0) / frame.width
-    style = {"loc": "upper left", "bbox_to_anchor": (right + 0.02, 1.0), "alignment": "left"}
-    look = {"frameon": False, "fontsize": "small", "title_fontsize": "small"}
-    return ax.legend(**style | look | legend_kwargs)
+    right = max([0.0, *(x1 - ax.get_window_extent().x1 for x1 in texts)]) / ax.figure.dpi
+    # in inches beside the axes, whose width the layout has yet to change
+    beside = ax.transAxes + ScaledTranslation(right + 0.1, 0.0, ax.figure.dpi_scale_trans)
+    style = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0), "bbox_transform": beside}
+    look = {"frameon": False, "fontsize": "small", "title_fontsize": "small", "borderaxespad": 0}
+    return ax.legend(alignment="left", **style | look | legend_kwargs)
 
 
 def room(ax: Any, radius: float) -> dict[str, float]:

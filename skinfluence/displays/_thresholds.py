@@ -108,16 +108,24 @@ STATISTICS = {
 
 
 def resolve(
-    threshold: Any, statistic: str, *, n: int, k: float | None, df: float | None
+    threshold: Any,
+    statistic: str,
+    *,
+    n: int,
+    k: float | None,
+    df: float | None,
+    usual: tuple[str, ...] | None = None,
 ) -> list[Threshold]:
     """Thresholds that were asked for, as numbers.
 
-    "auto" stands for the usual ones of the statistic, as far as `k` and `df` are known.
+    "auto" stands for the `usual` ones, by default those of the statistic, as far as `k` and `df`
+    are known.
     """
     known = STATISTICS.get(statistic, Statistic(statistic))
     if isinstance(threshold, str) and threshold == "auto":
-        usual = [_by_name(name, known, n, k, df) for name in known.defaults]
-        return [t for t in usual if np.isfinite(t.value)]
+        names = known.defaults if usual is None else usual
+        found = [_by_name(name, known, n, k, df) for name in names]
+        return [t for t in found if np.isfinite(t.value)]
     if threshold is None:
         return []
     asked = threshold if isinstance(threshold, list | tuple) else [threshold]
@@ -146,8 +154,8 @@ def _one(
 
 
 def _by_name(name: str, known: Statistic, n: int, k: float | None, df: float | None) -> Threshold:
+    # numpy's numbers: a division by zero is infinite, not an error
+    parameters, freedom = (np.float64(np.nan if x is None else x) for x in (k, df))
     with np.errstate(divide="ignore", invalid="ignore"):
-        value = known.rules[name](
-            np.nan if k is None else float(k), n, np.nan if df is None else float(df)
-        )
+        value = float(known.rules[name](parameters, n, freedom))
     return Threshold(name, value if value > 0 else np.nan)
