@@ -332,16 +332,12 @@ class AgreementDisplay:
             "Spearman": result.spearman,
             "relative error": result.relative_error,
         }
-        lines = [f"{name} {_number(value)}" for name, value in numbers.items()]
         _labels.legend_above(
             self.ax_,
             self.name or "",
-            ncols=3,
+            note=[f"{name} {_number(value)}" for name, value in numbers.items()],
             # the sign of infinity stands above the axes, where it is needed
             borderaxespad=2.0 if np.isinf(self.estimated).any() else 0.3,
-            title=",  ".join(lines),
-            title_fontsize="small",
-            alignment="left",
         )
 
     def _texts(self, pairs: Any) -> list[str]:

@@ -13,6 +13,7 @@ from skinfluence.displays._thresholds import STATISTICS, Threshold, resolve
 
 _LARGEST = 1000.0  # area of the largest bubble in square typographic points
 _DOT = 4.0
+_TEXT = 8.3  # height of a legend's text in points
 
 
 class InfluenceBubbleDisplay:
@@ -255,7 +256,7 @@ class InfluenceBubbleDisplay:
             for key, (threshold, usual) in asked.items()
         }
         self.thresholds_ = {key: {t.name: t.value for t in ts} for key, ts in found.items()}
-        self.ax_ = _style.new_axes(self, ax, (8.0, 4.8))
+        self.ax_ = _style.new_axes(self, ax, (6.4, 5.4))
         self.figure_ = self.ax_.figure
         self._draw_lines(found["leverage"], found["resid_studentized_external"])
         everything = [self.leverage, self.residuals, self.cooks_distance]
@@ -264,6 +265,7 @@ class InfluenceBubbleDisplay:
         top = np.argsort(-rank, kind="stable")[:n_labels]
         points, radii = self._draw_rows(infinite, top, found["cooks_distance"], scatter_kwargs)
         self._draw_legend(found["cooks_distance"])
+        self.ax_.margins(**_labels.room(self.ax_, np.sqrt(_LARGEST) / 2))
         places = np.concatenate([top, self.rows_])  # the chosen ones first, the rest to be avoided
         self.labels_ = _labels.label_points(
             self.ax_,
@@ -339,7 +341,6 @@ class InfluenceBubbleDisplay:
             linewidths=0,
             rasterized=style["rasterized"],
         )
-        self.ax_.margins(**_labels.room(self.ax_, np.sqrt(_LARGEST) / 2))
         self.infinite_ = None
         if infinite.any():
             self.infinite_ = _style.stars(self.ax_, points[infinite])
@@ -358,9 +359,19 @@ class InfluenceBubbleDisplay:
             handles.append(self.infinite_)
         self.ax_.set_xlabel(STATISTICS["leverage"].label)
         self.ax_.set_ylabel(STATISTICS["resid_studentized_external"].label)
-        self.ax_.set_title(self.name or "", pad=18 if self.thresholds_["leverage"] else 6)
-        _labels.legend_right(
-            self.ax_, handles=handles, title="area: Cook's distance", labelspacing=1.4
+        # what the largest key needs beyond a line of text, in units of the text's height
+        largest = max([0.0, *(handle.get_markersize() for handle in handles[: len(thresholds)])])
+        space = max(0.3, largest / 2 / _TEXT - 0.3)
+        named = bool(self.thresholds_["leverage"] or np.isinf(self.leverage).any())
+        _labels.legend_above(
+            self.ax_,
+            self.name or "",
+            note=["area: Cook's distance"],
+            handles=handles,
+            handlelength=max(2.0, largest / _TEXT),
+            labelspacing=space,
+            borderpad=space,
+            borderaxespad=1.5 if named else 0.3,  # the names of the lines stand there
         )
 
 

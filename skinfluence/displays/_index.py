@@ -314,7 +314,7 @@ class InfluenceIndexDisplay:
         self.ax_.set(xlabel="row", ylabel=known.label + of)
         self.ax_.margins(x=0.03)
         _positions(self.ax_.xaxis)
-        _labels.legend_above(self.ax_, self.name or "", ncols=2)
+        _labels.legend_above(self.ax_, self.name or "")
         places = np.append(top, self.rows_)  # the chosen ones first, the rest to be avoided
         lines = _labels.strokes([self.lines_])
         self.labels_ = _labels.label_points(
@@ -367,7 +367,7 @@ class InfluenceIndexDisplay:
                 "linestyle": _DASHES[place % len(_DASHES)],
                 "zorder": 4,
             }
-            label = f"{text} ({_share(size > t.value)} beyond)"
+            label = f"{text} ({_share(size > t.value, 'beyond')})"
             self.lines_[t.name] = [self.ax_.axhline(t.value, label=label, **style)]
             if two_sided:
                 self.lines_[t.name].append(self.ax_.axhline(-t.value, **style))
@@ -381,9 +381,10 @@ def _positions(axis: Any) -> None:
     axis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
 
 
-def _share(rows: Any) -> str:
-    """How many of all rows, and the share."""
-    return f"{int(rows.sum()):,} of {rows.size:,} rows, {100 * rows.mean():.2g} %"
+def _share(rows: Any, what: str = "") -> str:
+    """How many of all rows, and which share."""
+    counts = f"{int(rows.sum()):,} of {rows.size:,} {what}".rstrip()
+    return f"{counts}, {100 * rows.mean():.2g} %"
 
 
 def _column(param: Any, names: list[str], statistic: str) -> int:

@@ -95,6 +95,7 @@ def _annotate(ax: Any, point: Array, text: str, offset: tuple[float, float]) -> 
         color=_style.EDGE,
         path_effects=[withStroke(linewidth=2.5, foreground="white")],  # over points and lines
         zorder=5,
+        clip_on=False,
     )
 
 
@@ -128,40 +129,35 @@ class _Obstacles:
 # -- legends ------------------------------------------------------------------------------------
 
 
-def legend_above(ax: Any, axes_title: str, **legend_kwargs: Any) -> Any:
-    """Draw a legend between title and axes, where it hides nothing."""
-    style = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0), "borderaxespad": 0.3}
-    look = {"frameon": False, "fontsize": "small", "borderpad": 0.2}
-    has_entries = bool(ax.get_legend_handles_labels()[1])
-    legend = ax.legend(**style | look | legend_kwargs) if has_entries else None
-    pad = 6.0
-    if legend is not None:
+def legend_above(ax: Any, axes_title: str, *, note: list[str] | None = None, **given: Any) -> Any:
+    """Draw a legend between title and axes, where it hides nothing.
+
+    It has one line for the `note` and one for the entries if these fit, else more.
+    """
+    style: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0)}
+    style |= {"fontsize": "small", "title_fontsize": "small", "alignment": "left"}
+    style |= {"frameon": False, "borderpad": 0.2, "borderaxespad": 0.3}
+    style |= given
+    entries = style.get("handles", ax.get_legend_handles_labels()[0])
+    if not entries and not note:
+        ax.set_title(axes_title)
+        return None
+    one_line = max(len(entries), 1)
+    for joint, ncols in ((",  ", one_line), (",  ", min(2, one_line)), (",  ", 1), ("\n", 1)):
+        legend = ax.legend(ncols=ncols, title=joint.join(note or []) or None, **style)
         ax.figure.draw_without_rendering()
-        height = legend.get_window_extent().y1 - ax.get_window_extent().y1
-        pad += height * 72 / ax.figure.dpi
-    ax.set_title(axes_title, pad=pad)
+        box, frame = legend.get_window_extent(), ax.get_window_extent()
+        if box.x1 <= frame.x1:
+            break
+    ax.set_title(axes_title, pad=6.0 + (box.y1 - frame.y1) * 72 / ax.figure.dpi)
     return legend
-
-
-def legend_right(ax: Any, **legend_kwargs: Any) -> Any:
-    """Draw a legend to the right of the axes, behind the texts that stand there."""
-    from matplotlib.transforms import ScaledTranslation
-
-    ax.figure.draw_without_rendering()
-    texts = [text.get_window_extent().x1 for text in ax.texts if text.get_text()]
-    right = max([0.0, *(x1 - ax.get_window_extent().x1 for x1 in texts)]) / ax.figure.dpi
-    # in inches beside the axes, whose width the layout has yet to change
-    beside = ax.transAxes + ScaledTranslation(right + 0.1, 0.0, ax.figure.dpi_scale_trans)
-    style = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0), "bbox_transform": beside}
-    look = {"frameon": False, "fontsize": "small", "title_fontsize": "small", "borderaxespad": 0}
-    return ax.legend(alignment="left", **style | look | legend_kwargs)
 
 
 def room(ax: Any, radius: float) -> dict[str, float]:
     """Margins, as shares of the data's range, in which discs of `radius` points have room."""
     ax.figure.draw_without_rendering()
     frame = ax.get_window_extent()
-    reach = (radius + 2) * ax.figure.dpi / 72
+    reach = (radius + 5) * ax.figure.dpi / 72
     sizes = {"x": frame.width, "y": frame.height}
     return {axis: max(0.05, reach / max(size - 2 * reach, reach)) for axis, size in sizes.items()}
 

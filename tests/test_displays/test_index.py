@@ -38,29 +38,29 @@ def test_stems_go_from_zero_to_the_value(diagnostics):
 @pytest.mark.parametrize(
     ("statistic", "expected"),
     [
-        ("cooks_distance", ["4/n = 0.0889 (3 of 45 rows, 6.7 % beyond)"]),
+        ("cooks_distance", ["4/n = 0.0889 (3 of 45 beyond, 6.7 %)"]),
         (
             "leverage",
             [
-                "2k/n = 0.133 (3 of 45 rows, 6.7 % beyond)",
-                "3k/n = 0.2 (1 of 45 rows, 2.2 % beyond)",
+                "2k/n = 0.133 (3 of 45 beyond, 6.7 %)",
+                "3k/n = 0.2 (1 of 45 beyond, 2.2 %)",
             ],
         ),
         (
             "resid_studentized_external",
             [
-                "t 5 % = ±2.02 (3 of 45 rows, 6.7 % beyond)",
-                "Bonferroni 5 % = ±3.51 (0 of 45 rows, 0 % beyond)",
+                "t 5 % = ±2.02 (3 of 45 beyond, 6.7 %)",
+                "Bonferroni 5 % = ±3.51 (0 of 45 beyond, 0 %)",
             ],
         ),
         (
             "resid_studentized_internal",
             [
-                "t 5 % = ±1.95 (3 of 45 rows, 6.7 % beyond)",
-                "Bonferroni 5 % = ±3.11 (0 of 45 rows, 0 % beyond)",
+                "t 5 % = ±1.95 (3 of 45 beyond, 6.7 %)",
+                "Bonferroni 5 % = ±3.11 (0 of 45 beyond, 0 %)",
             ],
         ),
-        ("dffits", ["2√(k/n) = ±0.516 (3 of 45 rows, 6.7 % beyond)"]),
+        ("dffits", ["2√(k/n) = ±0.516 (3 of 45 beyond, 6.7 %)"]),
     ],
 )
 def test_the_legend_names_the_thresholds_and_the_share_beyond(diagnostics, statistic, expected):
@@ -78,7 +78,7 @@ def test_dfbetas_of_a_parameter_by_name_or_position(diagnostics, param):
     display = InfluenceIndexDisplay.from_diagnostics(diagnostics, statistic="dfbetas", param=param)
     assert_array_equal(display.values, diagnostics.dfbetas[:, 1])
     assert display.ax_.get_ylabel() == "DFBETAS of income"
-    assert legend_texts(display) == ["2/√n = ±0.298 (3 of 45 rows, 6.7 % beyond)"]
+    assert legend_texts(display) == ["2/√n = ±0.298 (3 of 45 beyond, 6.7 %)"]
     # both signs are large
     assert [label.get_text() for label in display.labels_[:2]] == ["minister", "conductor"]
 
@@ -86,7 +86,7 @@ def test_dfbetas_of_a_parameter_by_name_or_position(diagnostics, param):
 def test_thresholds_can_be_chosen(diagnostics):
     display = InfluenceIndexDisplay.from_diagnostics(diagnostics, threshold=["F median", 0.25])
     assert_allclose(display.thresholds_["F median"], 0.8016, rtol=1e-4)
-    assert legend_texts(display)[1] == "0.25 (1 of 45 rows, 2.2 % beyond)"
+    assert legend_texts(display)[1] == "0.25 (1 of 45 beyond, 2.2 %)"
     # the first rules the colours
     assert_allclose(display.stems_.get_colors(), [to_rgba(ROW)] * 45, rtol=1e-12)
     display.plot(threshold=None)
@@ -123,8 +123,8 @@ def test_infinite_values_are_stars_on_a_rule(diagnostics):
     assert display.heads_.get_offsets().shape == (44, 2)
     assert "+∞" in {text.get_text() for text in display.ax_.texts}
     assert legend_texts(display) == [
-        "4/n = 0.0889 (4 of 45 rows, 8.9 % beyond)",
-        "infinite (1 of 45 rows, 2.2 %)",
+        "4/n = 0.0889 (4 of 45 beyond, 8.9 %)",
+        "infinite (1 of 45, 2.2 %)",
     ]
     assert display.labels_[0].get_text() == diagnostics.row_labels[7]
 
@@ -134,7 +134,7 @@ def test_any_statistic_has_a_name_and_a_number_as_threshold():
         [0.5, -3.0, 1.0], statistic="self influence", threshold=2, row_names=["a", "b", "c"]
     )
     assert display.ax_.get_ylabel() == "self influence"
-    assert legend_texts(display) == ["±2 (1 of 3 rows, 33 % beyond)"]
+    assert legend_texts(display) == ["±2 (1 of 3 beyond, 33 %)"]
     assert [label.get_text() for label in display.labels_] == ["b", "c", "a"]
     assert InfluenceIndexDisplay.from_values([1.0, 2.0], statistic="s").lines_ == {}
 
@@ -151,7 +151,7 @@ def test_of_very_many_rows_the_extremes_of_neighbours_are_drawn():
     drawn = values[display.rows_]
     assert np.isin(parts.max(axis=1), drawn).all()
     assert np.isin(parts.min(axis=1), drawn).all()
-    assert "of 300,000 rows" in legend_texts(display)[0]
+    assert "of 300,000 beyond" in legend_texts(display)[0]
 
 
 def test_leverages_know_their_sum(diagnostics):
