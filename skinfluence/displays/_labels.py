@@ -145,10 +145,12 @@ def legend_above(ax: Any, axes_title: str, *, note: list[str] | None = None, **g
     one_line = max(len(entries), 1)
     for joint, ncols in ((",  ", one_line), (",  ", min(2, one_line)), (",  ", 1), ("\n", 1)):
         legend = ax.legend(ncols=ncols, title=joint.join(note or []) or None, **style)
+        legend.set_in_layout(False)  # only tried: a wide one would squeeze the axes
         ax.figure.draw_without_rendering()
         box, frame = legend.get_window_extent(), ax.get_window_extent()
         if box.x1 <= frame.x1:
             break
+    legend.set_in_layout(True)
     ax.set_title(axes_title, pad=6.0 + (box.y1 - frame.y1) * 72 / ax.figure.dpi)
     return legend
 

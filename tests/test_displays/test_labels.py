@@ -59,6 +59,7 @@ def test_lines_become_strokes(ax):
     assert _labels.strokes([]).shape == (0, 2, 2)
 
 
+@pytest.mark.filterwarnings("error")  # of a layout that collapses
 @pytest.mark.parametrize("width", [3, 4, 6, 12])
 def test_the_legend_stays_between_title_and_axes_however_narrow(width):
     ax = plt.subplots(figsize=(width, 4), layout="constrained")[1]
