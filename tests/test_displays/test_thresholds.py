@@ -45,7 +45,8 @@ def test_every_name_is_covered():
 def test_value_of_each_name(statistic, name):
     (found,) = resolve(name, statistic, n=N, k=K, df=DF)
     assert found.name == name
-    assert_allclose(found.value, VALUES[statistic, name], rtol=1e-9)
+    # SciPy 1.11 has quantiles of t to 3e-9
+    assert_allclose(found.value, VALUES[statistic, name], rtol=1e-8)
 
 
 @pytest.mark.parametrize("statistic", STATISTICS)
