@@ -74,7 +74,7 @@ class BaseInfluence(BaseEstimator, ABC):
         """Refuse a model, fitted or not, that this explainer cannot read."""
 
     @abstractmethod
-    def _explain(self, model, rows, sample_weight):
+    def _explain(self, model, rows, y, sample_weight):
         """Build the fitted state from the fitted `model` and its rows in model space."""
 
     @abstractmethod
@@ -91,7 +91,7 @@ class BaseInfluence(BaseEstimator, ABC):
 
     # -- fitting ----------------------------------------------------------------------------
 
-    def _fit(self, X, sample_weight=None):
+    def _fit(self, X, y=None, sample_weight=None):
         with all_or_nothing(self):
             given = self._default_estimator() if self.estimator is None else self.estimator
             if isinstance(given, type):
@@ -103,31 +103,39 @@ class BaseInfluence(BaseEstimator, ABC):
             self._check_model(model)
             passed = X
             if not heads:
-                X = validate_data(self, X, **self._validation(), ensure_min_samples=2)
+                X = self._rows_before_fit(X)
             fitted = is_fitted(given)
-            self.estimator_ = given if fitted else self._fit_clone(given, X, sample_weight)
+            self.estimator_ = given if fitted else self._fit_clone(given, X, y, sample_weight)
             self._heads, model = peel(self.estimator_)
             self._raw_rows = X
             if heads:
                 self._adopt_features()
                 X = to_model_space(self._heads, X, accept_sparse=self._accept_sparse)
+            else:
+                X = self._rows_after_fit(X)
             self.train_index_ = row_labels(passed, X.shape[0])
             self.n_samples_fit_ = X.shape[0]
-            self._explain(model, X, sample_weight)
+            self._explain(model, X, y, sample_weight)
         return self
+
+    def _rows_before_fit(self, X):
+        return validate_data(self, X, **self._validation(), ensure_min_samples=2)
+
+    def _rows_after_fit(self, X):
+        return X
 
     def _validation(self):
         # A copy: scores must not follow what the user does to the rows after fit.
         return {"dtype": np.float64, "accept_sparse": self._accept_sparse, "copy": True}
 
-    def _fit_clone(self, estimator, X, sample_weight):
+    def _fit_clone(self, estimator, X, y, sample_weight):
         copy = clone_with_seed(estimator, self.random_state)
         if sample_weight is None:
-            return copy.fit(X, None)  # FrozenEstimator insists on y
+            return copy.fit(X, y)  # FrozenEstimator insists on y, None or not
         if routing_enabled():
             routed = process_routing(self, "fit", sample_weight=sample_weight)
-            return copy.fit(X, None, **routed.estimator.fit)
-        return copy.fit(X, None, **{weight_key(estimator): sample_weight})
+            return copy.fit(X, y, **routed.estimator.fit)
+        return copy.fit(X, y, **{weight_key(estimator): sample_weight})
 
     def _adopt_features(self):
         # Behind a pipeline the columns are the pipeline's business, and so are their names.
@@ -144,8 +152,11 @@ class BaseInfluence(BaseEstimator, ABC):
         tags.input_tags.sparse = bool(self._accept_sparse)
         return tags
 
-    def _queries(self, X):
+    def _queries(self, X, y=None):
         """Queries in model space."""
+        return self._model_rows(X)
+
+    def _model_rows(self, X):
         check_is_fitted(self)
         if self._heads:
             return to_model_space(self._heads, X, accept_sparse=self._accept_sparse)
@@ -203,7 +214,7 @@ class BaseInfluence(BaseEstimator, ABC):
             raise ValueError(
                 "out holds one score a query and reduce sums over the queries. Pass one of them."
             )
-        index, queries = self._labels_and_queries(X)
+        index, queries = self._labels_and_queries(X, y)
         shape = (queries.shape[0], self.n_samples_fit_)
         if reduce is None:
             target = attribution.check_out(out, shape)
@@ -283,7 +294,7 @@ class BaseInfluence(BaseEstimator, ABC):
         ValueError
             If `k` is not between 1 and the number of training rows.
         """
-        return self._strongest(X, k, return_scores, largest=True)
+        return self._strongest(X, y, k, return_scores, largest=True)
 
     def opponents(
         self, X: ArrayLike, y: Any = None, *, k: int = 10, return_scores: bool = True
@@ -314,7 +325,7 @@ class BaseInfluence(BaseEstimator, ABC):
         ValueError
             If `k` is not between 1 and the number of training rows.
         """
-        return self._strongest(X, k, return_scores, largest=False)
+        return self._strongest(X, y, k, return_scores, largest=False)
 
     def score_groups(self, X: ArrayLike, y: Any = None, *, groups: Any) -> Any:
         """Sum of the single-row influences over groups of training rows.
@@ -342,21 +353,21 @@ class BaseInfluence(BaseEstimator, ABC):
         ValueError
             If the labels are not one a training row, or a position lies outside the rows.
         """
-        index, queries = self._labels_and_queries(X)
+        index, queries = self._labels_and_queries(X, y)
         names, membership = attribution.group_members(groups, self.n_samples_fit_)
         tiles = self._tiles(queries, "score_groups")
         scores = attribution.over_groups(tiles, queries.shape[0], membership)
         return labelled(self, scores, index=index, columns=names)
 
-    def _labels_and_queries(self, X):
-        queries = self._queries(X)
+    def _labels_and_queries(self, X, y=None):
+        queries = self._queries(X, y)
         return row_labels(X, queries.shape[0]), queries
 
     def _labelled(self, scores, *, index):
         return labelled(self, scores, index=index, columns=self.train_index_)
 
-    def _strongest(self, X, k, return_scores, *, largest):
-        queries = self._queries(X)
+    def _strongest(self, X, y, k, return_scores, *, largest):
+        queries = self._queries(X, y)
         check_count("k", k, 1, self.n_samples_fit_)
         scores, indices = self._top_k(queries, k, return_scores, largest=largest)
         return (scores, indices) if return_scores else indices

@@ -1,7 +1,7 @@
 """What a fitted estimator minimised: one family of estimators a file, found by a registry."""
 
 from skinfluence.objectives import logistic, ridge  # noqa: F401  (they register themselves)
-from skinfluence.objectives.objective import Objective, build
+from skinfluence.objectives.objective import Objective, build, build_all
 from skinfluence.objectives.problem import LinearFit, Problem
 from skinfluence.objectives.registry import Reader, Rows, reader_of, register, registered
 
@@ -12,6 +12,7 @@ __all__ = [
     "Reader",
     "Rows",
     "build",
+    "build_all",
     "reader_of",
     "register",
     "registered",

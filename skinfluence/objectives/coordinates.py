@@ -32,10 +32,13 @@ class Coordinates(ABC):
         coordinates; 0 stands for the intercept, which has none.
     intercept : bool
         Whether the last coordinate is the intercept.
+    options : dict
+        What these coordinates were made with, beside the rows.
     """
 
     scales: Array
     intercept: bool
+    options: dict[str, bool]
 
     @abstractmethod
     def design(self, X: Any) -> Design:
@@ -70,6 +73,7 @@ class Standardised(Coordinates):
 
     def __init__(self, X: Any, *, intercept: bool, centre: bool):
         self.intercept = intercept
+        self.options = {"intercept": intercept, "centre": centre}
         p = X.shape[1]
         if sparse.issparse(X):
             self.shift = np.zeros(p)
@@ -127,6 +131,7 @@ class RowSpace(Coordinates):
 
     def __init__(self, X: Any, *, intercept: bool, centre: bool):
         self.intercept = intercept
+        self.options = {"intercept": intercept, "centre": centre}
         n = X.shape[0]
         self.rows = X
         self.shift = X.mean(axis=0) if centre and not sparse.issparse(X) else None

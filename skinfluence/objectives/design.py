@@ -36,12 +36,24 @@ class Design(ABC):
         """Sum of the rows times `values` of shape (n, M): (P, M)."""
 
     @abstractmethod
+    def magnitude(self, values: Array) -> Array:
+        """As `adjoint`, with the absolute values of the rows."""
+
+    @abstractmethod
     def gram(self, c: Array) -> Array:
         """``sum_i c_i x~_i x~_i'``, (P, P)."""
 
     @abstractmethod
+    def squares(self, c: Array) -> Array:
+        """``sum_i c_ik x~_ip^2``, (P, K), for c of shape (n, K)."""
+
+    @abstractmethod
     def take(self, rows: Any) -> Design:
         """The design of some rows, by slice or positions."""
+
+    @abstractmethod
+    def columns(self, index: NDArray[np.intp]) -> Design:
+        """The design of some coordinates, by increasing positions; the intercept stays last."""
 
     @abstractmethod
     def dense(self) -> Array:
@@ -64,6 +76,13 @@ class DenseDesign(Design):
     def adjoint(self, values: Array) -> Array:
         return self.rows.T @ values
 
+    def magnitude(self, values: Array) -> Array:
+        total = np.zeros((self.shape[1], values.shape[1]))
+        for start in range(0, len(self), GRAM_ROWS):
+            part = slice(start, start + GRAM_ROWS)
+            total += np.abs(self.rows[part]).T @ values[part]
+        return total
+
     def gram(self, c: Array) -> Array:
         total = np.zeros((self.shape[1], self.shape[1]))
         for start in range(0, len(self), GRAM_ROWS):
@@ -71,8 +90,14 @@ class DenseDesign(Design):
             total += (part * c[start : start + GRAM_ROWS, None]).T @ part
         return total
 
+    def squares(self, c: Array) -> Array:
+        return np.square(self.rows).T @ c
+
     def take(self, rows: Any) -> DenseDesign:
         return DenseDesign(self.rows[rows])
+
+    def columns(self, index: NDArray[np.intp]) -> DenseDesign:
+        return DenseDesign(self.rows[:, index])
 
     def dense(self) -> Array:
         return self.rows
@@ -93,7 +118,13 @@ class SparseDesign(Design):
         return self.rows @ theta[:-1] + theta[-1]
 
     def adjoint(self, values: Array) -> Array:
-        inner = self.rows.T @ values
+        return self._adjoint(self.rows, values)
+
+    def magnitude(self, values: Array) -> Array:
+        return self._adjoint(abs(self.rows), values)
+
+    def _adjoint(self, rows, values):
+        inner = rows.T @ values
         return np.vstack([inner, values.sum(axis=0)[None]]) if self.intercept else inner
 
     def gram(self, c: Array) -> Array:
@@ -104,8 +135,17 @@ class SparseDesign(Design):
         border = np.asarray(scaled.sum(axis=0)).ravel()
         return np.block([[inner, border[:, None]], [border[None], np.array([[c.sum()]])]])
 
+    def squares(self, c: Array) -> Array:
+        inner = self.rows.multiply(self.rows).T @ c
+        return np.vstack([inner, c.sum(axis=0)[None]]) if self.intercept else inner
+
     def take(self, rows: Any) -> SparseDesign:
         return SparseDesign(self.rows[rows], self.intercept)
+
+    def columns(self, index: NDArray[np.intp]) -> SparseDesign:
+        p = self.rows.shape[1]
+        inner = index[index < p]
+        return SparseDesign(self.rows[:, inner], self.intercept and len(inner) < len(index))
 
     def dense(self) -> Array:
         rows = self.rows.toarray()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,16 +79,34 @@ class Objective:
         losses = self.loss.value(self.outputs(theta), self.y)
         return float(self.weights @ losses + self.m * self.penalty.value(theta))
 
+    def size(self, theta: Array) -> float:
+        """Sum of the sizes of the terms of F: what the rounding error of F is relative to."""
+        losses = np.abs(self.loss.value(self.outputs(theta), self.y))
+        return float(self.weights @ losses + self.m * self.penalty.value(theta))
+
+    def change(self, theta: Array, moved: Array) -> float:
+        """``value(theta + moved) - value(theta)``, as precise as the loss gives it."""
+        losses = self.loss.change(self.outputs(theta), self.outputs(moved), self.y)
+        return float(self.weights @ losses + self.m * self.penalty.change(theta, moved))
+
     def gradient(self, theta: Array) -> Array:
         """Gradient of F, (P, K)."""
         slopes = self.weights[:, None] * self.loss.gradient(self.outputs(theta), self.y)
         return self.design.adjoint(slopes) + self.m * self.penalty.gradient(theta)
 
-    def hessian(self, theta: Array, *, expected: bool = False) -> Array:
-        """Hessian of F over all entries of theta, (P K, P K)."""
+    def hessian(
+        self, theta: Array, *, expected: bool = False, entries: NDArray[np.bool_] | None = None
+    ) -> Array:
+        """Hessian of F over all entries of theta, (P K, P K), or over `entries`, a mask (P, K)."""
         c = self.loss.curvature(self.outputs(theta), self.y, expected=expected)
-        data = gram_blocks(self.design, self.weights[:, None, None] * c)
-        return data + self.m * self.penalty.hessian(theta)
+        c = self.weights[:, None, None] * c
+        if entries is None:
+            return gram_blocks(self.design, c) + self.m * self.penalty.hessian(theta)
+        rows = np.flatnonzero(entries.any(axis=1))
+        design = self.design if len(rows) == len(entries) else self.design.columns(rows)
+        total = gram_blocks(design, c) + self.m * self.penalty.take(rows).hessian(theta[rows])
+        chosen = entries[rows].ravel()
+        return total if chosen.all() else total[np.ix_(chosen, chosen)]
 
     def without(self, rows: NDArray[np.intp]) -> Objective:
         """The objective that a refit without `rows` minimises."""
@@ -126,7 +145,15 @@ def gram_blocks(design: Design, c: Array) -> Array:
     return total.reshape(size * n_outputs, size * n_outputs)
 
 
-def build(problem: Problem, X: Any) -> tuple[Objective, Array]:
+def build_all(problems: Sequence[Problem], X: Any) -> list[tuple[Objective, Array]]:
+    """Put problems into coordinates, which they share where they can: rows are stored once."""
+    known: list[tuple[Coordinates, Design]] = []
+    return [build(problem, X, known) for problem in problems]
+
+
+def build(
+    problem: Problem, X: Any, known: list[tuple[Coordinates, Design]] | None = None
+) -> tuple[Objective, Array]:
     """Put a problem into coordinates.
 
     Parameters
@@ -134,6 +161,8 @@ def build(problem: Problem, X: Any) -> tuple[Objective, Array]:
     problem : Problem
     X : ndarray or sparse array of shape (n, p)
         The rows it was fitted on.
+    known : list of (Coordinates, Design) or None, default=None
+        Those of other problems on the same rows; new ones are added.
 
     Returns
     -------
@@ -141,7 +170,7 @@ def build(problem: Problem, X: Any) -> tuple[Objective, Array]:
     theta : ndarray of shape (P, K)
         The fitted parameters, in its coordinates.
     """
-    coordinates = choose_coordinates(problem, X)
+    coordinates, design = _coordinates_and_design(problem, X, [] if known is None else known)
     n_outputs = problem.loss.n_outputs
     shape = (len(coordinates.scales), n_outputs)
     parameters = problem.coef
@@ -157,7 +186,7 @@ def build(problem: Problem, X: Any) -> tuple[Objective, Array]:
     positive[inner] = problem.positive
     m, m_share = _multiplier(problem, X.shape[0])
     objective = Objective(
-        design=coordinates.design(X),
+        design=design,
         loss=problem.loss,
         y=problem.y,
         weights=problem.weights,
@@ -172,19 +201,30 @@ def build(problem: Problem, X: Any) -> tuple[Objective, Array]:
     return objective, np.where(free, coordinates.from_user(parameters), 0.0)
 
 
-def choose_coordinates(problem: Problem, X: Any) -> Coordinates:
+def _coordinates_and_design(problem, X, known):
+    kind, options = choose_coordinates(problem, X)
+    for coordinates, design in known:
+        if type(coordinates) is kind and coordinates.options == options:
+            return coordinates, design
+    coordinates = kind(X, **options)
+    known.append((coordinates, coordinates.design(X)))
+    return known[-1]
+
+
+def choose_coordinates(problem: Problem, X: Any) -> tuple[type[Coordinates], dict[str, bool]]:
     """The row space where it is smaller than the columns and the objective lives in it."""
     intercept = problem.intercept is not None
     centre = intercept and not (problem.intercept_l2 or problem.intercept_l1)
     centre = centre and (problem.intercept_free is None or all(problem.intercept_free))
+    options = {"intercept": intercept, "centre": centre}
     n, p = X.shape
     l2 = np.unique(problem.l2)
     isotropic = len(l2) == 1 and not (np.any(problem.l1) or problem.l21 or problem.positive)
     if isotropic and n <= ROW_SPACE_ROWS:
         unpenalised = l2[0] == 0
         if p >= n or (unpenalised and not sparse.issparse(X) and _rank(X, centre) < p):
-            return RowSpace(X, intercept=intercept, centre=centre)
-    return Standardised(X, intercept=intercept, centre=centre)
+            return RowSpace, options
+    return Standardised, options
 
 
 def _rank(X, centre):

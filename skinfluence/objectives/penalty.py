@@ -31,11 +31,23 @@ class Penalty:
         """Whether the penalty is quadratic."""
         return not (self.l1.any() or self.l21.any())
 
+    def take(self, rows: NDArray[np.intp]) -> Penalty:
+        """The penalty of some rows of theta."""
+        return Penalty(self.l2[rows], self.l1[rows], self.l21[rows])
+
     def value(self, theta: Array) -> float:
         """Omega at theta of shape (n_rows, n_outputs)."""
         norms = np.sqrt(np.square(theta).sum(axis=1))
         quadratic = 0.5 * (self.l2 * np.square(theta)).sum()
         return float(quadratic + (self.l1 * np.abs(theta)).sum() + (self.l21 * norms).sum())
+
+    def change(self, theta: Array, moved: Array) -> float:
+        """``value(theta + moved) - value(theta)``, precise for small moves of the quadratic."""
+        end = theta + moved
+        quadratic = (self.l2 * moved * (theta + 0.5 * moved)).sum()
+        sizes = (self.l1 * (np.abs(end) - np.abs(theta))).sum()
+        norms = np.linalg.norm(end, axis=1) - np.linalg.norm(theta, axis=1)
+        return float(quadratic + sizes + (self.l21 * norms).sum())
 
     def gradient(self, theta: Array) -> Array:
         """Gradient at theta of shape (n_rows, n_outputs[, b]); 0 for the norms at theta = 0."""

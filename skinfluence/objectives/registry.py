@@ -53,7 +53,7 @@ class Reader(ABC):
 
     estimators: tuple[type, ...] = ()
 
-    def check(self, estimator: Any) -> None:
+    def check(self, estimator: Any) -> None:  # noqa: B027 (most readers refuse nothing)
         """Refuse an estimator, fitted or not, whose options have no objective to differentiate."""
 
     @abstractmethod

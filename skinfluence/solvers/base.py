@@ -34,6 +34,10 @@ class Inverse(ABC):
     def __call__(self, columns: Array) -> Array:
         """Solve for each column of an array (n, M)."""
 
+    def matrix(self, size: int) -> Array:
+        """The inverse itself, (size, size)."""
+        return self(np.eye(size))
+
     def report(self) -> dict[str, Any]:
         """How the systems were solved."""
         return {

@@ -21,10 +21,21 @@ class DenseInverse(Inverse):
     null : ndarray of shape (n, q) or None, default=None
         Orthonormal basis of directions known to be in the null space. Right-hand sides are taken
         to be orthogonal to them, and so are solutions.
+    embed : ndarray of bool of shape (N,) or None, default=None
+        Where the n entries lie among N, the others of which are 0 in every solution. Columns are
+        then (N, M).
     """
 
-    def __init__(self, matrix: Array, null: NDArray[np.float64] | None = None):
+    def __init__(
+        self,
+        matrix: Array,
+        null: NDArray[np.float64] | None = None,
+        *,
+        embed: NDArray[np.bool_] | None = None,
+    ):
         self.size = len(matrix)
+        self._matrix: Array | None = None
+        self._embed = None if embed is None or embed.all() else np.flatnonzero(embed)
         size = np.sqrt(np.abs(np.diag(matrix)))
         scale = 1.0 / np.where(size > 0, size, 1.0)
         filled = matrix
@@ -60,9 +71,21 @@ class DenseInverse(Inverse):
         self._values, self._vectors = values[seen], vectors[:, seen]
 
     def __call__(self, columns: Array) -> Array:
+        if self._embed is None:
+            return self._solve(columns)
+        solved = np.zeros_like(columns)
+        solved[self._embed] = self._solve(columns[self._embed])
+        return solved
+
+    def _solve(self, columns):
         if not self.size:
             return np.zeros_like(columns)
         if self._factor is None:
             return self._vectors @ ((self._vectors.T @ columns) / self._values[:, None])
         solved = linalg.cho_solve((self._factor, True), self._scale * columns, check_finite=False)
         return self._scale * solved
+
+    def matrix(self, size: int) -> Array:
+        if self._matrix is None:
+            self._matrix = self(np.eye(size))
+        return self._matrix
