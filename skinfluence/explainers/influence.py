@@ -17,13 +17,20 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
 from skinfluence import _loops, attribution
-from skinfluence._compat import Interval, StrOptions, _fit_context, check_feature_names_in, check_weights
+from skinfluence._compat import (
+    Interval,
+    StrOptions,
+    _fit_context,
+    check_feature_names_in,
+    check_weights,
+)
 from skinfluence._output import labelled, row_labels
 from skinfluence._peel import target_to_model_space
 from skinfluence.base import BaseInfluence, check_count
 from skinfluence.deletion.linear.coefficients import all_coefficients
 from skinfluence.deletion.linear.deletion import LinearDeletion
 from skinfluence.deletion.linear.fit import Fitted, fitted_parts
+from skinfluence.diagnostics import Diagnostics
 from skinfluence.exceptions import DegenerateDeletionWarning, NotStationaryWarning
 from skinfluence.explainers.linear_queries import make_queries, make_target
 from skinfluence.explainers.linear_refits import linear_agreement
@@ -301,8 +308,9 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         self._parts = fitted.parts
         self.method_, self.stationarity_ = fitted.method, fitted.stationarity
         self._warn_if_loose(fitted)
+        self._feature_columns = self._column_names(rows)
         self._coefficients, names = all_coefficients(
-            fitted.parts, self._column_names(rows), self._linear_fit.classes
+            fitted.parts, self._feature_columns, self._linear_fit.classes
         )
         self.param_names_ = np.asarray([":".join(filter(None, pair)) for pair in names])
         self._coefficient_names = np.asarray([name for _, name in names])
@@ -464,6 +472,47 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
             moved = self._deletion.change(self._coefficients, self._deletion.delete(rows))
             out[rows] = -moved.T
         return labelled(self, out, index=self.train_index_, columns=self.param_names_)
+
+    def diagnostics(self) -> Any:
+        """Classical diagnostics of the fit: leverage, residuals, Cook's distance, DFBETAS, ...
+
+        They are those of the Newton step at the polished parameters, with the penalty in the
+        Hessian, in statsmodels' names; ``hessian="expected"`` gives R's and SAS's numbers.
+
+        Returns
+        -------
+        diagnostics : Diagnostics, or list of Diagnostics
+            See :class:`skinfluence.diagnostics.Diagnostics`; one for each output or one-vs-rest
+            class, where the estimator solves several problems.
+
+        Raises
+        ------
+        ValueError
+            If the loss is no deviance (support vector machines, Huber, quantiles).
+
+        See Also
+        --------
+        skinfluence.displays.InfluenceBubbleDisplay : Leverage, residual and distance in a picture.
+        """
+        check_is_fitted(self)
+        classes = self._linear_fit.classes
+        found = []
+        for part in self._parts:
+            n_outputs = part.problem.loss.n_outputs
+            names = list(self._feature_columns)
+            if part.problem.intercept is not None:
+                names.append("intercept")
+            found.append(
+                Diagnostics(
+                    part.objective,
+                    part.theta,
+                    expected=self.hessian == "expected",
+                    param_names=names,
+                    row_labels=self.train_index_,
+                    class_names=classes if n_outputs > 1 else None,
+                )
+            )
+        return found[0] if len(found) == 1 else found
 
     def score_groups(self, X: Any = None, y: Any = None, *, groups: Any) -> Any:
         """Influence of groups of training rows that are deleted together.

@@ -113,7 +113,9 @@ class Part(BasePart):
 
     def _newton(self, gone):
         inverse = NewtonInverse(self.curvature, gone)
-        self.notes.alone.update(gone.rows[inverse.alone].tolist())
+        if self.theta.shape[1] > 1:
+            # With one output such a row is exact: nothing else feels the direction it holds.
+            self.notes.alone.update(gone.rows[inverse.alone].tolist())
         self.notes.indefinite.update(gone.rows[inverse.indefinite].tolist())
         return inverse.move()
 
