@@ -141,6 +141,9 @@ def agreement(
     See Also
     --------
     Agreement : What the numbers mean.
+    leave_one_out : Makes the truth, for any estimator.
+    top_k_overlap : Compares the first k rows only.
+    linear_datamodeling_score : Compares with models retrained on other rows.
     detection_auc : Judges scores by what they find.
 
     Examples

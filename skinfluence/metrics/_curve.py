@@ -71,7 +71,8 @@ class RetrainingCurve:
         Returns
         -------
         frame : pandas.DataFrame of shape (n_fractions, n_names + 2)
-            One column per ranking, "random" (mean) and "random_std", indexed by fraction.
+            One column per ranking, indexed by fraction; "random" (the mean) and "random_std"
+            where there are orders enough.
         """
         import pandas as pd
 

@@ -11,7 +11,13 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils import check_random_state
 
-from skinfluence.metrics._agreement import rounded_order
+from skinfluence.metrics._rank_bootstrap import (
+    deviation,
+    fisher_interval,
+    mean_of_known,
+    rank_correlations,
+    resamples,
+)
 
 Array = NDArray[np.float64]
 
@@ -30,7 +36,7 @@ class LinearDatamodelingScore:
     standard_error : float
         Bootstrap standard error of `mean`.
     interval : tuple of float
-        Percentile bootstrap interval of `mean`.
+        Bootstrap interval of `mean`, normal on the scale of Fisher's z.
     confidence_level : float
         Of the interval.
     per_query : ndarray of shape (n_queries,)
@@ -194,7 +200,7 @@ def linear_datamodeling_score(
             f"confidence_level is {confidence_level} and n_bootstrap {n_bootstrap}, but they must "
             "lie in (0, 1) and be at least 2. Pass e.g. 0.95 and 500."
         )
-    counts = _resamples(len(subsets), n_bootstrap, check_random_state(random_state))
+    counts = resamples(len(subsets), n_bootstrap, check_random_state(random_state))
     predicted = sign * (subsets @ scores.T)  # (n_subsets, n_queries)
     draws = np.stack(
         [rank_correlations(p, v, counts) for p, v in zip(predicted.T, values.T, strict=True)]
@@ -209,16 +215,17 @@ def linear_datamodeling_score(
             UndefinedMetricWarning,
             stacklevel=2,
         )
-    means = _mean(draws[defined], axis=0)
-    tail = (1 - confidence_level) / 2
-    low, high = np.nanquantile(means, [tail, 1 - tail]) if defined.any() else (np.nan, np.nan)
+    mean, means = (
+        float(mean_of_known(per_query[defined], axis=0)),
+        mean_of_known(draws[defined], axis=0),
+    )
     return LinearDatamodelingScore(
-        mean=float(_mean(per_query[defined], axis=0)),
-        standard_error=float(_deviation(means)),
-        interval=(float(low), float(high)),
+        mean=mean,
+        standard_error=float(deviation(means)),
+        interval=fisher_interval(mean, means, confidence_level),
         confidence_level=confidence_level,
         per_query=per_query,
-        per_query_error=np.array([_deviation(one) for one in draws]),
+        per_query_error=np.array([deviation(one) for one in draws]),
         n_subsets=len(subsets),
         n_undefined=int((~defined).sum()),
     )
@@ -231,47 +238,6 @@ def _sign(effect: str) -> float:
             "scores of this package."
         )
     return -1.0 if effect == "deletion" else 1.0
-
-
-def _resamples(n: int, n_bootstrap: int, rng: np.random.RandomState) -> Array:
-    """How often each of n subsets occurs: once each, then in every resample."""
-    drawn = rng.multinomial(n, np.full(n, 1 / n), size=n_bootstrap)
-    return np.vstack([np.ones(n), drawn])
-
-
-def rank_correlations(x: Array, y: Array, counts: Array) -> Array:
-    """Spearman correlation of x and y in every resample, each (n,), `counts` (n_resamples, n).
-
-    Sorted once and counted, rather than sorted anew in every resample.
-    """
-    a, b = _counted_ranks(x, counts), _counted_ranks(y, counts)
-    middle = (counts.sum(axis=1, keepdims=True) + 1) / 2  # mean of the ranks, ties or not
-    a, b = a - middle, b - middle
-    with np.errstate(invalid="ignore"):  # 0 / 0: constant in this resample
-        raw = (counts * a * b).sum(1) / np.sqrt((counts * a**2).sum(1) * (counts * b**2).sum(1))
-    return np.clip(raw, -1.0, 1.0)
-
-
-def _counted_ranks(values: Array, counts: Array) -> Array:
-    """Ranks of values that occur `counts` times, averaged over ties, (n_resamples, n)."""
-    order, group = rounded_order(values)
-    starts = np.flatnonzero(np.diff(group, prepend=-1))
-    sizes = np.add.reduceat(counts[:, order], starts, axis=1)  # (n_resamples, n_groups)
-    ranks = np.empty_like(counts)
-    ranks[:, order] = (np.cumsum(sizes, axis=1) - (sizes - 1) / 2)[:, group]
-    return ranks
-
-
-def _mean(values: Array, axis: int) -> Any:
-    """Mean of what is no NaN, and NaN of nothing, without numpy's warnings."""
-    known = ~np.isnan(values)
-    with np.errstate(invalid="ignore"):
-        return np.where(known, values, 0.0).sum(axis=axis) / known.sum(axis=axis)
-
-
-def _deviation(values: Array) -> float:
-    known = values[~np.isnan(values)]
-    return float(known.std(ddof=1)) if known.size > 1 else np.nan
 
 
 def _check(

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import clone
+from sklearn.base import clone, is_classifier
 from sklearn.pipeline import Pipeline
 from sklearn.utils import indexable
 
@@ -72,7 +72,7 @@ class Trainer:
         try:
             model.fit(X, y, **({} if weights is None else {key: weights}))
         except ValueError as error:
-            if y is None or _classes(y) != 1:
+            if y is None or not is_classifier(model) or _classes(y) != 1:
                 raise
             raise OneClassLeft(
                 f"Only the class {np.asarray(y)[0]!r} is left in the {kept.size} rows that a "
@@ -150,6 +150,11 @@ def _check_labels(y_query: Any, y: Any, loss: str) -> None:
     if y_query is None or y is None:
         raise ValueError(
             f"loss={loss!r} compares labels, but there are none. Pass y, and y_query with X_query."
+        )
+    if np.ndim(y) != 1 or np.ndim(y_query) != 1:
+        raise ValueError(
+            f"loss={loss!r} takes one label a row, but y has {np.ndim(y)} dimensions and y_query "
+            f"{np.ndim(y_query)}. Pass vectors, or a callable loss for several outputs."
         )
     unseen = set(np.asarray(y_query).tolist()) - set(np.asarray(y).tolist())
     if unseen:

@@ -12,7 +12,16 @@ from sklearn.cluster import KMeans
 from sklearn.dummy import DummyRegressor
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge, SGDClassifier
+from sklearn.linear_model import (
+    ElasticNet,
+    HuberRegressor,
+    Lasso,
+    LinearRegression,
+    LogisticRegression,
+    PoissonRegressor,
+    Ridge,
+    SGDClassifier,
+)
 from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KernelDensity, KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
@@ -230,6 +239,31 @@ def test_frames_are_taken_by_position(classes):
     assert_array_equal(changes, expected)
 
 
+def test_polars_frames_are_taken_by_position(regression):
+    pl = import_optional("polars")
+    X, y = regression
+    changes = leave_one_out(Ridge(), pl.DataFrame(X), pl.Series(y), loss="squared_error", rows=[3])
+    assert_allclose(changes, leave_one_out(Ridge(), X, y, loss="squared_error", rows=[3]))
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        PoissonRegressor(alpha=0.1, **TIGHT),
+        HuberRegressor(tol=1e-10, max_iter=1000),
+        ElasticNet(alpha=0.05, tol=1e-14, max_iter=10_000),
+        make_pipeline(StandardScaler(), Lasso(alpha=0.05, tol=1e-14, max_iter=10_000)),
+    ],
+    ids=repr,
+)
+def test_every_warm_start_is_a_start_of_the_same_problem(regression, estimator):
+    X, y = regression[0], np.abs(regression[1])
+    assert warm(clone(estimator).fit(X, y)) is not None
+    changes = leave_one_out(estimator, X, y, loss="squared_error", rows=[0, 9])
+    expected = brute_force(estimator, X, y, squares, [0, 9], X, y)
+    assert agreement(changes, expected).relative_error < 1e-3  # both by lbfgs, for two of them
+
+
 def test_the_estimator_stays_as_it_was(regression):
     X, y = regression
     model = Ridge().fit(X[:5], y[:5])
@@ -259,6 +293,7 @@ CASES = [
     (Ridge(), Y6, {"loss": lambda m, X, y: np.full(6, np.nan)}, "NaN at 6 of the 6 queries"),
     (Ridge(), Y6, {"loss": "squared_error", "y_query": Y6}, "y_query is given without X_query"),
     (Ridge(), Y6, {"loss": "log_loss"}, "Ridge has no predict_proba"),
+    (LogisticRegression(), np.c_[Y6, Y6], {"loss": "log_loss"}, "one label a row, but y has 2"),
     (KMeans(2), None, {"loss": "log_loss"}, "compares labels, but there are none"),
     (
         LogisticRegression(),
