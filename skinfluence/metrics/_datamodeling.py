@@ -110,10 +110,10 @@ def linear_datamodeling_score(
     """Rank correlation of summed scores with what retrained models really do.
 
     A score of single deletions makes a prediction for every subset S of the training rows, if
-    effects add up. Deleting all rows outside S one after the other gives
+    effects add up. Deleting all rows outside S one after the other gives::
 
-        ``value(z; S) ~ value(z; all rows) + sum over i not in S of scores[z, i]``
-        ``             = constant(z)      - sum over i     in S of scores[z, i]``
+        value(z; S) ~ value(z; all rows) + sum over i not in S of scores[z, i]
+                    =     constant(z)    - sum over i   in   S of scores[z, i]
 
     **Mind the minus sign**: the paper sums over the rows *in* S because its scores say what
     including a row does (``effect="inclusion"``); those of this package say what deleting it
@@ -215,10 +215,8 @@ def linear_datamodeling_score(
             UndefinedMetricWarning,
             stacklevel=2,
         )
-    mean, means = (
-        float(mean_of_known(per_query[defined], axis=0)),
-        mean_of_known(draws[defined], axis=0),
-    )
+    mean = float(mean_of_known(per_query[defined], axis=0))
+    means = mean_of_known(draws[defined], axis=0)  # (n_bootstrap,)
     return LinearDatamodelingScore(
         mean=mean,
         standard_error=float(deviation(means)),
