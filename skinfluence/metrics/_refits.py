@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 from joblib import Parallel, delayed
 from numpy.typing import ArrayLike, NDArray
+from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
 from skinfluence.metrics._training import Positions, Queries, Trainer, difference, warm
@@ -18,6 +20,7 @@ Array = NDArray[np.float64]
 # A truth that repeats itself to a tenth of the mean change still ranks most of them.
 NOISE = 0.1
 ROUNDING = 1e-12
+TIGHTER, LEAST_TOL = 1e-2, 1e-12
 
 
 def leave_one_out(
@@ -46,9 +49,8 @@ def leave_one_out(
     A truth must be far more exact than what it judges: a deletion changes the loss by 1/n of
     itself, which is less than what the default tolerance of many estimators leaves open. **Set
     a tight** ``tol`` **and a large** ``max_iter``, or pass `polish`. As a check, the fit to all
-    rows is repeated from another start (for linear models with ``warm_start``) or with the rows
-    in reverse order; if that moves the losses by more than a tenth of the mean change, a
-    warning says so.
+    rows is repeated with a hundredth of the ``tol`` and the rows in reverse order; if that moves
+    the losses by more than a tenth of the mean change, a warning says so.
 
     Parameters
     ----------
@@ -142,8 +144,8 @@ def leave_one_out(
 
     losses = Parallel(n_jobs=n_jobs)(delayed(after)(group) for group in deleted)
     changes = np.stack([difference(one, before) for one in losses], axis=1)
-    again = _fit_again(trainer, None if start is None else _largest(deleted, changes))
-    _warn_if_noisy(difference(queries.losses(again), before), changes, before)
+    noise = difference(queries.losses(_fit_again(trainer)), before)
+    _warn_if_noisy(noise, changes, before)
     return changes
 
 
@@ -182,21 +184,24 @@ def _is_mask(rows: Any, n_rows: int) -> bool:
     return isinstance(rows, np.ndarray) and rows.dtype == bool and rows.shape == (n_rows,)
 
 
-def _largest(deleted: list[Positions], changes: Array) -> Positions:
-    return deleted[int(np.argmax(np.abs(np.nan_to_num(changes)).sum(axis=0)))]
+def _fit_again(trainer: Trainer) -> Any:
+    """Fit all rows once more, tighter and in reverse order: the same model if fits are exact.
 
-
-def _fit_again(trainer: Trainer, away: Positions | None) -> Any:
-    """Fit all rows once more by another way, which ends at the same point if fits are exact.
-
-    From the optimum without the rows `away`, reached from scratch: a fit that stops too early
-    stays there, and a refit from the full optimum would have stayed where it was. Without a
-    warm start, in reverse order, which coordinate descent and random draws depend on.
+    Tighter, since many optimisers repeat their path exactly, and with it their error. In reverse
+    order, which coordinate descent and random draws depend on.
     """
-    everything = np.arange(trainer.n_rows)
-    if away is None:
-        return trainer.fit(everything[::-1])
-    return trainer.fit(everything, warm(trainer.fit(np.delete(everything, away))))
+    estimator = clone(trainer.estimator)
+    estimator.set_params(
+        **{
+            key: max(TIGHTER * value, min(value, LEAST_TOL))
+            for key, value in estimator.get_params().items()
+            if key.split("__")[-1] == "tol" and isinstance(value, float) and value > 0
+        }
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # of the smaller tol, not of theirs
+        again = dataclasses.replace(trainer, estimator=estimator)
+        return again.fit(np.arange(trainer.n_rows)[::-1])
 
 
 def _warn_if_noisy(noise: Array, changes: Array, before: Array) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.cluster import KMeans
 from sklearn.dummy import DummyRegressor
@@ -117,9 +118,31 @@ def test_a_loose_fit_is_announced_and_a_tight_one_is_silent(classes):
 
 def test_a_start_that_never_moves_is_announced(classes):
     X, y = classes
-    with pytest.warns(ConvergenceWarning, match="a second time"):
+    with pytest.warns(ConvergenceWarning, match="and the mean deletion by 0, so"):
         changes = leave_one_out(LogisticRegression(tol=0.1), X, y, loss="log_loss", rows=[0, 1])
     assert_array_equal(changes, 0.0)
+
+
+def test_an_optimiser_that_repeats_its_error_is_announced(classes):
+    """Two equal fits prove nothing: this one takes the same steps every time."""
+    X, y = classes
+    loose = LogisticRegression(C=1000, solver="liblinear", tol=0.1)
+    assert_array_equal(clone(loose).fit(X, y).coef_, clone(loose).fit(X, y).coef_)
+    with pytest.warns(ConvergenceWarning, match="smaller tol"):
+        leave_one_out(make_pipeline(StandardScaler(), loose), X, y, loss="log_loss")
+
+
+def test_weights_reach_a_pipeline_that_routes_them(regression):
+    X, y = regression
+    weights = np.linspace(1, 2, 25)
+    pipe = make_pipeline(StandardScaler(), Ridge())
+    options = {"loss": "squared_error", "rows": [0, 3], "sample_weight": weights}
+    expected = leave_one_out(pipe, X, y, **options)
+    assert abs(expected - leave_one_out(pipe, X, y, **{**options, "sample_weight": None})).any()
+    with config_context(enable_metadata_routing=True):
+        pipe[0].set_fit_request(sample_weight=False)
+        pipe[1].set_fit_request(sample_weight=True)
+        assert_allclose(leave_one_out(pipe, X, y, **options), expected)
 
 
 def test_random_refits_are_announced(classes):
