@@ -57,6 +57,8 @@ def test_hinges(rows):
     gaps = np.maximum(0, 1 - signs * model.decision_function(X))
     assert_allclose(LOSSES["hinge"](model, X, y), gaps.sum(axis=1))
     assert_allclose(LOSSES["squared_hinge"](model, X, y), (gaps**2).sum(axis=1))
+    gaps = np.maximum(0, 1 + model.decision_function(X[:1]))  # negative in every problem
+    assert_allclose(LOSSES["hinge"](model, X[:1], [99]), gaps.sum(axis=1))
     model = LinearSVC().fit(X, y > 0)
     expected = np.maximum(0, 1 - np.where(y > 0, 1, -1) * model.decision_function(X))
     assert_allclose(LOSSES["hinge"](model, X, y > 0), expected, rtol=1e-12)

@@ -171,6 +171,29 @@ def test_polish_treats_both_sides_alike(classes):
     assert {w for _, w in seen} == {None}
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_an_unfinished_fit_is_as_unfinished_on_both_sides(classes):
+    """Deleting a row of weight 0 changes nothing, however far the optimum is."""
+    X, y = classes
+    unfinished = LogisticRegression(C=100, max_iter=2)
+    changes = leave_one_out(
+        unfinished, X, y, loss="log_loss", rows=[0, 5], sample_weight=np.arange(40) > 5
+    )
+    assert_array_equal(changes, 0.0)
+
+
+def test_rounding_is_no_noise(regression):
+    X = regression[0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        leave_one_out(LinearRegression(), X, X @ [1.0, 2.0, 3.0], loss="squared_error")
+
+
+def test_other_errors_of_a_fit_stay_what_they_are():
+    with pytest.raises(ValueError, match="contains NaN"):
+        leave_one_out(Ridge(), [[np.nan], [1.0]], [1.0, 1.0], loss="squared_error")
+
+
 def test_log_loss_keeps_its_digits_far_out(classes):
     X, y = classes
     far = np.array([[300.0, 0.0]])  # a loss beyond 37 nats: 1 - p is 0

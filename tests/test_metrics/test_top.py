@@ -32,6 +32,12 @@ def test_overlap_by_hand():
     assert top_k_overlap([1.0, 1.0, 0.0], [1.0, 0.0, 0.0], k=1) == 1.0
 
 
+def test_ties_go_to_the_smaller_position():
+    estimated, actual = np.zeros(1000), np.zeros(1000)
+    estimated[-1] = actual[:4] = 1.0  # the top four: 999, 0, 1, 2 and 0, 1, 2, 3
+    assert top_k_overlap(estimated, actual, k=4) == 0.75
+
+
 def test_a_random_order_reaches_k_over_n():
     rng = np.random.default_rng(0)
     overlap = top_k_overlap(rng.normal(size=(2000, 20)), rng.normal(size=(2000, 20)), 5)
