@@ -41,16 +41,23 @@ def progress_bar(iterable: Iterable, *, total: int, enabled: bool, desc: str) ->
     return tqdm(iterable, total=total, desc=desc)
 
 
-def in_threads(function: Callable, items: list, *, n_jobs: int | None) -> Iterator:
+def in_threads(
+    function: Callable, items: list, *, n_jobs: int | None, one_thread: bool = True
+) -> Iterator:
     """Results of ``function(item)`` in order, computed by `n_jobs` threads.
 
     Workers return arrays and the caller writes them, so that any joblib backend works unchanged.
     BLAS keeps to one thread: blocks fit the cache and are too small to share, and threads that
     wait for each other in every small GEMM are slower by an order of magnitude when another
-    process holds a core.
+    process holds a core. Where the products are large and ours is the only thread, BLAS may share
+    them (``one_thread=False``).
     """
+    alone = n_workers(n_jobs) == 1 or len(items) == 1
+    if alone and not one_thread:
+        yield from map(function, items)
+        return
     with one_blas_thread():
-        if n_workers(n_jobs) == 1 or len(items) == 1:
+        if alone:
             yield from map(function, items)
         else:
             run = Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")

@@ -1,7 +1,8 @@
 """From what the user hands over to the model that is explained.
 
-Pipelines, search estimators and ``FrozenEstimator`` are peeled off; what is left is one model,
-and the fitted heads that lead a row into its space.
+Pipelines, search estimators, ``FrozenEstimator``, threshold wrappers and
+``TransformedTargetRegressor`` are peeled off; what is left is one model, and the fitted heads
+that lead a row (and its target) into its space.
 """
 
 from __future__ import annotations
@@ -10,8 +11,11 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import clone
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LinearRegression
+from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted
@@ -35,7 +39,8 @@ def peel(estimator):
     Parameters
     ----------
     estimator : estimator
-        A model, or a Pipeline, search estimator or FrozenEstimator around one, nested at will.
+        A model, or a Pipeline, search estimator, FrozenEstimator, TransformedTargetRegressor or
+        threshold wrapper around one, nested at will.
 
     Returns
     -------
@@ -52,10 +57,41 @@ def peel(estimator):
             if len(estimator.steps) > 1:
                 heads.append(estimator[:-1])
             estimator = estimator[-1]
-        elif isinstance(estimator, BaseSearchCV):
-            estimator = _searched(estimator)
+        elif (inner := _wrapped(estimator)) is not None:
+            estimator = inner
         else:
             return heads, estimator
+
+
+def _wrapped(estimator):
+    """What a wrapper that leaves X alone holds, fitted where it is; None if it is no wrapper."""
+    if isinstance(estimator, BaseSearchCV):
+        return _searched(estimator)
+    if isinstance(estimator, FixedThresholdClassifier | TunedThresholdClassifierCV):
+        return getattr(estimator, "estimator_", estimator.estimator)
+    if isinstance(estimator, TransformedTargetRegressor):
+        if hasattr(estimator, "regressor_"):
+            return estimator.regressor_
+        return LinearRegression() if estimator.regressor is None else estimator.regressor
+    return None
+
+
+def target_to_model_space(estimator, y):
+    """Targets as the model inside a fitted `estimator` sees them, after any target transformer."""
+    while True:
+        if isinstance(estimator, TransformedTargetRegressor):
+            y = np.asarray(y, dtype=np.float64)
+            column = y.reshape(-1, 1) if y.ndim == 1 else y
+            y = estimator.transformer_.transform(column)
+            y = y[:, 0] if np.ndim(y) == 2 and np.shape(y)[1] == 1 else y
+        if isinstance(estimator, FrozenEstimator):
+            estimator = estimator.estimator
+        elif isinstance(estimator, Pipeline):
+            estimator = estimator[-1]
+        elif (inner := _wrapped(estimator)) is not None:
+            estimator = inner
+        else:
+            return y
 
 
 def _searched(search):
@@ -79,6 +115,8 @@ def to_model_space(heads, X, *, accept_sparse=False):
 
 def weight_key(estimator: Any) -> str:
     """Name of the fit parameter by which sample weights reach the model inside `estimator`."""
+    if isinstance(estimator, TransformedTargetRegressor):
+        return weight_key(_wrapped(estimator))
     if isinstance(estimator, FrozenEstimator | BaseSearchCV):
         return weight_key(estimator.estimator)
     if isinstance(estimator, Pipeline):

@@ -48,6 +48,7 @@ def blocks(
                 lambda queries, deleted=deleted: deletion.change(X[queries], deleted),
                 query_slices,
                 n_jobs=n_jobs,
+                one_thread=deletion.one_blas_thread,
             )
             for queries, values in zip(query_slices, changes, strict=True):
                 yield queries, rows, values

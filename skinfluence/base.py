@@ -74,7 +74,7 @@ class BaseInfluence(BaseEstimator, ABC):
         """Refuse a model, fitted or not, that this explainer cannot read."""
 
     @abstractmethod
-    def _explain(self, model, rows, sample_weight):
+    def _explain(self, model, rows, y, sample_weight):
         """Build the fitted state from the fitted `model` and its rows in model space."""
 
     @abstractmethod
@@ -91,7 +91,7 @@ class BaseInfluence(BaseEstimator, ABC):
 
     # -- fitting ----------------------------------------------------------------------------
 
-    def _fit(self, X, sample_weight=None):
+    def _fit(self, X, y=None, sample_weight=None):
         with all_or_nothing(self):
             given = self._default_estimator() if self.estimator is None else self.estimator
             if isinstance(given, type):
@@ -103,31 +103,39 @@ class BaseInfluence(BaseEstimator, ABC):
             self._check_model(model)
             passed = X
             if not heads:
-                X = validate_data(self, X, **self._validation(), ensure_min_samples=2)
+                X = self._rows_before_fit(X)
             fitted = is_fitted(given)
-            self.estimator_ = given if fitted else self._fit_clone(given, X, sample_weight)
+            self.estimator_ = given if fitted else self._fit_clone(given, X, y, sample_weight)
             self._heads, model = peel(self.estimator_)
             self._raw_rows = X
             if heads:
                 self._adopt_features()
                 X = to_model_space(self._heads, X, accept_sparse=self._accept_sparse)
+            else:
+                X = self._rows_after_fit(X)
             self.train_index_ = row_labels(passed, X.shape[0])
             self.n_samples_fit_ = X.shape[0]
-            self._explain(model, X, sample_weight)
+            self._explain(model, X, y, sample_weight)
         return self
+
+    def _rows_before_fit(self, X):
+        return validate_data(self, X, **self._validation(), ensure_min_samples=2)
+
+    def _rows_after_fit(self, X):
+        return X
 
     def _validation(self):
         # A copy: scores must not follow what the user does to the rows after fit.
         return {"dtype": np.float64, "accept_sparse": self._accept_sparse, "copy": True}
 
-    def _fit_clone(self, estimator, X, sample_weight):
+    def _fit_clone(self, estimator, X, y, sample_weight):
         copy = clone_with_seed(estimator, self.random_state)
         if sample_weight is None:
-            return copy.fit(X, None)  # FrozenEstimator insists on y
+            return copy.fit(X, y)  # FrozenEstimator insists on y, None or not
         if routing_enabled():
             routed = process_routing(self, "fit", sample_weight=sample_weight)
-            return copy.fit(X, None, **routed.estimator.fit)
-        return copy.fit(X, None, **{weight_key(estimator): sample_weight})
+            return copy.fit(X, y, **routed.estimator.fit)
+        return copy.fit(X, y, **{weight_key(estimator): sample_weight})
 
     def _adopt_features(self):
         # Behind a pipeline the columns are the pipeline's business, and so are their names.
@@ -144,8 +152,11 @@ class BaseInfluence(BaseEstimator, ABC):
         tags.input_tags.sparse = bool(self._accept_sparse)
         return tags
 
-    def _queries(self, X):
+    def _queries(self, X, y=None):
         """Queries in model space."""
+        return self._model_rows(X)
+
+    def _model_rows(self, X):
         check_is_fitted(self)
         if self._heads:
             return to_model_space(self._heads, X, accept_sparse=self._accept_sparse)
@@ -162,17 +173,17 @@ class BaseInfluence(BaseEstimator, ABC):
         reduce: Literal["mean", "sum"] | None = None,
         return_report: bool = False,
     ) -> Any:
-        """Influence of every training row on the loss of each query.
+        """Influence of every training row on each query.
 
         ``scores[z, i]`` is the loss at query z after deleting training row i minus the loss
-        before, in nats: positive for *proponents* of z, negative for *opponents*.
+        before: positive for *proponents* of z, negative for *opponents*.
 
         Parameters
         ----------
         X : array-like of shape (n_queries, n_features)
             Queries, in the same columns as the training rows.
-        y : Ignored
-            Present for scikit-learn's conventions.
+        y : array-like of shape (n_queries,), default=None
+            Targets of the queries, where the loss has any; densities ignore it.
         out : array-like of shape (n_queries, n_train), default=None
             Where to write the scores: an array, a memmap, or anything with slice assignment.
             If the call is interrupted, any part of it may have been written.
@@ -184,8 +195,8 @@ class BaseInfluence(BaseEstimator, ABC):
         Returns
         -------
         scores : ndarray of shape (n_queries, n_train), or (n_train,) with `reduce`
-            In nats; may be infinite, never NaN. `out` itself where it was given, else a frame
-            labelled by ``train_index_`` where ``set_output`` asks for one.
+            In the unit of ``score_unit_``; may be infinite, never NaN. `out` itself where it was
+            given, else a frame labelled by ``train_index_`` where ``set_output`` asks for one.
         report : dict
             Only with `return_report`: the method and the rows to distrust.
 
@@ -203,7 +214,7 @@ class BaseInfluence(BaseEstimator, ABC):
             raise ValueError(
                 "out holds one score a query and reduce sums over the queries. Pass one of them."
             )
-        index, queries = self._labels_and_queries(X)
+        index, queries = self._labels_and_queries(X, y)
         shape = (queries.shape[0], self.n_samples_fit_)
         if reduce is None:
             target = attribution.check_out(out, shape)
@@ -211,8 +222,7 @@ class BaseInfluence(BaseEstimator, ABC):
             if out is None:
                 scores = self._labelled(scores, index=index)
         else:
-            tiles = self._tiles(queries, "score_influence")
-            scores = attribution.over_queries(tiles, *shape, reduce)
+            scores = self._over_queries(queries, reduce)
             scores = labelled(self, scores, index=self.train_index_, columns="influence")
         return (scores, self._report()) if return_report else scores
 
@@ -222,10 +232,10 @@ class BaseInfluence(BaseEstimator, ABC):
         Returns
         -------
         scores : ndarray of shape (n_train,)
-            The loss of each training row after deleting it minus its loss before, in nats; the
-            diagonal of ``score_influence`` of the training rows, computed without that matrix.
-            High: the model bends for this row. A Series labelled by ``train_index_`` where
-            ``set_output`` asks for one.
+            The loss of each training row after deleting it minus its loss before; the diagonal of
+            ``score_influence`` of the training rows, computed without that matrix. High: the
+            model bends for this row. A Series labelled by ``train_index_`` where ``set_output``
+            asks for one.
         """
         check_is_fitted(self)
         scores = self._self_influence()
@@ -263,8 +273,8 @@ class BaseInfluence(BaseEstimator, ABC):
         ----------
         X : array-like of shape (n_queries, n_features)
             Queries.
-        y : Ignored
-            Present for scikit-learn's conventions.
+        y : array-like of shape (n_queries,), default=None
+            Targets of the queries, where the loss has any; densities ignore it.
         k : int, default=10
             Rows a query, at most the number of training rows.
         return_scores : bool, default=True
@@ -273,8 +283,7 @@ class BaseInfluence(BaseEstimator, ABC):
         Returns
         -------
         scores : ndarray of shape (n_queries, k)
-            The k largest scores of each query, largest first, in nats. Only with
-            `return_scores`.
+            The k largest scores of each query, largest first. Only with `return_scores`.
         indices : ndarray of int of shape (n_queries, k)
             Positions of these training rows; ties go to the smaller position.
 
@@ -283,7 +292,7 @@ class BaseInfluence(BaseEstimator, ABC):
         ValueError
             If `k` is not between 1 and the number of training rows.
         """
-        return self._strongest(X, k, return_scores, largest=True)
+        return self._strongest(X, y, k, return_scores, largest=True)
 
     def opponents(
         self, X: ArrayLike, y: Any = None, *, k: int = 10, return_scores: bool = True
@@ -294,8 +303,8 @@ class BaseInfluence(BaseEstimator, ABC):
         ----------
         X : array-like of shape (n_queries, n_features)
             Queries.
-        y : Ignored
-            Present for scikit-learn's conventions.
+        y : array-like of shape (n_queries,), default=None
+            Targets of the queries, where the loss has any; densities ignore it.
         k : int, default=10
             Rows a query, at most the number of training rows.
         return_scores : bool, default=True
@@ -304,8 +313,7 @@ class BaseInfluence(BaseEstimator, ABC):
         Returns
         -------
         scores : ndarray of shape (n_queries, k)
-            The k smallest scores of each query, smallest first, in nats. Only with
-            `return_scores`.
+            The k smallest scores of each query, smallest first. Only with `return_scores`.
         indices : ndarray of int of shape (n_queries, k)
             Positions of these training rows; ties go to the smaller position.
 
@@ -314,7 +322,7 @@ class BaseInfluence(BaseEstimator, ABC):
         ValueError
             If `k` is not between 1 and the number of training rows.
         """
-        return self._strongest(X, k, return_scores, largest=False)
+        return self._strongest(X, y, k, return_scores, largest=False)
 
     def score_groups(self, X: ArrayLike, y: Any = None, *, groups: Any) -> Any:
         """Sum of the single-row influences over groups of training rows.
@@ -327,36 +335,40 @@ class BaseInfluence(BaseEstimator, ABC):
         ----------
         X : array-like of shape (n_queries, n_features)
             Queries.
-        y : Ignored
-            Present for scikit-learn's conventions.
+        y : array-like of shape (n_queries,), default=None
+            Targets of the queries, where the loss has any; densities ignore it.
         groups : array-like of shape (n_train,), or list of array-like of int
             A label for each training row, or the positions of the rows of each group.
 
         Returns
         -------
         scores : ndarray of shape (n_queries, n_groups)
-            In nats. Columns follow the sorted labels, or the list.
+            Columns follow the sorted labels, or the list.
 
         Raises
         ------
         ValueError
             If the labels are not one a training row, or a position lies outside the rows.
         """
-        index, queries = self._labels_and_queries(X)
+        index, queries = self._labels_and_queries(X, y)
         names, membership = attribution.group_members(groups, self.n_samples_fit_)
         tiles = self._tiles(queries, "score_groups")
         scores = attribution.over_groups(tiles, queries.shape[0], membership)
         return labelled(self, scores, index=index, columns=names)
 
-    def _labels_and_queries(self, X):
-        queries = self._queries(X)
+    def _labels_and_queries(self, X, y=None):
+        queries = self._queries(X, y)
         return row_labels(X, queries.shape[0]), queries
+
+    def _over_queries(self, queries, reduce):
+        tiles = self._tiles(queries, "score_influence")
+        return attribution.over_queries(tiles, queries.shape[0], self.n_samples_fit_, reduce)
 
     def _labelled(self, scores, *, index):
         return labelled(self, scores, index=index, columns=self.train_index_)
 
-    def _strongest(self, X, k, return_scores, *, largest):
-        queries = self._queries(X)
+    def _strongest(self, X, y, k, return_scores, *, largest):
+        queries = self._queries(X, y)
         check_count("k", k, 1, self.n_samples_fit_)
         scores, indices = self._top_k(queries, k, return_scores, largest=largest)
         return (scores, indices) if return_scores else indices

@@ -16,6 +16,8 @@ from tests.conftest import import_optional
 class MatrixDeletion:
     """Scores that are given: queries are positions of rows of a matrix."""
 
+    one_blas_thread = True
+
     def __init__(self, scores, row_block, query_block):
         self.scores = np.asarray(scores, dtype=float)
         self.n_train = self.scores.shape[1]

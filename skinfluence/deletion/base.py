@@ -1,4 +1,4 @@
-"""The contract of exact deletion."""
+"""The contract of deletion."""
 
 from __future__ import annotations
 
@@ -12,18 +12,15 @@ Array = NDArray[np.float64]
 
 
 class Deletion(ABC):
-    """How the loss at a query changes when one training row is deleted.
+    """How a value at a query changes when one training row is deleted.
 
     Conventions (they hold for every member):
 
-    - the loss is ``-log p``; a change is the loss *without* the row minus the loss *with* it, so a
-      positive change means that the row helps the query;
-    - rows are positions in the training set, queries are rows of a float64 array in the space the
-      model was fitted in (after the head of a pipeline);
+    - a change is the value *without* the row minus the value *with* it: where the value is a loss,
+      a positive change means that the row helps the query;
+    - rows are positions in the training set; queries are rows in the space the model was fitted in
+      (after the head of a pipeline), an array or anything with ``shape[0]`` and slices;
     - changes may be ``+inf`` or ``-inf``, never NaN.
-
-    The law: every member equals brute-force refits to 1e-8 (``refit_loss`` is that truth, by code
-    that shares nothing with ``change``), or says how far it is (mixtures, by method).
 
     Attributes
     ----------
@@ -32,16 +29,13 @@ class Deletion(ABC):
     row_block : int
         How many rows are deleted together: all of them where the deleted models need no state of
         their own, fewer where they do.
-    weights : ndarray of shape (n_train,) or None
-        Weights of the training rows; None for models that have none.
-    infinite_change : float
-        What a change is where the loss is infinite before and after.
+    one_blas_thread : bool
+        Whether a block is too small for BLAS to share.
     """
 
     n_train: int
     row_block: int
-    weights: Array | None = None
-    infinite_change: float = 0.0
+    one_blas_thread: bool = True
 
     @abstractmethod
     def query_block(self, n_rows: int, budget: float) -> int:
@@ -52,12 +46,34 @@ class Deletion(ABC):
         """State of the models without each of `rows`, shared by all blocks of queries."""
 
     @abstractmethod
-    def change(self, X: Array, deleted: Any) -> Array:
-        """Change of the loss at each query, of shape (n_queries, n_rows)."""
+    def change(self, X: Any, deleted: Any) -> Array:
+        """Change of the value at each query, of shape (n_queries, n_rows)."""
 
     @abstractmethod
     def self_change(self, rows: slice) -> Array:
-        """Change of the loss at each of `rows` when that row itself is deleted, (n_rows,)."""
+        """Change of the value at each of `rows` when that row itself is deleted, (n_rows,)."""
+
+    def report(self) -> dict[str, Any]:
+        """How changes are computed, and the rows whose change deserves distrust."""
+        return {"method": "exact", "flagged_rows": np.empty(0, dtype=np.intp)}
+
+
+class DensityDeletion(Deletion):
+    """Deletion from a density, whose loss is ``-log p``.
+
+    The law: every member equals brute-force refits to 1e-8 (``refit_loss`` is that truth, by code
+    that shares nothing with ``change``), or says how far it is (mixtures, by method).
+
+    Attributes
+    ----------
+    weights : ndarray of shape (n_train,) or None
+        Weights of the training rows; None for models that have none.
+    infinite_change : float
+        What a change is where the loss is infinite before and after.
+    """
+
+    weights: Array | None = None
+    infinite_change: float = 0.0
 
     @abstractmethod
     def addition(self, X: Array) -> Array:
@@ -73,7 +89,3 @@ class Deletion(ABC):
 
         None refits with all rows, so that both sides of a difference are reached alike.
         """
-
-    def report(self) -> dict[str, Any]:
-        """How changes are computed, and the rows whose change deserves distrust."""
-        return {"method": "exact", "flagged_rows": np.empty(0, dtype=np.intp)}

@@ -11,7 +11,7 @@ from sklearn.neighbors import KernelDensity
 
 from skinfluence import _loops
 from skinfluence.deletion import kernels
-from skinfluence.deletion.base import Array, Deletion
+from skinfluence.deletion.base import Array, DensityDeletion
 
 # Sums of kernels below this have lost rows to underflow and are done again in log space.
 SMALLEST_SUM = 1e-250
@@ -91,7 +91,7 @@ class KernelValues:
         return cdist(Z, X) if self.metric is None else self.metric.pairwise(Z, X)
 
 
-class KDEDeletion(Deletion):
+class KDEDeletion(DensityDeletion):
     """Deletion of one row of a kernel density estimate, any kernel, metric and weights.
 
     With ``p(z) = sum_j w_j K(z - x_j) / W`` and the share

@@ -13,7 +13,7 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.utils.extmath import row_norms
 
 from skinfluence._compat import searches_by_brute_force
-from skinfluence.deletion.base import Deletion
+from skinfluence.deletion.base import DensityDeletion
 
 # Candidates beyond the k + 1 that count, so that a GEMM distance cannot misplace a neighbour.
 SPARE = 3
@@ -22,7 +22,7 @@ EUCLIDEAN = ("euclidean", "l2")
 GEMM_NOISE = 16 * np.finfo(np.float64).eps
 
 
-class KNNDeletion(Deletion):
+class KNNDeletion(DensityDeletion):
     """Deletion of one row of the density ``p(z) = k / (N V_d R_k(z)^d)``.
 
     R_k is the distance to the k-th nearest training row, copies counted. Deleting row i changes

@@ -65,8 +65,9 @@ class DensityInfluence(  # type: ignore[call-arg]  # scikit-learn's __init_subcl
 ):
     """Shared surface of the explainers of density estimators.
 
-    The loss is ``-log p``; every score comes from a :class:`~skinfluence.deletion.base.Deletion`,
-    which a subclass builds in ``_make_deletion``.
+    The loss is ``-log p``, in nats; every score comes from a
+    :class:`~skinfluence.deletion.base.DensityDeletion`, which a subclass builds in
+    ``_make_deletion``.
     """
 
     _parameter_constraints: dict = {
@@ -77,9 +78,9 @@ class DensityInfluence(  # type: ignore[call-arg]  # scikit-learn's __init_subcl
 
     @abstractmethod
     def _make_deletion(self, model, rows, sample_weight):
-        """Deletion of each of `rows` from the fitted `model`."""
+        """DensityDeletion of each of `rows` from the fitted `model`."""
 
-    def _explain(self, model, rows, sample_weight):
+    def _explain(self, model, rows, y, sample_weight):
         self._model = model
         self._deletion = self._make_deletion(model, rows, sample_weight)
         self._fit_X = rows

@@ -159,7 +159,7 @@ class KDEInfluence(NoveltyInfluence):
         UnsupportedEstimatorError
             If the model is not a KernelDensity.
         """
-        return self._fit(X, sample_weight)
+        return self._fit(X, sample_weight=sample_weight)
 
     def get_metadata_routing(self) -> MetadataRouter:
         """Route ``sample_weight`` to this explainer and to its estimator.

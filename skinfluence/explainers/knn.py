@@ -203,9 +203,9 @@ class KNNInfluence(NoveltyInfluence):
             n_jobs=self.n_jobs,
         )
 
-    def _explain(self, model, rows, sample_weight):
+    def _explain(self, model, rows, y, sample_weight):
         self._own = None
-        super()._explain(model, rows, sample_weight)
+        super()._explain(model, rows, y, sample_weight)
 
     def _training_scores(self):
         # Against the other rows, a training row as if added is a training row deleted.

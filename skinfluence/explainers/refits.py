@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.base import clone
 
 from skinfluence._peel import unfrozen
-from skinfluence.deletion.base import Deletion
+from skinfluence.deletion.base import DensityDeletion
 from skinfluence.metrics import Agreement, agreement
 
 # Queries against which every refit is evaluated where the user names none.
@@ -28,7 +28,7 @@ def some_positions(n, rng):
     return np.arange(n) if n <= N_QUERIES else np.sort(rng.choice(n, N_QUERIES, replace=False))
 
 
-def model_agreement(deletion: Deletion, queries: Any, rows: np.ndarray) -> Agreement:
+def model_agreement(deletion: DensityDeletion, queries: Any, rows: np.ndarray) -> Agreement:
     """Agreement of a deletion with refits of the model alone, its head held fixed."""
     estimated = [deletion.change(queries, deletion.delete(slice(i, i + 1)))[:, 0] for i in rows]
     before = deletion.refit_loss(None, queries)

@@ -9,7 +9,7 @@ from scipy.special import logsumexp
 from sklearn import get_config
 from sklearn.mixture import GaussianMixture
 
-from skinfluence.deletion.base import Deletion
+from skinfluence.deletion.base import DensityDeletion
 
 from . import em
 from .checks import (
@@ -32,7 +32,7 @@ from .well_separated import hard_frame, hard_responsibilities
 _BLOCK = 2**16  # queries x models evaluated at once
 
 
-class GMMDeletion(Deletion):
+class GMMDeletion(DensityDeletion):
     """How the loss at a query changes when one row of a Gaussian mixture is deleted.
 
     Parameters

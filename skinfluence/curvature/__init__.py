@@ -1,0 +1,5 @@
+"""How the derivatives of an objective act, with all rows and without some."""
+
+from skinfluence.curvature.linear import LinearCurvature
+
+__all__ = ["LinearCurvature"]

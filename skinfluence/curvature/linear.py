@@ -1,0 +1,288 @@
+"""Curvature of a linear model at its parameters, and its inverse without any one row."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skinfluence.objectives.objective import Objective, gram_blocks
+from skinfluence.solvers import ConjugateGradients, DenseInverse, Inverse
+
+Array = NDArray[np.float64]
+
+# More distinct ways in which the rest of the objective follows a deletion than this share one
+# factorisation, corrected by iteration.
+MAX_FACTORS = 12
+# Corrections stop here: further ones are rounding.
+CORRECTED = 1e-14
+MAX_CORRECTIONS = 60
+
+
+class LinearCurvature:
+    """Hessian H of an objective at theta, as a family of matrices that deletions mix.
+
+    Deleting row i leaves ``sum_a alpha_ai M_a - w_i h_i``: the M_a are the Hessian of the data
+    (one a class, where class weights follow the rows) and of the penalty, alpha_a = 1 and m for
+    the fit itself, and only mean-normalised objectives and balanced class weights change them.
+
+    Conventions. Parameters are flattened rows first, (P K,); entries that are no parameters, or
+    are held at 0 by an l1 penalty or a bound, never move.
+
+    Parameters
+    ----------
+    objective : Objective
+    theta : ndarray of shape (P, K)
+        Where derivatives are taken: a stationary point.
+    expected : bool, default=False
+        Take the expected curvature of the loss instead of the observed one.
+    solver : {"dense", "cg"}, default="dense"
+        A factorisation, or conjugate gradients with products by the rows alone.
+    tol : float, default=1e-10
+        Relative residual of conjugate gradients.
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        theta: Array,
+        *,
+        expected: bool = False,
+        solver: str = "dense",
+        tol: float = 1e-10,
+    ):
+        self.objective = objective
+        self.theta = theta
+        self.solver, self.tol, self.expected = solver, tol, expected
+        self.outputs = objective.outputs(theta)
+        weights = objective.weights
+        loss = objective.loss
+        self.slopes = weights[:, None] * loss.gradient(self.outputs, objective.y)
+        bends = loss.curvature(self.outputs, objective.y, expected=expected)
+        self.bends = weights[:, None, None] * bends
+        self.moving = _moving(objective, theta)
+        self.penalty_gradient = objective.penalty.gradient(theta)
+        self._assemble()
+
+    # -- matrices -------------------------------------------------------------------------------
+
+    def _assemble(self):
+        objective = self.objective
+        groups = self._groups()
+        if self.solver == "cg":
+            self._matrices = [_Products(self, rows) for rows in groups]
+            self._matrices.append(_PenaltyProducts(self))
+        else:
+            mask = self.moving.ravel()
+            both = np.outer(mask, mask)
+            self._matrices = [self._data_hessian(rows) * both for rows in groups]
+            self._matrices.append(objective.penalty.hessian(self.theta) * both)
+        self.full = np.append(np.ones(len(groups)), objective.m)
+        self._inverses: dict[bytes, Inverse] = {}
+
+    def _groups(self):
+        rebalance = self.objective.rebalance
+        if rebalance is None:
+            return [slice(None)]
+        groups = rebalance.group_of_row
+        return [np.flatnonzero(groups == g) for g in range(rebalance.n_groups)]
+
+    def _data_hessian(self, rows):
+        design = self.objective.design
+        part = design if isinstance(rows, slice) else design.take(rows)
+        return gram_blocks(part, self.bends[rows])
+
+    def null_space(self) -> Array:
+        """Directions that no row and no penalty sees, orthonormal, (P K, q).
+
+        Softmax does not feel a shift common to all classes; unpenalised coefficients may shift.
+        """
+        size, n_outputs = self.theta.shape
+        if not self.objective.loss.shift_invariant:
+            return np.zeros((size * n_outputs, 0))
+        penalty = self.objective.penalty
+        idle = (penalty.l2 == 0).all(axis=1) & self.moving.all(axis=1)
+        basis = np.zeros((size, n_outputs, int(idle.sum())))
+        basis[np.flatnonzero(idle), :, np.arange(int(idle.sum()))] = n_outputs**-0.5
+        return basis.reshape(size * n_outputs, -1)
+
+    def inverse(self, alpha: Array | None = None) -> Inverse:
+        """Inverse of ``sum_a alpha_a M_a``; of H itself by default."""
+        alpha = self.full if alpha is None else alpha
+        key = alpha.tobytes()
+        if key not in self._inverses:
+            self._inverses[key] = self._invert(alpha)
+        return self._inverses[key]
+
+    def _invert(self, alpha):
+        if self.solver == "cg":
+            parts = zip(alpha, self._matrices, strict=True)
+            diagonal = sum(a * matrix.diagonal() for a, matrix in parts)
+            return ConjugateGradients(
+                lambda columns: self._mixed(alpha, columns),
+                np.where(self.moving, diagonal, 0.0).ravel(),
+                tol=self.tol,
+            )
+        kept = self.moving.ravel()
+        total = sum(a * matrix for a, matrix in zip(alpha, self._matrices, strict=True))
+        null = self.null_space()[kept]
+        return DenseInverse(total[np.ix_(kept, kept)], null, embed=kept)
+
+    def _mixed(self, alpha, columns):
+        parts = zip(alpha, self._matrices, strict=True)
+        return sum(a * (matrix @ columns) for a, matrix in parts)
+
+    # -- rows -----------------------------------------------------------------------------------
+
+    def spread(self, rows: Array, values: Array) -> Array:
+        """``x~_i (x) v_i`` as columns, (P K, b), from dense rows (b, P) and values (b, K)."""
+        columns = rows.T[:, None, :] * values.T[None]
+        columns *= self.moving[:, :, None]
+        return columns.reshape(-1, rows.shape[0])
+
+    def units(self, rows: Array) -> Array:
+        """``x~_i (x) e_k`` as columns, (P K, K b), from dense rows (b, P)."""
+        b, size = rows.shape
+        n_outputs = self.theta.shape[1]
+        columns = np.zeros((size, n_outputs, n_outputs, b))
+        for k in range(n_outputs):
+            columns[:, k, k] = rows.T * self.moving[:, k, None]
+        return columns.reshape(size * n_outputs, n_outputs * b)
+
+    def contract(self, rows: Array, columns: Array) -> Array:
+        """Outputs of row i under column i, (b, K): of columns (P K, b) and dense rows (b, P)."""
+        size, n_outputs = self.theta.shape
+        inner = columns.reshape(size, n_outputs, -1)
+        return np.einsum("ip,pki->ik", rows, inner)
+
+    # -- deletions ------------------------------------------------------------------------------
+
+    def alphas(self, ratios: Array | None, m: Array) -> Array:
+        """Mixtures of the matrices after deletions, (A, b).
+
+        Parameters
+        ----------
+        ratios : ndarray of shape (n_groups, b) or None
+            How class weights change.
+        m : ndarray of shape (b,)
+            The multiplier of the penalty that is left.
+        """
+        if not self.objective.penalty.l2.any() and not self.objective.penalty.l21.any():
+            m = np.full_like(m, self.objective.m)  # it multiplies nothing
+        data = np.ones((1, len(m))) if ratios is None else ratios
+        return np.vstack([data, m[None]])
+
+    def solve(self, columns: Array, alpha: Array) -> Array:
+        """Solve ``sum_a alpha_ai M_a d_i = columns_i`` for each column.
+
+        Parameters
+        ----------
+        columns : ndarray of shape (P K, b)
+        alpha : ndarray of shape (A, b)
+        """
+        solved = np.empty_like(columns)
+        for reference, members in self._references(alpha):
+            every = slice(None) if len(members) == alpha.shape[1] else members
+            solved[:, every] = self._corrected(columns[:, every], alpha[:, every], reference)
+        return solved
+
+    def solve_units(self, rows: Array, alpha: Array) -> Array:
+        """Solve for every ``x~_i (x) e_k``, (P K, K, b), from dense rows (b, P)."""
+        size, n_outputs = self.theta.shape
+        if n_outputs == 1 or self.solver == "cg" or (alpha != alpha[:, :1]).any():
+            columns = self.solve(self.units(rows), np.tile(alpha, n_outputs))
+            return columns.reshape(size * n_outputs, n_outputs, -1)
+        # With the inverse at hand, a row costs P of its P K columns for each of K outputs.
+        inverse = self.inverse(alpha[:, 0]).matrix(size * n_outputs)
+        blocks = inverse.reshape(size * n_outputs, size, n_outputs)
+        return np.stack([blocks[:, :, k] @ rows.T for k in range(n_outputs)], axis=1)
+
+    def _references(self, alpha):
+        distinct, which = np.unique(alpha, axis=1, return_inverse=True)
+        which = which.ravel()
+        if distinct.shape[1] <= MAX_FACTORS:
+            return [(distinct[:, r], np.flatnonzero(which == r)) for r in range(distinct.shape[1])]
+        # Weights of all sizes: they hardly move the matrix, so that of the fit will do.
+        return [(self.full, np.arange(alpha.shape[1]))]
+
+    def _corrected(self, columns, alpha, reference):
+        inverse = self.inverse(reference)
+        solved = inverse(columns)
+        if (alpha == reference[:, None]).all():
+            return solved
+        step = solved
+        for _ in range(MAX_CORRECTIONS):
+            # What the step leaves is only the change of the mixture, never a difference of
+            # nearly equal numbers.
+            step = -inverse(self._mixed(alpha - reference[:, None], step))
+            solved = solved + step
+            if np.linalg.norm(step) <= CORRECTED * np.linalg.norm(solved):
+                break
+        return solved
+
+    def half_size(self) -> int:
+        """Number of entries of a column of :meth:`half`."""
+        return self.half(np.zeros((self.moving.size, 0))).shape[0]
+
+    def half(self, columns: Array) -> Array:
+        """``L^-1 columns`` with H = L L', so that products of columns are those by H^-1."""
+        inverse = self.inverse()
+        if not isinstance(inverse, DenseInverse):
+            raise ValueError(
+                "The embedding needs a factor of the Hessian, and solver='cg' makes none. Use "
+                "solver='dense', or score_influence, which does without."
+            )
+        return inverse.half(columns)
+
+    def report(self) -> dict[str, Any]:
+        """How the fit's own curvature was inverted."""
+        return self.inverse().report()
+
+
+class _Products:
+    """The Hessian of the data by products with its rows."""
+
+    def __init__(self, curvature: LinearCurvature, rows: Any):
+        self.curvature = curvature
+        design = curvature.objective.design
+        self.design = design if isinstance(rows, slice) else design.take(rows)
+        self.bends = curvature.bends[rows]
+
+    def __matmul__(self, columns: Array) -> Array:
+        moving = self.curvature.moving
+        size, n_outputs = moving.shape
+        inner = columns.reshape(size, n_outputs, -1) * moving[:, :, None]
+        outputs = self.design.times(inner.reshape(size, -1)).reshape(-1, n_outputs, inner.shape[2])
+        if n_outputs == 1:
+            bent = self.bends[:, :, 0, None] * outputs
+        else:
+            bent = np.einsum("nkl,nlm->nkm", self.bends, outputs)
+        back = self.design.adjoint(bent.reshape(len(bent), -1)).reshape(inner.shape)
+        return (back * moving[:, :, None]).reshape(columns.shape)
+
+    def diagonal(self) -> Array:
+        """Diagonal, (P, K)."""
+        return self.design.squares(np.einsum("nkk->nk", self.bends))
+
+
+class _PenaltyProducts:
+    """The Hessian of a quadratic penalty, which is diagonal."""
+
+    def __init__(self, curvature: LinearCurvature):
+        self.l2 = np.where(curvature.moving, curvature.objective.penalty.l2, 0.0)
+
+    def __matmul__(self, columns: Array) -> Array:
+        return self.l2.reshape(-1, 1) * columns
+
+    def diagonal(self) -> Array:
+        """Diagonal, (P, K)."""
+        return self.l2
+
+
+def _moving(objective, theta):
+    """Entries that move: neither fixed nor held at 0 by a kink or a bound."""
+    penalty = objective.penalty
+    held = (penalty.l1 > 0) | objective.positive
+    held = held | ((penalty.l21 > 0)[:, None] & (theta == 0).all(axis=1, keepdims=True))
+    return objective.free & ~(held & (theta == 0))

@@ -1,0 +1,150 @@
+"""Where the parameters go when rows are deleted: first order, and one Newton step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skinfluence.curvature import LinearCurvature
+
+Array = NDArray[np.float64]
+
+# A row that keeps less than this share of its own direction for the others is alone in it.
+ALONE = 1e-9
+
+
+@dataclass(frozen=True)
+class Leaving:
+    """What goes when each of b rows is deleted alone, and what becomes of the others.
+
+    Deleting row i leaves the gradient -gbar_i at the fitted parameters, with
+    ``gbar_i = w_i g_i + dm_i grad Omega - sum_j (c'_j / c_j - 1) w_j g_j``: the row's own share,
+    that of the penalty's multiplier, and what recomputed class weights put in.
+
+    Parameters
+    ----------
+    rows : ndarray of int of shape (b,)
+    dense : ndarray of shape (b, P)
+        The rows x~_i.
+    ratios : ndarray of shape (n_groups, b) or None
+        Class weights after over class weights before.
+    own : ndarray of shape (b,)
+        The ratio of the row's own class.
+    m : ndarray of shape (b,)
+        The penalty's multiplier after the deletion.
+    gradient : ndarray of shape (P K, b)
+        gbar, entries that do not move left out (0).
+    """
+
+    rows: NDArray[np.intp]
+    dense: Array
+    ratios: Array | None
+    own: Array
+    m: Array
+    gradient: Array
+
+
+def leaving(curvature: LinearCurvature, rows: NDArray[np.intp]) -> Leaving:
+    """What goes with each of `rows`."""
+    objective = curvature.objective
+    dense = objective.design.take(rows).dense()
+    rebalance = objective.rebalance
+    ratios, own = None, np.ones(len(rows))
+    if rebalance is not None:
+        ratios = rebalance.ratios(rebalance.removed_by(rows))
+        own = ratios[rebalance.group_of_row[rows], np.arange(len(rows))]
+    gradient = curvature.spread(dense, own[:, None] * curvature.slopes[rows])
+    share = objective.m_share[rows]
+    if share.any():
+        gradient += np.multiply.outer(_masked(curvature, curvature.penalty_gradient), share)
+    if ratios is not None:
+        gradient -= class_gradients(curvature) @ (ratios - 1.0)
+    return Leaving(rows, dense, ratios, own, objective.m - share, gradient)
+
+
+def class_gradients(curvature: LinearCurvature) -> Array:
+    """Gradient of the loss of each weight group, (P K, n_groups)."""
+    groups = curvature.objective.rebalance.group_of_row
+    design = curvature.objective.design
+    sums = []
+    for g in range(curvature.objective.rebalance.n_groups):
+        slopes = np.where((groups == g)[:, None], curvature.slopes, 0.0)
+        sums.append(_masked(curvature, design.adjoint(slopes)))
+    return np.stack(sums, axis=1)
+
+
+def _masked(curvature, matrix):
+    return np.where(curvature.moving, matrix, 0.0).ravel()
+
+
+def first_order(curvature: LinearCurvature, gone: Leaving) -> Array:
+    """``H^-1 gbar_i``, (P K, b): the infinitesimal jackknife."""
+    return curvature.inverse()(gone.gradient)
+
+
+class NewtonInverse:
+    """Inverse of the Hessian that a deletion leaves, ``H' - w_i h_i``, for b rows at once.
+
+    With ``h_i = C_i (x) x_i x_i'`` and T = H'^-1 (x_i (x) I), S = (x_i (x) I)'T, both K columns,
+    ``(H' - w C_i (x) x x')^-1 r = H'^-1 r + T (I - w C S)^-1 w C (x_i (x) I)'H'^-1 r``.
+
+    Attributes
+    ----------
+    alone : ndarray of bool of shape (b,)
+        Rows without which some direction has no curvature left; their correction is left out.
+    indefinite : ndarray of bool of shape (b,)
+        Rows without which the Hessian is no longer positive: the step may climb.
+    """
+
+    def __init__(self, curvature: LinearCurvature, gone: Leaving):
+        self.curvature, self.gone = curvature, gone
+        self.alpha = curvature.alphas(gone.ratios, gone.m)
+        self.solved = curvature.solve_units(gone.dense, self.alpha)  # T, (P K, K, b)
+        size, n_outputs = curvature.theta.shape
+        shaped = self.solved.reshape(size, n_outputs, n_outputs, -1)
+        spread = np.einsum("ip,pkli->ikl", gone.dense, shaped)  # S
+        bends = gone.own[:, None, None] * curvature.bends[gone.rows]
+        left = np.eye(n_outputs) - bends @ spread
+        share = left[:, 0, 0] if n_outputs == 1 else _smallest_share(left)
+        self.alone = np.abs(share) <= ALONE
+        self.indefinite = share < 0
+        left[self.alone] = np.eye(n_outputs)
+        self._correction = np.linalg.solve(left, bends)
+        self._correction[self.alone] = 0.0
+        self.spread = spread
+
+    def __call__(self, columns: Array) -> Array:
+        """Solve for one right-hand side a row, (P K, b)."""
+        plain = self.curvature.solve(columns, self.alpha)
+        seen = self.curvature.contract(self.gone.dense, plain)  # (b, K)
+        return plain + self._corrected(seen)
+
+    def _corrected(self, seen):
+        weight = np.einsum("ikl,il->ki", self._correction, seen)
+        if self.solved.shape[1] == 1:
+            return self.solved[:, 0] * weight
+        return np.einsum("pki,ki->pi", self.solved, weight)
+
+    def move(self) -> Array:
+        """The Newton step from the fitted parameters, (P K, b)."""
+        moves = self(self.gone.gradient)
+        if self.alone.any():
+            moves[:, self.alone] = self._least_norm(self.alone)
+        return moves
+
+    def _least_norm(self, alone):
+        # Nobody else feels the direction t = H^-1 x_i, so the refit of least norm has no part of
+        # the coefficients along it, and is otherwise where it was.
+        curvature = self.curvature
+        direction = self.solved[:, 0, alone]
+        metric = np.repeat(curvature.objective.coordinates.metric(), curvature.theta.shape[1])
+        along = (metric * curvature.theta.ravel()) @ direction
+        size = (metric[:, None] * direction**2).sum(axis=0)
+        return -direction * np.divide(along, size, out=np.zeros_like(along), where=size > 0)
+
+
+def _smallest_share(left):
+    """Smallest eigenvalue of I - C S: C S is similar to a symmetric matrix, so it is real."""
+    return np.linalg.eigvals(left).real.min(axis=1)

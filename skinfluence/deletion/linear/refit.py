@@ -1,0 +1,147 @@
+"""Exact refits without each of many rows, all of them swept at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skinfluence.curvature import LinearCurvature
+from skinfluence.deletion.linear.moves import Leaving, NewtonInverse
+from skinfluence.solvers.minimise import minimise
+
+Array = NDArray[np.float64]
+
+# A column is done when a step no longer moves it by more than this share of its move.
+DONE = 1e-12
+# Columns that contract by less than this factor a sweep get a Hessian of their own.
+SLOW = 0.5
+MAX_SWEEPS = 30
+
+
+@dataclass
+class Refits:
+    """Moves of the refitted parameters, and how they were reached.
+
+    Parameters
+    ----------
+    moves : ndarray of shape (P K, b)
+    n_sweeps : int
+        Sweeps over the batch.
+    alone : list of int
+        Rows that were refitted one by one.
+    failed : list of int
+        Rows whose refit did not converge: without them there may be no minimum.
+    """
+
+    moves: Array
+    n_sweeps: int = 0
+    alone: list[int] = field(default_factory=list)
+    failed: list[int] = field(default_factory=list)
+
+
+def refit(curvature: LinearCurvature, gone: Leaving) -> Refits:
+    """Minimise the objective without each row, by chord sweeps with its Newton inverse.
+
+    ``D_i <- D_i - (H' - w_i h_i)^-1 (gradient of the deleted objective at theta + D_i)``: with
+    all D as columns, the outputs are one product X D and the gradients another, and the matrix
+    is factorised once. A sweep contracts by about the leverage of the row.
+    """
+    inverse = NewtonInverse(curvature, gone)
+    result = Refits(inverse.move())
+    settled = inverse.alone.copy()
+    last = np.full(len(gone.rows), np.inf)
+    slow = np.zeros(len(gone.rows), dtype=bool)
+    floor = 4.0 * np.finfo(float).eps * np.linalg.norm(curvature.theta)
+    while not (settled | slow).all() and result.n_sweeps < MAX_SWEEPS:
+        step = inverse(deleted_gradient(curvature, gone, result.moves))
+        step[:, settled | slow] = 0.0
+        length = np.linalg.norm(step, axis=0)
+        finite = np.isfinite(length)
+        step[:, ~finite] = 0.0
+        result.moves -= step
+        result.n_sweeps += 1
+        size = np.linalg.norm(result.moves, axis=0)
+        settled |= finite & (length <= DONE * size + floor)
+        slow |= ~finite | (~settled & (length > SLOW * last))
+        last = np.where(settled | slow, last, length)
+    _one_by_one(curvature, gone, result, ~settled | _left_its_face(curvature, gone, result.moves))
+    return result
+
+
+def deleted_gradient(curvature: LinearCurvature, gone: Leaving, moves: Array) -> Array:
+    """Gradient of each deleted objective at its own parameters, (P K, b)."""
+    objective = curvature.objective
+    size, n_outputs = curvature.theta.shape
+    shaped = moves.reshape(size, n_outputs, -1)
+    outputs = objective.design.times(shaped.reshape(size, -1)).reshape(
+        -1, n_outputs, len(gone.rows)
+    )
+    outputs += curvature.outputs[:, :, None]
+    with np.errstate(over="ignore", invalid="ignore"):
+        slopes = objective.loss.gradient(np.moveaxis(outputs, 1, 2), objective.y[:, None])
+    slopes = np.moveaxis(slopes, 2, 1) * objective.weights[:, None, None]
+    if gone.ratios is not None:
+        slopes *= gone.ratios[objective.rebalance.group_of_row][:, None, :]
+    slopes[gone.rows, :, np.arange(len(gone.rows))] = 0.0
+    gradient = objective.design.adjoint(slopes.reshape(len(slopes), -1)).reshape(shaped.shape)
+    moved = curvature.theta[:, :, None] + shaped
+    gradient += gone.m * objective.penalty.gradient(moved)
+    return (gradient * curvature.moving[:, :, None]).reshape(moves.shape)
+
+
+def _left_its_face(curvature, gone, moves):
+    """Rows whose refit changes which coefficients are held at 0 by a kink or a bound."""
+    objective = curvature.objective
+    penalty = objective.penalty
+    held = ((penalty.l1 > 0) | objective.positive | (penalty.l21 > 0)[:, None]) & objective.free
+    if not held.any():
+        return np.zeros(len(gone.rows), dtype=bool)
+    shaped = moves.reshape(*curvature.theta.shape, -1)
+    crossed = np.sign(curvature.theta)[:, :, None] != np.sign(curvature.theta[:, :, None] + shaped)
+    crossed &= (curvature.moving & held & ((penalty.l1 > 0) | objective.positive))[:, :, None]
+    return crossed.any(axis=(0, 1)) | _violates(curvature, gone, moves)
+
+
+def _violates(curvature, gone, moves):
+    """Rows whose held coefficients would leave 0: the gradient outgrows what holds them."""
+    objective = curvature.objective
+    penalty = objective.penalty
+    still = objective.free & ~curvature.moving
+    if not still.any():
+        return np.zeros(len(gone.rows), dtype=bool)
+    everything = _EverythingMoves(curvature)
+    pull = deleted_gradient(everything, gone, moves).reshape(*curvature.theta.shape, -1)
+    room = (gone.m * penalty.l1[:, :, None]) * (1.0 + 1e-12)
+    over = np.where(objective.positive[:, :, None], -pull - room, np.abs(pull) - room)
+    over = np.where((penalty.l21 > 0)[:, None, None], -1.0, over)
+    norms = np.sqrt((pull**2).sum(axis=1))
+    rows_over = norms - gone.m * penalty.l21[:, None] * (1.0 + 1e-12)
+    rows_over = np.where(((penalty.l21 > 0) & still.all(axis=1))[:, None], rows_over, -1.0)
+    return ((over > 0) & still[:, :, None]).any(axis=(0, 1)) | (rows_over > 0).any(axis=0)
+
+
+class _EverythingMoves:
+    """A curvature whose held entries have a gradient too."""
+
+    def __init__(self, curvature):
+        self.objective, self.theta, self.outputs = (
+            curvature.objective,
+            curvature.theta,
+            curvature.outputs,
+        )
+        self.moving = curvature.objective.free
+
+
+def _one_by_one(curvature, gone, result, which):
+    for i in np.flatnonzero(which):
+        row = int(gone.rows[i])
+        start = curvature.theta + _finite(result.moves[:, i]).reshape(curvature.theta.shape)
+        found = minimise(curvature.objective.without(gone.rows[i : i + 1]), start)
+        result.moves[:, i] = (found.theta - curvature.theta).ravel()
+        (result.alone if found.converged else result.failed).append(row)
+
+
+def _finite(move):
+    return move if np.isfinite(move).all() else np.zeros_like(move)

@@ -1,0 +1,203 @@
+"""What a score is a change of: the loss, an output, a probability, or any function of them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skinfluence.deletion.linear.queries import Queries
+from skinfluence.objectives.losses import PointLoss
+
+Array = NDArray[np.float64]
+
+# Relative step of a central difference: the cube root of the rounding error.
+STEP = 6e-6
+
+
+class Target(ABC):
+    """A function of a query's outputs, all parts together.
+
+    The law: the gradient is the finite difference of `change`.
+    """
+
+    @abstractmethod
+    def change(self, queries: Queries, deltas: Sequence[Array]) -> Array:
+        """Change of the value when outputs move by `deltas`, (q, b, K) a part: (q, b)."""
+
+    @abstractmethod
+    def gradient(self, queries: Queries) -> list[Array]:
+        """Derivative by the outputs, (q, K) a part."""
+
+
+class Loss(Target):
+    """The query's own loss, summed over the parts."""
+
+    def __init__(self, losses: Sequence[PointLoss]):
+        self.losses = losses
+
+    def change(self, queries: Queries, deltas: Sequence[Array]) -> Array:
+        total = None
+        for loss, outputs, y, delta in self._parts(queries, deltas):
+            change = loss.change(outputs[:, None], delta, y[:, None])
+            total = change if total is None else np.add(total, change, out=total)
+        return total
+
+    def gradient(self, queries: Queries) -> list[Array]:
+        return [
+            loss.gradient(outputs, y)
+            for loss, outputs, y in zip(self.losses, queries.outputs, queries.targets, strict=True)
+        ]
+
+    def _parts(self, queries, deltas):
+        return zip(self.losses, queries.outputs, queries.targets, deltas, strict=True)
+
+
+class Output(Target):
+    """One output of the decision function: that of the chosen class, or of the chosen column.
+
+    Of two classes there is one output, which speaks for the second; the first has minus it.
+    """
+
+    def __init__(self, visible: Sequence[int], *, binary: bool):
+        self.visible, self.binary = visible, binary
+
+    def change(self, queries: Queries, deltas: Sequence[Array]) -> Array:
+        weights = self._weights(queries)
+        total = np.zeros(deltas[0].shape[:2])
+        start = 0
+        for n_outputs, delta in zip(self.visible, deltas, strict=True):
+            for k in range(n_outputs):
+                if weights[:, start + k].any():
+                    total += weights[:, start + k, None] * delta[:, :, k]
+            start += n_outputs
+        return total
+
+    def gradient(self, queries: Queries) -> list[Array]:
+        weights = self._weights(queries)
+        edges = np.cumsum([0, *self.visible])
+        return [
+            _padded(weights[:, a:b], outputs.shape[1])
+            for a, b, outputs in zip(edges[:-1], edges[1:], queries.outputs, strict=True)
+        ]
+
+    def _weights(self, queries):
+        weights = np.zeros((queries.shape[0], sum(self.visible)))
+        if self.binary:
+            weights[:, 0] = np.where(queries.choice == 1, 1.0, -1.0)
+        else:
+            weights[np.arange(queries.shape[0]), queries.choice] = 1.0
+        return weights
+
+
+class OfOutputs(Target):
+    """Any function of all visible outputs.
+
+    Parameters
+    ----------
+    visible : sequence of int
+        How many leading outputs of each part are the model's (a scale parameter is not).
+    function : callable
+        ``function(outputs, queries)`` with outputs of shape (q, b, n_outputs) to (q, b).
+    derivative : callable or None, default=None
+        ``derivative(outputs, queries)`` with outputs (q, n_outputs) to (q, n_outputs); by
+        central differences if None.
+    """
+
+    def __init__(
+        self,
+        visible: Sequence[int],
+        function: Callable[[Array, Queries], Array],
+        derivative: Callable[[Array, Queries], Array] | None = None,
+    ):
+        self.visible, self.function, self.derivative = visible, function, derivative
+
+    def _outputs(self, queries):
+        pairs = zip(self.visible, queries.outputs, strict=True)
+        return np.concatenate([outputs[:, :k] for k, outputs in pairs], axis=1)
+
+    def change(self, queries: Queries, deltas: Sequence[Array]) -> Array:
+        before = self._outputs(queries)[:, None]
+        moved = np.concatenate(
+            [delta[..., :k] for k, delta in zip(self.visible, deltas, strict=True)], axis=-1
+        )
+        return self.function(before + moved, queries) - self.function(before, queries)
+
+    def gradient(self, queries: Queries) -> list[Array]:
+        outputs = self._outputs(queries)
+        if self.derivative is not None:
+            gradient = self.derivative(outputs, queries)
+        else:
+            gradient = self._difference(outputs, queries)
+        edges = np.cumsum([0, *self.visible])
+        return [
+            _padded(gradient[:, a:b], outputs.shape[1])
+            for a, b, outputs in zip(edges[:-1], edges[1:], queries.outputs, strict=True)
+        ]
+
+    def _difference(self, outputs, queries):
+        gradient = np.empty_like(outputs)
+        for k in range(outputs.shape[1]):
+            step = STEP * np.maximum(1.0, np.abs(outputs[:, k]))
+            ahead, behind = outputs.copy(), outputs.copy()
+            ahead[:, k] += step
+            behind[:, k] -= step
+            rise = self.function(ahead[:, None], queries) - self.function(behind[:, None], queries)
+            gradient[:, k] = rise[:, 0] / (ahead[:, k] - behind[:, k])
+        return gradient
+
+
+def probability(visible: Sequence[int], proba: Callable[[Array], Array]) -> OfOutputs:
+    """The probability that the model gives to the chosen class."""
+
+    def function(outputs: Array, queries: Queries) -> Array:
+        chosen = np.broadcast_to(queries.choice[:, None, None], (*outputs.shape[:2], 1))
+        return np.take_along_axis(proba(outputs), chosen, axis=-1)[..., 0]
+
+    return OfOutputs(visible, function)
+
+
+def user_function(visible: Sequence[int], function: Callable[..., Any]) -> OfOutputs:
+    """A callable of the user, ``function(outputs, y)`` on flat rows, as a target.
+
+    It may return the values, or the values and their derivative by the outputs.
+    """
+
+    def values(outputs: Array, queries: Queries) -> Array:
+        return _call(function, outputs, queries)[0].reshape(outputs.shape[:2])
+
+    def derivative(outputs: Array, queries: Queries) -> Array:
+        gradient = _call(function, outputs[:, None], queries)[1]
+        if gradient is None:
+            return target._difference(outputs, queries)
+        return gradient
+
+    target = OfOutputs(visible, values, derivative)
+    return target
+
+
+def _call(function, outputs, queries):
+    q, b, n_outputs = outputs.shape
+    flat = outputs.reshape(q * b, n_outputs)
+    y = None if queries.y is None else np.repeat(queries.y, b, axis=0)
+    result = function(flat, y)
+    values, gradient = result if isinstance(result, tuple) else (result, None)
+    values = np.asarray(values, dtype=np.float64)
+    if values.shape != (q * b,):
+        raise ValueError(
+            f"The target function returned values of shape {values.shape} for {q * b} rows of "
+            "outputs. Return one number a row, (n_rows,), or a tuple of that and the derivative, "
+            "(n_rows, n_outputs)."
+        )
+    if gradient is not None:
+        gradient = np.asarray(gradient, dtype=np.float64).reshape(q * b, n_outputs)
+    return values, gradient
+
+
+def _padded(weights, n_outputs):
+    if weights.shape[1] == n_outputs:
+        return weights
+    return np.hstack([weights, np.zeros((len(weights), n_outputs - weights.shape[1]))])

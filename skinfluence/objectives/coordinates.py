@@ -1,0 +1,186 @@
+"""Coordinates in which a linear model is well conditioned and has no idle directions.
+
+Influence does not depend on the coordinates of the parameters, so the work is done where it is
+accurate: columns centred and scaled, or, with more columns than rows, the space that the rows
+span. Only what is shown to the user (coefficients) is carried back.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import linalg, sparse
+
+from skinfluence.objectives.design import DenseDesign, Design, SparseDesign
+
+Array = NDArray[np.float64]
+
+# A column that varies by less than this share of its size is constant up to rounding.
+CONSTANT = 1e-13
+
+
+class Coordinates(ABC):
+    """A linear change of the parameters theta (coefficients, then the intercept).
+
+    Attributes
+    ----------
+    scales : ndarray of shape (n_coordinates,)
+        A penalty of strength 1 on every squared coefficient has strength ``1 / scales^2`` on the
+        coordinates; 0 stands for the intercept, which has none.
+    intercept : bool
+        Whether the last coordinate is the intercept.
+    options : dict
+        What these coordinates were made with, beside the rows.
+    """
+
+    scales: Array
+    intercept: bool
+    options: dict[str, bool]
+
+    @abstractmethod
+    def design(self, X: Any) -> Design:
+        """Rows of the user's columns, as the operator that acts on coordinates."""
+
+    @abstractmethod
+    def to_user(self, theta: Array) -> Array:
+        """Coefficients (and the intercept, last) of coordinates; (P, M) to (p [+ 1], M)."""
+
+    @abstractmethod
+    def from_user(self, theta: Array) -> Array:
+        """Coordinates of coefficients (and the intercept, last)."""
+
+    def metric(self) -> Array:
+        """Diagonal of |w|^2 as a quadratic form of the coordinates, (P,)."""
+        squares = np.divide(
+            1.0, self.scales, out=np.zeros_like(self.scales), where=self.scales > 0
+        )
+        return squares**2
+
+
+class Standardised(Coordinates):
+    """Columns divided by their spread, and centred where a free intercept takes that up.
+
+    Parameters
+    ----------
+    X : ndarray or sparse array of shape (n, p)
+    intercept : bool
+    centre : bool
+        Only with an intercept that is not penalised, and never for sparse rows.
+    """
+
+    def __init__(self, X: Any, *, intercept: bool, centre: bool):
+        self.intercept = intercept
+        self.options = {"intercept": intercept, "centre": centre}
+        p = X.shape[1]
+        if sparse.issparse(X):
+            self.shift = np.zeros(p)
+            square = np.asarray(X.multiply(X).mean(axis=0)).ravel() if X.shape[0] else self.shift
+            spread = np.sqrt(square)
+        else:
+            self.shift = X.mean(axis=0) if centre else np.zeros(p)
+            size = np.abs(X).max(axis=0, initial=0.0)
+            spread = _spread(X, self.shift)
+            spread[spread <= CONSTANT * size] = 0.0
+        self.spread = np.where(spread > 0, spread, 1.0)
+        self.constant = spread == 0
+        self.scales = np.append(self.spread, 0.0) if intercept else self.spread
+
+    def design(self, X: Any) -> Design:
+        if sparse.issparse(X):
+            scaled = sparse.csr_array(X, dtype=np.float64, copy=True)
+            scaled.data /= self.spread[scaled.indices]
+            return SparseDesign(scaled, self.intercept)
+        rows = np.empty((X.shape[0], len(self.scales)))
+        inner = rows[:, : X.shape[1]]
+        np.subtract(X, self.shift, out=inner)
+        inner /= self.spread
+        inner[:, self.constant] *= self.shift[self.constant] == 0
+        if self.intercept:
+            rows[:, -1] = 1.0
+        return DenseDesign(rows)
+
+    def to_user(self, theta: Array) -> Array:
+        if not self.intercept:
+            return theta / self.spread[:, None]
+        coef = theta[:-1] / self.spread[:, None]
+        return np.vstack([coef, theta[-1:] - self.shift @ coef])
+
+    def from_user(self, theta: Array) -> Array:
+        if not self.intercept:
+            return theta * self.spread[:, None]
+        return np.vstack([theta[:-1] * self.spread[:, None], theta[-1:] + self.shift @ theta[:-1]])
+
+
+class RowSpace(Coordinates):
+    """An orthonormal basis of what the (centred) rows span, scaled to unit spread.
+
+    Fitted coefficients have no part outside that span, and neither have their changes, where the
+    penalty is the same multiple of |w|^2 in all directions or the fit is the one of least norm.
+    So p columns become at most n coordinates, without any approximation.
+
+    Parameters
+    ----------
+    X : ndarray or sparse array of shape (n, p)
+    intercept : bool
+    centre : bool
+        As for :class:`Standardised`.
+    """
+
+    def __init__(self, X: Any, *, intercept: bool, centre: bool):
+        self.intercept = intercept
+        self.options = {"intercept": intercept, "centre": centre}
+        n = X.shape[0]
+        self.rows = X
+        self.shift = X.mean(axis=0) if centre and not sparse.issparse(X) else None
+        inner = self._gram(X)
+        values, vectors = linalg.eigh(inner)
+        keep = (
+            values > values[-1] * n * np.finfo(float).eps if n and values[-1] > 0 else values > 0
+        )
+        values, vectors = values[keep], vectors[:, keep]
+        # X = sqrt(n) U . diag(spread) . Q', so the coordinates of the rows are sqrt(n) U.
+        self.spread = np.sqrt(values / n)
+        self.lift = vectors / (np.sqrt(n) * self.spread**2)
+        self.scales = np.append(self.spread, 0.0) if intercept else self.spread
+
+    def _centred(self, X):
+        return X if self.shift is None else X - self.shift
+
+    def _gram(self, X):
+        product = self._centred(X) @ self._centred(self.rows).T
+        return product.toarray() if sparse.issparse(product) else np.asarray(product)
+
+    def design(self, X: Any) -> Design:
+        rows = np.empty((X.shape[0], len(self.scales)))
+        rows[:, : len(self.spread)] = self._gram(X) @ self.lift
+        if self.intercept:
+            rows[:, -1] = 1.0
+        return DenseDesign(rows)
+
+    def to_user(self, theta: Array) -> Array:
+        inner = self.lift @ theta[: len(self.spread)]
+        coef = np.asarray(self._centred(self.rows).T @ inner)
+        if not self.intercept:
+            return coef
+        offset = 0.0 if self.shift is None else self.shift @ coef
+        return np.vstack([coef, theta[-1:] - offset])
+
+    def from_user(self, theta: Array) -> Array:
+        coef = theta[:-1] if self.intercept else theta
+        # w = Xc' lift t, and lift' Xc Xc' lift = 1 / spread^2
+        inner = self.lift.T @ np.asarray(self._centred(self.rows) @ coef)
+        inner = inner * self.spread[:, None] ** 2
+        if not self.intercept:
+            return inner
+        offset = 0.0 if self.shift is None else self.shift @ coef
+        return np.vstack([inner, theta[-1:] + offset])
+
+
+def _spread(X, shift):
+    total = np.zeros(X.shape[1])
+    for start in range(0, X.shape[0], 4096):
+        total += np.square(X[start : start + 4096] - shift).sum(axis=0)
+    return np.sqrt(total / max(X.shape[0], 1))

@@ -1,0 +1,152 @@
+"""The rows of a linear model as an operator: dense, or sparse with the intercept as a border."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+Array = NDArray[np.float64]
+
+# Rows a block of a Gram product: the scaled copy stays in the cache.
+GRAM_ROWS = 4096
+
+
+class Design(ABC):
+    """Rows x~ = (x, 1) of a linear model, or x alone where it has no intercept.
+
+    Conventions. There are n rows and P columns, the last of which is the intercept's; parameters
+    have shape (P, M), one column for each of M outputs or moves.
+
+    The laws: `adjoint` is the adjoint of `times`, `gram` is both together, and `dense` gives the
+    rows that they act by.
+    """
+
+    shape: tuple[int, int]
+
+    @abstractmethod
+    def times(self, theta: Array) -> Array:
+        """Outputs of all rows, (n, M)."""
+
+    @abstractmethod
+    def adjoint(self, values: Array) -> Array:
+        """Sum of the rows times `values` of shape (n, M): (P, M)."""
+
+    @abstractmethod
+    def magnitude(self, values: Array) -> Array:
+        """As `adjoint`, with the absolute values of the rows."""
+
+    @abstractmethod
+    def gram(self, c: Array) -> Array:
+        """``sum_i c_i x~_i x~_i'``, (P, P)."""
+
+    @abstractmethod
+    def squares(self, c: Array) -> Array:
+        """``sum_i c_ik x~_ip^2``, (P, K), for c of shape (n, K)."""
+
+    @abstractmethod
+    def take(self, rows: Any) -> Design:
+        """The design of some rows, by slice or positions."""
+
+    @abstractmethod
+    def columns(self, index: NDArray[np.intp]) -> Design:
+        """The design of some coordinates, by increasing positions; the intercept stays last."""
+
+    @abstractmethod
+    def dense(self) -> Array:
+        """All rows as an array (n, P); take few."""
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+
+class DenseDesign(Design):
+    """Rows as an array that holds the intercept's column of ones, where there is one."""
+
+    def __init__(self, rows: Array):
+        self.rows = rows
+        self.shape = rows.shape
+
+    def times(self, theta: Array) -> Array:
+        return self.rows @ theta
+
+    def adjoint(self, values: Array) -> Array:
+        return self.rows.T @ values
+
+    def magnitude(self, values: Array) -> Array:
+        total = np.zeros((self.shape[1], values.shape[1]))
+        for start in range(0, len(self), GRAM_ROWS):
+            part = slice(start, start + GRAM_ROWS)
+            total += np.abs(self.rows[part]).T @ values[part]
+        return total
+
+    def gram(self, c: Array) -> Array:
+        total = np.zeros((self.shape[1], self.shape[1]))
+        for start in range(0, len(self), GRAM_ROWS):
+            part = self.rows[start : start + GRAM_ROWS]
+            total += (part * c[start : start + GRAM_ROWS, None]).T @ part
+        return total
+
+    def squares(self, c: Array) -> Array:
+        return np.square(self.rows).T @ c
+
+    def take(self, rows: Any) -> DenseDesign:
+        return DenseDesign(self.rows[rows])
+
+    def columns(self, index: NDArray[np.intp]) -> DenseDesign:
+        return DenseDesign(self.rows[:, index])
+
+    def dense(self) -> Array:
+        return self.rows
+
+
+class SparseDesign(Design):
+    """Rows in CSR, and the intercept as a border that is never stored."""
+
+    def __init__(self, rows: Any, intercept: bool):
+        self.rows = sparse.csr_array(rows)
+        self.intercept = intercept
+        n, p = self.rows.shape
+        self.shape = (n, p + intercept)
+
+    def times(self, theta: Array) -> Array:
+        if not self.intercept:
+            return self.rows @ theta
+        return self.rows @ theta[:-1] + theta[-1]
+
+    def adjoint(self, values: Array) -> Array:
+        return self._adjoint(self.rows, values)
+
+    def magnitude(self, values: Array) -> Array:
+        return self._adjoint(abs(self.rows), values)
+
+    def _adjoint(self, rows, values):
+        inner = rows.T @ values
+        return np.vstack([inner, values.sum(axis=0)[None]]) if self.intercept else inner
+
+    def gram(self, c: Array) -> Array:
+        scaled = sparse.csr_array(self.rows.multiply(c[:, None]))
+        inner = (self.rows.T @ scaled).toarray()
+        if not self.intercept:
+            return inner
+        border = np.asarray(scaled.sum(axis=0)).ravel()
+        return np.block([[inner, border[:, None]], [border[None], np.array([[c.sum()]])]])
+
+    def squares(self, c: Array) -> Array:
+        inner = self.rows.multiply(self.rows).T @ c
+        return np.vstack([inner, c.sum(axis=0)[None]]) if self.intercept else inner
+
+    def take(self, rows: Any) -> SparseDesign:
+        return SparseDesign(self.rows[rows], self.intercept)
+
+    def columns(self, index: NDArray[np.intp]) -> SparseDesign:
+        p = self.rows.shape[1]
+        inner = index[index < p]
+        return SparseDesign(self.rows[:, inner], self.intercept and len(inner) < len(index))
+
+    def dense(self) -> Array:
+        rows = self.rows.toarray()
+        return np.hstack([rows, np.ones((len(self), 1))]) if self.intercept else rows

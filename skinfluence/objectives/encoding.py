@@ -1,0 +1,104 @@
+"""Labels and targets of new rows, as the losses take them; class weights of training rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils import check_array, column_or_1d
+
+from skinfluence.objectives.rebalance import Rebalance
+
+Array = NDArray[np.float64]
+
+
+def class_positions(y: Any, classes: NDArray[Any]) -> NDArray[np.intp]:
+    """Position of each label among `classes`; an unseen label is refused."""
+    y = column_or_1d(y)
+    positions = np.minimum(np.searchsorted(classes, y), len(classes) - 1)
+    unseen = classes[positions] != y
+    if np.any(unseen):
+        raise ValueError(
+            f"y holds {np.asarray(y)[unseen][0]!r}, which is none of the {len(classes)} labels "
+            f"that the estimator was fitted on ({_few(classes)}). Its loss is not defined there: "
+            "leave such rows out, or fit with that label."
+        )
+    return positions
+
+
+def _few(classes):
+    shown = ", ".join(
+        repr(label.item() if hasattr(label, "item") else label) for label in classes[:5]
+    )
+    return shown + (", ..." if len(classes) > 5 else "")
+
+
+def real_targets(y: Any, n_outputs: int) -> Array:
+    """Targets as float64, (n,) for one output and (n, n_outputs) for several."""
+    y = check_array(y, dtype=np.float64, ensure_2d=False, input_name="y")
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
+    given = 1 if y.ndim == 1 else y.shape[1]
+    if given != n_outputs:
+        raise ValueError(
+            f"y has {given} columns, and the estimator was fitted on {n_outputs} targets. Pass y "
+            "as it was passed to fit."
+        )
+    return y
+
+
+def class_weights(
+    class_weight: Any, classes: NDArray[Any], codes: NDArray[np.intp], mass: Array
+) -> Array:
+    """Weight of each class, (n_classes,).
+
+    Parameters
+    ----------
+    class_weight : None, dict or "balanced"
+        As scikit-learn takes it.
+    classes : ndarray of shape (n_classes,)
+    codes : ndarray of int of shape (n,)
+        Class of each row.
+    mass : ndarray of shape (n,)
+        What "balanced" counts: sample weights, or ones.
+    """
+    if class_weight is None:
+        return np.ones(len(classes))
+    if isinstance(class_weight, str):
+        counts = np.bincount(codes, mass, minlength=len(classes))
+        return counts.sum() / (len(classes) * counts)
+    return np.array([class_weight.get(_plain(label), 1.0) for label in classes], dtype=np.float64)
+
+
+def _plain(label):
+    return label.item() if hasattr(label, "item") else label
+
+
+def rebalance_of(
+    class_weight: Any,
+    codes: NDArray[np.intp],
+    mass: Array,
+    positives: int | None = None,
+) -> Rebalance | None:
+    """How "balanced" weights follow the rows; None where they are fixed."""
+    if not isinstance(class_weight, str):
+        return None
+    return Rebalance(codes, mass, positives)
+
+
+def signs(codes: NDArray[np.intp], n_classes: int) -> list[Array]:
+    """Targets +-1 of each one-vs-rest problem; of two classes, the second against the first."""
+    if n_classes == 2:
+        return [np.where(codes == 1, 1.0, -1.0)]
+    return [np.where(codes == k, 1.0, -1.0) for k in range(n_classes)]
+
+
+def label_encoder(classes: NDArray[Any]) -> Callable[[Any], list[Array]]:
+    """``encode`` of a classifier with one problem: 0/1 or the position of the class."""
+
+    def encode(y: Any) -> list[Array]:
+        return [class_positions(y, classes).astype(np.float64)]
+
+    return encode

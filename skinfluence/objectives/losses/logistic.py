@@ -1,0 +1,82 @@
+"""Log-loss of two classes and of several."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy.special import expit, logsumexp, softmax
+
+from skinfluence.objectives.losses.base import Array, PointLoss
+
+
+class Logistic(PointLoss):
+    """``log(1 + exp(-s eta))`` with s = 1 for target 1 and s = -1 for target 0."""
+
+    def value(self, eta: Array, y: Any) -> Array:
+        return np.logaddexp(0.0, -(2.0 * y - 1.0) * eta[..., 0])
+
+    def gradient(self, eta: Array, y: Any) -> Array:
+        sign = 2.0 * y - 1.0
+        # -s sigma(-s eta): exact in both tails, which p - y is not.
+        return (-sign * expit(-sign * eta[..., 0]))[..., None]
+
+    def curvature(self, eta: Array, y: Any, *, expected: bool = False) -> Array:
+        p = expit(eta[..., 0])
+        return (p * expit(-eta[..., 0]))[..., None, None]
+
+    def change(self, eta: Array, delta: Array, y: Any) -> Array:
+        sign = 2.0 * y - 1.0
+        error = expit(-sign * eta[..., 0])  # what the model gives to the wrong class
+        moved = -sign * delta[..., 0]
+        # Of a large move the exponential may overflow; then the loss is linear.
+        with np.errstate(over="ignore"):
+            changed = np.log1p(error * np.expm1(moved))
+        if np.isfinite(changed).all():
+            return changed
+        return np.where(np.isfinite(changed), changed, super().change(eta, delta, y))
+
+
+class Softmax(PointLoss):
+    """``logsumexp(eta) - eta[y]`` with y the position of the class.
+
+    Parameters
+    ----------
+    n_outputs : int
+        Number of classes.
+    """
+
+    shift_invariant = True
+
+    def __init__(self, n_outputs: int):
+        self.n_outputs = n_outputs
+
+    def _indicator(self, y):
+        return np.asarray(y)[..., None] == np.arange(self.n_outputs)
+
+    def value(self, eta: Array, y: Any) -> Array:
+        chosen = np.where(self._indicator(y), eta, 0.0).sum(axis=-1)
+        return logsumexp(eta, axis=-1) - chosen
+
+    def gradient(self, eta: Array, y: Any) -> Array:
+        p = softmax(eta, axis=-1)
+        own = self._indicator(y)
+        # 1 - p of the own class is the sum of the others: exact where p is nearly 1.
+        others = np.where(own, 0.0, p)
+        return np.where(own, -others.sum(axis=-1, keepdims=True), p)
+
+    def curvature(self, eta: Array, y: Any, *, expected: bool = False) -> Array:
+        p = softmax(eta, axis=-1)
+        outer = -p[..., :, None] * p[..., None, :]
+        diagonal = np.arange(self.n_outputs)
+        outer[..., diagonal, diagonal] += p
+        return outer
+
+    def change(self, eta: Array, delta: Array, y: Any) -> Array:
+        chosen = np.where(self._indicator(y), delta, 0.0).sum(axis=-1)
+        with np.errstate(over="ignore", invalid="ignore"):
+            grown = np.log1p((softmax(eta, axis=-1) * np.expm1(delta)).sum(axis=-1))
+        changed = grown - chosen
+        if np.isfinite(changed).all():
+            return changed
+        return np.where(np.isfinite(changed), changed, super().change(eta, delta, y))

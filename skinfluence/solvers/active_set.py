@@ -1,0 +1,160 @@
+"""Which entries of theta move, where to, and what stops at zero."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import linalg
+
+from skinfluence.objectives.objective import Objective
+from skinfluence.solvers.dense import DenseInverse
+
+Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+# A gradient outside the range of the curvature counts from this share of its terms on.
+OUTSIDE = 1e-9
+# Entries that may leave zero at once, however few are off zero.
+ENTERING = 10
+
+
+def kinked(objective: Objective) -> Mask:
+    """Entries of theta at whose zero F has a kink or a wall, (P, K)."""
+    penalty = objective.penalty
+    return (penalty.l1 > 0) | (penalty.l21 > 0)[:, None] | objective.positive
+
+
+def feasible(objective: Objective, theta: Array) -> Array:
+    """The nearest theta that the constraints allow."""
+    theta = np.where(objective.free, theta, 0.0)
+    return np.where(objective.positive, np.maximum(theta, 0.0), theta)
+
+
+def active_entries(objective: Objective, theta: Array, violated: Array) -> Mask:
+    """Smooth entries, those off zero, and the worst of those that want to leave it, (P, K)."""
+    kink = kinked(objective)
+    group = (objective.penalty.l21 > 0)[:, None]
+    off = np.where(group, (theta != 0).any(axis=1, keepdims=True), theta != 0)
+    active = objective.free & (~kink | off)
+    # A group leaves zero by another step: its norm has no second derivative there.
+    wanting = np.where(active | group, 0.0, np.abs(violated)).ravel()
+    limit = max(ENTERING, int((active & kink).sum()))
+    if np.count_nonzero(wanting) > limit:
+        wanting[np.argpartition(wanting, -limit)[:-limit]] = 0.0
+    return active | (wanting > 0).reshape(active.shape)
+
+
+def null_directions(objective: Objective, active: Mask) -> Array:
+    """Orthonormal shifts of all outputs that F does not see, over the active entries, (a, q)."""
+    rows = np.zeros(len(active), dtype=bool)
+    if objective.loss.shift_invariant:
+        penalty = objective.penalty
+        seen = (objective.m * (penalty.l2 + penalty.l1) != 0).any(axis=1)
+        rows = active.all(axis=1) & ~seen & (objective.m * penalty.l21 == 0)
+    number = np.flatnonzero(active.ravel()) // active.shape[1]
+    return (number[:, None] == np.flatnonzero(rows)) / np.sqrt(active.shape[1])
+
+
+class Curvature:
+    """The Hessian over the active entries, inverted so that steps go down.
+
+    Parameters
+    ----------
+    objective : Objective
+    theta : ndarray of shape (P, K)
+    active : ndarray of bool of shape (P, K)
+    """
+
+    def __init__(self, objective: Objective, theta: Array, active: Mask):
+        self.active = active
+        null = null_directions(objective, active)
+        matrix = objective.hessian(theta, entries=active)
+        self.inverse = DenseInverse(matrix, null)
+        if not self.inverse.definite and objective.loss.has_expected:
+            matrix = objective.hessian(theta, expected=True, entries=active)
+            self.inverse = DenseInverse(matrix, null)
+        self.matrix, self.null = matrix, null
+
+    def step(self, violated: Array, scale: Array) -> Array:
+        """The Newton step of all entries, (P, K), from the violation and the size of its terms."""
+        slope = violated[self.active]
+        slope -= self.null @ (self.null.T @ slope)
+        move = -self.inverse(slope[:, None])[:, 0]
+        left = np.abs(self.matrix @ move + slope)
+        outside = (left > OUTSIDE * scale[self.active]) & (left > 0.1 * np.abs(slope).max())
+        if not self.inverse.definite or outside.any():
+            move = self._downhill(slope)
+        step = np.zeros(violated.shape)
+        step[self.active] = move
+        return step
+
+    def _downhill(self, slope):
+        """The step where curvature counts by its size, and where there is none as the mean."""
+        values, vectors = linalg.eigh(self.matrix)
+        size = np.abs(values)
+        seen = size > size.max() * len(size) * np.finfo(float).eps
+        size[~seen] = size[seen].mean() if seen.any() else 1.0
+        move = -vectors @ ((vectors.T @ slope) / size)
+        return move - self.null @ (self.null.T @ move)
+
+
+def newton_step(
+    objective: Objective, theta: Array, violated: Array, scale: Array
+) -> tuple[Curvature, Array]:
+    """The curvature over the entries that can move together, and their step.
+
+    An entry that wants to leave zero downhill alone may be sent uphill by the others: it stays.
+    """
+    active = active_entries(objective, theta, violated)
+    kink = kinked(objective) & (objective.penalty.l21 == 0)[:, None]
+    while True:
+        curvature = Curvature(objective, theta, active)
+        step = curvature.step(violated, scale)
+        wrong = kink & active & (theta == 0) & (step * violated >= 0)
+        if not wrong.any():
+            return curvature, step
+        active = active & ~wrong
+
+
+def project(objective: Objective, theta: Array, step: Array) -> Array:
+    """theta + step, where what would pass its kink stops there."""
+    moved = theta + step
+    single = kinked(objective) & (objective.penalty.l21 == 0)[:, None]
+    moved[single & (theta * moved < 0)] = 0.0
+    groups = (objective.penalty.l21 > 0) & (theta != 0).any(axis=1)
+    moved[groups & ((theta * moved).sum(axis=1) <= 0)] = 0.0
+    return moved
+
+
+def first_kink(objective: Objective, theta: Array, step: Array) -> float:
+    """Length of `step` at which the first entry off zero meets its kink; infinite if none does."""
+    single = kinked(objective) & (objective.penalty.l21 == 0)[:, None]
+    ahead = single & (theta * step < 0)
+    return float((-theta[ahead] / step[ahead]).min(initial=np.inf))
+
+
+def entering_groups(
+    objective: Objective, theta: Array, violated: Array, scale: Array
+) -> Array | None:
+    """The step of groups of outputs that leave zero; None while others are further off.
+
+    Each alone would go by its violation over its largest curvature; together they share that.
+    """
+    group = (objective.penalty.l21 > 0) & ~(theta != 0).any(axis=1)
+    size = np.abs(violated)
+    ratio = np.divide(size, scale, out=np.zeros_like(size), where=size > 0).max(axis=1)
+    if not group.any() or ratio[group].max() < ratio[~group].max(initial=0.0):
+        return None
+    wanting = np.flatnonzero(group & (ratio > 0))
+    limit = max(ENTERING, int((theta != 0).any(axis=1).sum()))
+    wanting = np.sort(wanting[np.argsort(-ratio[wanting], kind="stable")[:limit]])
+    if not len(wanting):
+        return None
+    entries = np.zeros(theta.shape, dtype=bool)
+    entries[wanting] = True
+    blocks = objective.hessian(theta, entries=entries)
+    step, k = np.zeros_like(theta), theta.shape[1]
+    for number, row in enumerate(wanting):
+        own = slice(number * k, (number + 1) * k)
+        step[row] = -violated[row] / (len(wanting) * np.trace(blocks[own, own]))
+    return step

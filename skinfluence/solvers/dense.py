@@ -1,0 +1,111 @@
+"""Inverse of a matrix that is at hand: Cholesky, else eigenvalues."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import linalg
+
+from skinfluence.solvers.base import Array, Inverse
+
+# Below this reciprocal condition number a Cholesky factor may hide a null space.
+TRUSTED = 1e-13
+
+
+class DenseInverse(Inverse):
+    """Inverse of a symmetric (n, n) matrix with a known or unknown null space.
+
+    Parameters
+    ----------
+    matrix : ndarray of shape (n, n)
+    null : ndarray of shape (n, q) or None, default=None
+        Orthonormal basis of directions known to be in the null space. Right-hand sides are taken
+        to be orthogonal to them, and so are solutions.
+    embed : ndarray of bool of shape (N,) or None, default=None
+        Where the n entries lie among N, the others of which are 0 in every solution. Columns are
+        then (N, M).
+    """
+
+    def __init__(
+        self,
+        matrix: Array,
+        null: NDArray[np.float64] | None = None,
+        *,
+        embed: NDArray[np.bool_] | None = None,
+    ):
+        self.size = len(matrix)
+        self._matrix: Array | None = None
+        self._embed = None if embed is None or embed.all() else np.flatnonzero(embed)
+        size = np.sqrt(np.abs(np.diag(matrix)))
+        scale = 1.0 / np.where(size > 0, size, 1.0)
+        filled = matrix
+        if null is not None and null.shape[1]:
+            # Filled in, these directions cannot spoil the factor, and take no part.
+            filled = matrix + (np.trace(matrix) / max(self.size, 1)) * (null @ null.T)
+            scale = np.ones(self.size)
+        self.null_dim = 0 if null is None else null.shape[1]
+        if not self._cholesky(filled, scale):
+            self._eigen(matrix)
+
+    def _cholesky(self, matrix, scale):
+        scaled = matrix * np.outer(scale, scale)
+        factor, failed = linalg.lapack.dpotrf(scaled, lower=1, clean=0)
+        if failed or not self.size:
+            return not self.size
+        norm = np.abs(scaled).sum(axis=0).max()
+        rcond, _ = linalg.lapack.dpocon(factor, norm, uplo="L")
+        if not rcond > TRUSTED:
+            return False
+        self.condition = 1.0 / rcond
+        self._factor, self._scale = factor, scale[:, None]
+        return True
+
+    def _eigen(self, matrix):
+        values, vectors = linalg.eigh(matrix)
+        size = np.abs(values)
+        seen = size > size.max() * self.size * np.finfo(float).eps
+        self.null_dim = int((~seen).sum())
+        self.definite = bool((values[seen] > 0).all())
+        self.condition = float(size[seen].max() / size[seen].min()) if seen.any() else 1.0
+        self._factor = None
+        self._values, self._vectors = values[seen], vectors[:, seen]
+
+    def __call__(self, columns: Array) -> Array:
+        if self._embed is None:
+            return self._solve(columns)
+        solved = np.zeros_like(columns)
+        solved[self._embed] = self._solve(columns[self._embed])
+        return solved
+
+    def _solve(self, columns):
+        if not self.size:
+            return np.zeros_like(columns)
+        if self._factor is None:
+            return self._vectors @ ((self._vectors.T @ columns) / self._values[:, None])
+        solved = linalg.cho_solve((self._factor, True), self._scale * columns, check_finite=False)
+        return self._scale * solved
+
+    def half(self, columns: Array) -> Array:
+        """``L^-1 columns`` with matrix = L L', (rank, M): products become those by the inverse.
+
+        Raises
+        ------
+        ValueError
+            If the matrix is not positive.
+        """
+        inner = columns if self._embed is None else columns[self._embed]
+        if not self.size:
+            return np.zeros((0, columns.shape[1]))
+        if self._factor is not None:
+            return linalg.solve_triangular(self._factor, self._scale * inner, lower=True)
+        if not self.definite:
+            raise ValueError(
+                "The Hessian at the fitted parameters is not positive, so it is no inner product "
+                "and gives no embedding. Use hessian='expected', or score_influence."
+            )
+        return (self._vectors.T @ inner) / np.sqrt(self._values)[:, None]
+
+    def matrix(self, size: int) -> Array:
+        if self._matrix is None:
+            self._matrix = self(np.eye(size))
+        return self._matrix
