@@ -147,11 +147,17 @@ def test_weights_reach_a_pipeline_that_routes_them(regression):
 
 
 def test_random_refits_are_announced(classes):
+    """The seed draws other rows as soon as one is missing, or they come in another order."""
     X, y = classes
-    forest = RandomForestClassifier(n_estimators=5, warm_start=True)
-    with pytest.warns(ConvergenceWarning, match="random_state"):
-        changes = leave_one_out(forest, X, y, loss="zero_one", rows=[0, 1, 2])
-    assert changes.any()  # warm-started forests would keep their old trees
+
+    def brier(model, X, y):
+        return (model.predict_proba(X)[:, 1] - (y == "yes")) ** 2
+
+    for seed in range(4):
+        forest = RandomForestClassifier(n_estimators=5, warm_start=True, random_state=seed)
+        with pytest.warns(ConvergenceWarning, match="random_state"):
+            changes = leave_one_out(forest, X, y, loss=brier, rows=[0, 1])
+        assert changes.any()  # warm-started forests would keep their old trees
 
 
 def test_polish_treats_both_sides_alike(classes):
