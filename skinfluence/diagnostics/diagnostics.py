@@ -61,11 +61,11 @@ class Diagnostics:
         ``get_influence(observed=False)`` do. It differs from the observed one for links that are
         not canonical (Gamma and Tweedie regression), and deletes less accurately.
     param_names : array-like of str of shape (p,) or None, default=None
-        Names of the coefficients and, last, the intercept.
+        Names of the coefficients and, last, the intercept; or of all K p parameters.
     row_labels : array-like of shape (n,) or None, default=None
         Names of the rows; their positions by default.
     class_names : array-like of shape (K,) or None, default=None
-        Names of the classes of a softmax; parameters are then called ``name:class``.
+        Names of the classes of a softmax; parameters are then called ``class:name``.
 
     Attributes
     ----------
@@ -89,7 +89,7 @@ class Diagnostics:
         Determinant of the parameters' covariance without the row over that with it.
     d_params : ndarray of shape (n, p)
         **Fitted parameters minus those without the row**, statsmodels' sign; for K classes
-        (n, p K), parameter by parameter. Computed when first asked, as is `dfbetas`.
+        (n, K p), class by class. Computed when first asked, as is `dfbetas`.
     dfbetas : ndarray of shape (n, p)
         `d_params` over standard errors; least squares uses phi_(i) in them and other models phi,
         as statsmodels' OLS and GLM do.
@@ -177,12 +177,12 @@ class Diagnostics:
         objective = self._working.objective
         parameters = objective.coordinates.to_user(theta)
         n_params, n_outputs = parameters.shape
-        self.params = parameters.ravel()
+        self.params = parameters.T.ravel()
         names = _default_names(objective, n_params) if param_names is None else param_names
         names = [str(name) for name in np.asarray(names).tolist()]
-        if n_outputs > 1:
+        if n_outputs > 1 and len(names) == n_params:
             classes = range(n_outputs) if class_names is None else np.asarray(class_names).tolist()
-            names = [f"{name}:{label}" for name in names for label in classes]
+            names = [f"{label}:{name}" for label in classes for name in names]
         n = objective.n_train
         self.row_labels = np.arange(n) if row_labels is None else np.asarray(row_labels)
         self.param_names = np.array(names)
@@ -234,12 +234,12 @@ class Diagnostics:
 
     @cached_property
     def _user_basis(self) -> Array:
-        """The basis in the user's parameters, (p K, r)."""
+        """The basis in the user's parameters, (K p, r)."""
         working = self._working
         n_outputs = working.objective.n_outputs
         vectors = working.basis.vectors.reshape(-1, n_outputs, working.basis.vectors.shape[1])
         lifted = [working.objective.coordinates.to_user(vectors[:, k]) for k in range(n_outputs)]
-        return np.stack(lifted, axis=1).reshape(-1, vectors.shape[2])
+        return np.vstack(lifted)
 
     @cached_property
     def bse(self) -> Array:
@@ -272,18 +272,19 @@ class Diagnostics:
     @cached_property
     def dfbetas(self) -> Array:
         """`d_params` over standard errors, (n, p); computed when first asked."""
-        if self._working.likelihood.gaussian:
-            scale = self._scale_without
-        else:
-            scale = np.full_like(self._scale_without, self.scale)
+        changes = self.d_params
+        if self.scale == 0.0:  # a perfect fit, whose changes are rounding
+            return np.where(np.isinf(changes), changes, 0.0)
+        quadratic = self._working.likelihood.gaussian
+        scale = self._scale_without if quadratic else np.full(len(changes), self.scale)
         with np.errstate(divide="ignore", invalid="ignore"):
-            scaled = self.d_params / self._unscaled_errors
+            scaled = changes / self._unscaled_errors
             scaled /= np.sqrt(scale)[:, None]
         # A parameter that is held (a zero of the lasso) has no error and does not move.
-        return np.where(self.d_params == 0.0, 0.0, scaled)
+        return np.where(changes == 0.0, 0.0, scaled)
 
     def params_without(self, rows: ArrayLike) -> Array:
-        """Parameters of the fits without single rows.
+        """Return the parameters of the fits without single rows.
 
         Parameters
         ----------

@@ -64,7 +64,7 @@ def likelihood_of(loss: PointLoss) -> Likelihood:
     if loss.n_outputs > 1 and isinstance(loss, SquaredError):
         raise UnsupportedEstimatorError(
             f"The {loss.n_outputs} outputs were fitted under one penalty, and their residuals "
-            "have no common scale. Classical diagnostics take one output at a time: fit the outputs "
+            "have no common scale. Classical diagnostics take one output at a time: fit them "
             "separately (MultiOutputRegressor)."
         )
     return _READ[type(loss)](loss)

@@ -78,7 +78,8 @@ class Working:
     @property
     def moves_penalty(self) -> bool:
         """Whether deleting a row changes what the penalty weighs."""
-        return bool(self.objective.m_share.any() and self.basis.penalised)
+        pulls = self.basis.penalised or self.penalty_gradient.any()
+        return bool(pulls and self.objective.m_share.any())
 
     def rows(self, block: slice) -> Array:
         """Rows of the design in the basis: (b, r) for one output, else (b, K, r)."""
