@@ -169,7 +169,6 @@ class Diagnostics:
         likelihood = likelihood_of(objective.loss)
         self.expected = expected
         self._working = working(objective, theta, likelihood, expected=expected)
-        self._steps = measures.delete_all(self._working)
         self._name(theta, param_names, row_labels, class_names)
         self._measure()
 
@@ -190,7 +189,9 @@ class Diagnostics:
         _check_length(self.row_labels, n, "row_labels names")
 
     def _measure(self):
-        working, steps = self._working, self._steps
+        working = self._working
+        steps = measures.delete_all(working)
+        self._undetermined = steps.undetermined
         self.leverage = steps.leverage
         self.resid = measures.response_residuals(working)
         self.resid_pearson = measures.pearson_residuals(working)
@@ -205,8 +206,8 @@ class Diagnostics:
             working, steps, pearson, scale.without
         )
         press = measures.response_residuals(working, steps.own)
-        lost = steps.undetermined.reshape(-1, *[1] * (press.ndim - 1))
-        self.resid_press = np.where(lost, np.copysign(np.inf, self.resid), press)
+        press[self._undetermined] = np.copysign(np.inf, self.resid[self._undetermined])
+        self.resid_press = press
         self.cooks_distance = measures.cooks(working, steps, scale.whole)
         self.dffits_internal = measures.fit_changes(working, steps, whole)
         self.dffits = measures.fit_changes(working, steps, scale.without)
@@ -256,11 +257,11 @@ class Diagnostics:
         changes = np.empty((self._working.objective.n_train, len(self.params)))
         for block in self._working.blocks():
             np.matmul(moves(self._working, block), -self._user_basis.T, out=changes[block])
-        for row in np.flatnonzero(self._steps.undetermined):
-            changes[row] = self._undetermined(row)
+        for row in np.flatnonzero(self._undetermined):
+            changes[row] = self._only_from(row)
         return changes
 
-    def _undetermined(self, row):
+    def _only_from(self, row):
         """Infinite for the parameters that `row` alone determines; it does not move the others."""
         rows = self._working.rows(slice(row, row + 1))[0]
         directions = self._user_basis @ np.atleast_2d(rows).T
@@ -277,11 +278,14 @@ class Diagnostics:
             return np.where(np.isinf(changes), changes, 0.0)
         quadratic = self._working.likelihood.gaussian
         scale = self._scale_without if quadratic else np.full(len(changes), self.scale)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            scaled = changes / self._unscaled_errors
-            scaled /= np.sqrt(scale)[:, None]
         # A parameter that is held (a zero of the lasso) has no error and does not move.
-        return np.where(changes == 0.0, 0.0, scaled)
+        errors = np.where(self._unscaled_errors > 0, self._unscaled_errors, 1.0)
+        scaled = changes / errors
+        with np.errstate(divide="ignore", invalid="ignore"):
+            scaled /= np.sqrt(scale)[:, None]
+        perfect = np.flatnonzero(scale == 0.0)  # without such a row: every move is an infinite one
+        scaled[perfect] = np.where(changes[perfect] == 0.0, 0.0, scaled[perfect])
+        return scaled
 
     def params_without(self, rows: ArrayLike) -> Array:
         """Return the parameters of the fits without single rows.

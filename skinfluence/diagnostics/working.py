@@ -138,9 +138,10 @@ def basis_of(objective: Objective, theta: Array, c: Array, m: float) -> Basis:
     inverse_root = _inverse_root(data + penalty, null)
     if inverse_root is None:
         inverse_root = _from_rows(objective, c, penalty, active)
+        inverse_root -= null @ (null.T @ inverse_root)
     shares = np.ones(inverse_root.shape[1])
     penalised = bool(penalty.any())
-    if penalised or null.shape[1]:
+    if penalised:
         shares, turn = linalg.eigh(inverse_root.T @ data @ inverse_root)
         inverse_root = inverse_root @ turn
     vectors = np.zeros((len(active), inverse_root.shape[1]))
@@ -159,13 +160,10 @@ def _shift_directions(objective, penalty, active):
 
 
 def _inverse_root(hessian, null):
-    """V with V'HV = I by Cholesky, None where that is not accurate.
-
-    Directions in `null` are filled in: they keep the factor regular, and as rows see them only
-    through softmax, which does not, they take no part in what follows.
-    """
+    """V with V'HV = I by Cholesky, orthogonal to `null`; None where that is not accurate."""
     if not len(hessian):
         return np.zeros((0, 0))
+    # Filled in, directions that nothing sees cannot spoil the factor.
     filled = hessian + np.trace(hessian) / len(hessian) * (null @ null.T)
     diagonal = np.diag(filled)
     if not (diagonal > 0).all():
@@ -179,7 +177,12 @@ def _inverse_root(hessian, null):
     if not rcond > WELL_CONDITIONED:
         return None
     inverse, _ = linalg.lapack.dtrtri(factor, lower=1)
-    return scale[:, None] * inverse.T
+    inverse_root = scale[:, None] * inverse.T
+    if not null.shape[1]:
+        return inverse_root
+    # N has coordinates V'(filled H) N, a multiple of V'N; what is orthogonal to them is kept.
+    turn, _ = linalg.qr(inverse_root.T @ null)
+    return inverse_root @ turn[:, null.shape[1] :]
 
 
 def _from_rows(objective, c, penalty, active):

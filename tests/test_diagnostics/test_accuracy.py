@@ -7,7 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
-from sklearn.linear_model import LinearRegression, Ridge
+from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 
 from skinfluence.diagnostics import Diagnostics, working
 from tests.conftest import import_optional
@@ -90,3 +90,16 @@ def test_rows_are_factored_where_their_gram_matrix_is_not_accurate(monkeypatch):
     factored = Diagnostics(objective, theta)
     for name in ("leverage", "cooks_distance", "cov_ratio", "dfbetas", "bse"):
         assert_allclose(getattr(factored, name), getattr(plain, name), rtol=1e-10)
+
+
+@pytest.mark.parametrize("c", [1.0, np.inf])
+def test_softmax_by_eigenvalues(c, monkeypatch):
+    """Where its Gram matrix is nearly singular; its null space drops out by itself."""
+    X = np.random.default_rng(0).normal(size=(60, 2))
+    objective, theta = optimum(LogisticRegression(C=c), X, np.arange(60) % 3)
+    plain = Diagnostics(objective, theta)
+    monkeypatch.setattr(working, "WELL_CONDITIONED", 2.0)
+    turned = Diagnostics(objective, theta)
+    for name in ("leverage", "cooks_distance", "cov_ratio", "dfbetas", "n_effective_params"):
+        ours, theirs = getattr(turned, name), getattr(plain, name)
+        assert_allclose(ours, theirs, rtol=1e-8, atol=1e-9 * np.abs(theirs).max())

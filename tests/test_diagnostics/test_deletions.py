@@ -11,7 +11,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 
 from skinfluence.diagnostics import Diagnostics
 from skinfluence.objectives import Problem, build
-from skinfluence.objectives.losses import Softmax
+from skinfluence.objectives.losses import Softmax, SquaredError
 from skinfluence.objectives.objective import gram_blocks
 from skinfluence.solvers.minimise import minimise
 from tests.test_diagnostics.cases import (
@@ -89,6 +89,27 @@ def test_quadratic_losses_are_refitted_exactly(name, weighted):
         assert_allclose(found.dffits[i], rows[i] @ move / np.sqrt(scale_i * spread), rtol=1e-7)
         assert_allclose(found.dfbetas[i], move / (np.sqrt(scale_i) * errors), rtol=1e-7, atol=1e-8)
         assert_allclose(found.cov_ratio[i], (scale_i / scale) ** k * errors_i, rtol=1e-7)
+
+
+@pytest.mark.parametrize("normalisation", ["weight", "count"])
+def test_a_mean_loss_loses_part_of_its_penalty(normalisation):
+    """Quadratic, so that everything is a refit, its dispersion included."""
+    X, y, weights = regression()
+    X = X / X.std(axis=0)
+    options = {"normalisation": normalisation, "l2": 0.2}
+    objective, theta = of_problem(SquaredError(0.5), X, y, weights, **options)
+    found = Diagnostics(objective, theta)
+    for row in range(0, len(y), 5):
+        without = objective.without(np.array([row]))
+        moved = minimise(without, theta).theta
+        parameters = objective.coordinates.to_user(moved).ravel()
+        assert_allclose(found.params_without(row), parameters, rtol=1e-8)
+        rows, residuals = without.design.dense(), without.y - without.outputs(moved)[:, 0]
+        data = rows.T @ (without.weights[:, None] * rows)
+        k = np.trace(np.linalg.solve(without.hessian(moved), data))
+        scale = without.weights @ residuals**2 / (len(y) - 1 - k)
+        size = np.sqrt(weights[row] / (scale * (1 - found.leverage[row])))
+        assert_allclose(found.resid_studentized_external[row], found.resid[row] * size, rtol=1e-8)
 
 
 def steps():
