@@ -151,10 +151,11 @@ def basis_of(objective: Objective, theta: Array, c: Array, m: float) -> Basis:
 
 def _shift_directions(objective, penalty, active):
     """Shifts common to all outputs that neither softmax nor the penalty sees, orthonormal."""
-    n_outputs = objective.n_outputs
-    if not objective.loss.shift_invariant or not active.all():
+    if not objective.loss.shift_invariant:
         return np.empty((len(penalty), 0))
-    shifts = np.kron(np.eye(objective.design.shape[1]), np.ones((n_outputs, 1)))
+    n_outputs = objective.n_outputs
+    whole = active.reshape(-1, n_outputs).all(axis=1)
+    shifts = np.kron(np.eye(len(whole))[:, whole], np.ones((n_outputs, 1)))[active]
     unseen = ~(penalty @ shifts).any(axis=0)
     return shifts[:, unseen] / np.sqrt(n_outputs)
 

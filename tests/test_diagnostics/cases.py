@@ -12,31 +12,6 @@ from skinfluence.objectives.losses import PointLoss
 from skinfluence.solvers.minimise import minimise
 
 
-class LogLink(PointLoss):
-    """Half deviance of Poisson (power 1) and gamma (power 2) under the log link."""
-
-    def __init__(self, power):
-        self.power = power
-        self.has_expected = power != 1
-
-    def value(self, eta, y):
-        eta = eta[..., 0]
-        if self.power == 1:
-            return np.exp(eta) - y * eta
-        return eta + y * np.exp(-eta)
-
-    def gradient(self, eta, y):
-        mu = np.exp(eta)
-        return (mu - np.asarray(y)[..., None]) * mu ** (1 - self.power)
-
-    def curvature(self, eta, y, *, expected=False):
-        mu = np.exp(eta)
-        c = mu ** (2 - self.power)
-        if not expected:
-            c = c + (1 - self.power) * (mu - np.asarray(y)[..., None]) * mu ** (1 - self.power)
-        return c[..., None]
-
-
 class Proportion(PointLoss):
     """Binomial with shares of successes as targets; the number of trials is the weight."""
 
@@ -50,9 +25,6 @@ class Proportion(PointLoss):
         return (expit(eta) * expit(-eta))[..., None]
 
 
-likelihood._READ[LogLink] = lambda loss: likelihood.Likelihood(
-    mean=np.exp, estimated=loss.power != 1
-)
 likelihood._READ[Proportion] = lambda loss: likelihood.Likelihood(mean=expit, estimated=False)
 
 

@@ -11,11 +11,10 @@ from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 
 from skinfluence.diagnostics import Diagnostics
 from skinfluence.objectives import Problem, build
-from skinfluence.objectives.losses import Softmax, SquaredError
+from skinfluence.objectives.losses import HalfDeviance, Softmax, SquaredError
 from skinfluence.objectives.objective import gram_blocks
 from skinfluence.solvers.minimise import minimise
 from tests.test_diagnostics.cases import (
-    LogLink,
     diagnose,
     of_problem,
     optimum,
@@ -134,12 +133,14 @@ def steps():
             LogisticRegression(C=np.inf), X, np.random.default_rng(2).integers(3, size=len(y))
         ),
         "liblinear": optimum(LogisticRegression(C=1.0, solver="liblinear"), X, classes),
-        "poisson": of_problem(LogLink(1), X, counts),
-        "gamma": of_problem(LogLink(2), X, positive, weights),
-        "poisson, mean over weights": of_problem(LogLink(1), X, counts, weights, **weight),
-        "gamma, mean over rows": of_problem(LogLink(2), X, positive, weights, **count),
-        "no penalty, mean": of_problem(LogLink(2), X, positive, weights, normalisation="weight"),
-        "lasso": of_problem(LogLink(1), X, counts, normalisation="weight", l1=0.15),
+        "poisson": of_problem(HalfDeviance(1), X, counts),
+        "gamma": of_problem(HalfDeviance(2), X, positive, weights),
+        "poisson, mean over weights": of_problem(HalfDeviance(1), X, counts, weights, **weight),
+        "gamma, mean over rows": of_problem(HalfDeviance(2), X, positive, weights, **count),
+        "no penalty, mean": of_problem(
+            HalfDeviance(2), X, positive, weights, normalisation="weight"
+        ),
+        "lasso": of_problem(HalfDeviance(1), X, counts, normalisation="weight", l1=0.15),
     }
 
 

@@ -11,8 +11,9 @@ from numpy.testing import assert_allclose
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
 from skinfluence.diagnostics import Diagnostics
+from skinfluence.objectives.losses import HalfDeviance
 from tests.conftest import import_optional
-from tests.test_diagnostics.cases import LogLink, Proportion, diagnose, of_problem
+from tests.test_diagnostics.cases import Proportion, diagnose, of_problem
 from tests.test_diagnostics.record import PATH, ROWS, data
 
 RECORDED = json.loads(PATH.read_text(encoding="utf-8"))
@@ -27,7 +28,7 @@ def found(name):
         return diagnose(LinearRegression(), X, y)
     if name == "logit":
         return diagnose(LogisticRegression(C=np.inf, max_iter=1000), X, y)
-    loss = LogLink({"poisson": 1, "gamma": 2}[name])
+    loss = HalfDeviance({"poisson": 1, "gamma": 2}[name])
     return Diagnostics(*of_problem(loss, X, y), expected=True)
 
 
