@@ -111,6 +111,7 @@ class Diagnostics:
     See Also
     --------
     OutlierTest : What `outlier_test` returns.
+    skinfluence.InfluenceExplainer : Its ``diagnostics`` makes these of a fitted estimator.
 
     Notes
     -----
@@ -256,9 +257,14 @@ class Diagnostics:
         """Fitted parameters minus those without each row, (n, p); computed when first asked."""
         changes = np.empty((self._working.objective.n_train, len(self.params)))
         for block in self._working.blocks():
-            np.matmul(moves(self._working, block), -self._user_basis.T, out=changes[block])
-        for row in np.flatnonzero(self._undetermined):
-            changes[row] = self._only_from(row)
+            changes[block] = self._changes(block)
+        return changes
+
+    def _changes(self, rows):
+        """`d_params` of some rows, by slice or positions."""
+        changes = moves(self._working, rows) @ -self._user_basis.T
+        for place in np.flatnonzero(self._undetermined[rows]):
+            changes[place] = self._only_from(np.arange(len(self._undetermined))[rows][place])
         return changes
 
     def _only_from(self, row):
@@ -300,7 +306,8 @@ class Diagnostics:
         params : ndarray of shape (p,) or (b, p)
             Exact for quadratic losses, one Newton step for others.
         """
-        return self.params - self.d_params[np.asarray(rows)]
+        rows = np.asarray(rows)
+        return (self.params - self._changes(rows.ravel())).reshape(*rows.shape, -1)
 
     def outlier_test(self, method: str = "bonferroni") -> OutlierTest:
         """Test the largest residuals.
