@@ -141,6 +141,9 @@ def agreement(
     See Also
     --------
     Agreement : What the numbers mean.
+    leave_one_out : Makes the truth, for any estimator.
+    top_k_overlap : Compares the first k rows only.
+    linear_datamodeling_score : Compares with models retrained on other rows.
     detection_auc : Judges scores by what they find.
 
     Examples
@@ -208,18 +211,22 @@ def _ranks(values: Array) -> Array:
 
     Not scipy's rankdata, whose old releases take inf and -inf for a NaN.
     """
-    values = values.ravel()
+    order, group = rounded_order(values.ravel())
+    counts = np.bincount(group)
+    ranks = np.empty(order.size)
+    ranks[order] = (np.cumsum(counts) - (counts - 1) / 2)[group]
+    return ranks
+
+
+def rounded_order(values: Array) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Ascending order of a vector, and the number of the tie each value in that order is in."""
     order = np.argsort(values, kind="stable")
     size = np.abs(values)
     typical = np.median(size[np.isfinite(size)]) if np.isfinite(size).any() else 0.0
     rounding = TIE * np.maximum(np.minimum(size[order][1:], size[order][:-1]), typical)
     with np.errstate(invalid="ignore"):  # inf - inf: a tie
         steps = np.diff(values[order]) > rounding
-    group = np.concatenate([[0], np.cumsum(steps)])
-    counts = np.bincount(group)
-    ranks = np.empty(values.size)
-    ranks[order] = (np.cumsum(counts) - (counts - 1) / 2)[group]
-    return ranks
+    return order, np.concatenate([[0], np.cumsum(steps)])
 
 
 def _relative(error: Array, actual: Array) -> float:
