@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from skinfluence.objectives import build_all
-from skinfluence.objectives.losses import ScalarLoss
 from skinfluence.solvers.minimise import minimise
 from skinfluence.solvers.stationarity import stationarity
 from tests.test_objectives.cases import CASES, fitted
@@ -26,7 +25,7 @@ def shortfall(built):
     """How much of what features explain the fit leaves out: 0 at the minimum, 1 without them."""
     shares = []
     for objective, theta in built:
-        plain = without_smoothing(objective)
+        plain = replace(objective, loss=objective.loss.raw)  # what the estimator minimised
         best = min([theta, *minima(objective, theta)], key=plain.value)
         none = np.where(np.arange(len(theta))[:, None] == len(theta) - 1, best, 0.0)
         none = none if objective.coordinates.intercept else 0.0 * theta
@@ -35,15 +34,9 @@ def shortfall(built):
     return max(shares)
 
 
-def without_smoothing(objective):
-    """The objective that the estimator minimised, where ours has smooth kinks."""
-    smoothed = isinstance(objective.loss, ScalarLoss)
-    return replace(objective, loss=objective.loss.raw) if smoothed else objective
-
-
 def minima(objective, theta):
     """The minimum, or those of ever less smoothed losses, each from the one before."""
-    if not getattr(objective.loss, "temperature", 0.0):
+    if not objective.loss.temperature:
         return [minimise(objective, theta).theta]
     found = [theta]
     for t in (1e-1, 1e-2, 1e-3, 1e-4):
