@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -119,14 +120,20 @@ def _refuse_held_out_rows(estimator):
         )
 
 
+_SMOOTH: dict[str, Callable[[], PointLoss]] = {
+    "log_loss": Logistic,
+    "squared_hinge": SquaredHinge,
+    "modified_huber": ModifiedHuber,
+}
+
+
 def _margin_loss(estimator, rows) -> PointLoss:
-    losses = {"log_loss": Logistic, "squared_hinge": SquaredHinge, "modified_huber": ModifiedHuber}
-    if estimator.loss in losses:
-        return losses[estimator.loss]()
+    if estimator.loss in _SMOOTH:
+        return _SMOOTH[estimator.loss]()
     temperature = margin_temperature(rows)
-    return (
-        Hinge(temperature) if estimator.loss == "hinge" else _residual_loss(estimator, temperature)
-    )
+    if estimator.loss == "hinge":
+        return Hinge(temperature)
+    return _residual_loss(estimator, temperature)
 
 
 def _residual_loss(estimator, temperature) -> PointLoss:
