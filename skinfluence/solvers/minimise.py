@@ -148,7 +148,7 @@ class _Search:
     def _step(self) -> Array:
         point = self.point
         if self.curvature is not None:
-            return self.curvature.step(point.violated, point.scale)
+            return self.curvature.step(point.theta, point.violated, point.scale)
         entering = entering_groups(self.objective, point.theta, point.violated, point.scale)
         if entering is not None:
             return entering
