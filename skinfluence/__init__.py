@@ -1,10 +1,11 @@
 """Which training rows are responsible: exact and approximate influence with scikit-learn's API."""
 
 from skinfluence.explainers.gmm import GMMInfluence
+from skinfluence.explainers.influence import InfluenceExplainer
 from skinfluence.explainers.kde import KDEInfluence
 from skinfluence.explainers.knn import KNNInfluence
 from skinfluence.explainers.pyod import PyODAdapter
 
 __version__ = "0.1.0.dev0"
 
-__all__ = ["GMMInfluence", "KDEInfluence", "KNNInfluence", "PyODAdapter"]
+__all__ = ["GMMInfluence", "InfluenceExplainer", "KDEInfluence", "KNNInfluence", "PyODAdapter"]

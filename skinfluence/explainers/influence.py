@@ -2,26 +2,299 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import sparse
-from sklearn.base import MetaEstimatorMixin
+from sklearn.base import MetaEstimatorMixin, TransformerMixin
+from sklearn.exceptions import NotFittedError
 from sklearn.utils import get_tags
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
 from skinfluence import _loops, attribution
-from skinfluence._compat import Interval, StrOptions, _fit_context, check_weights
-from skinfluence._output import labelled
+from skinfluence._compat import StrOptions, _fit_context, check_feature_names_in, check_weights
+from skinfluence._output import labelled, row_labels
 from skinfluence._peel import target_to_model_space
 from skinfluence.base import BaseInfluence
-from skinfluence.deletion.linear.fit import FittedParts
+from skinfluence.deletion.linear.coefficients import Coefficients, all_coefficients
+from skinfluence.deletion.linear.deletion import LinearDeletion
+from skinfluence.deletion.linear.fit import Fitted, fitted_parts
 from skinfluence.exceptions import NotStationaryWarning
+from skinfluence.explainers.linear_queries import make_queries, make_target
 from skinfluence.objectives import Rows, reader_of
 
 # Relative gradient above which a fit is not what its objective says, or is far from it.
 LOOSE = 3e-2
+TARGETS = ("loss", "decision_function", "proba", "params")
+
+
+class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_subclass__ is untyped
+    MetaEstimatorMixin, TransformerMixin, BaseInfluence, auto_wrap_output_keys=None
+):
+    """Influence of training rows on a fitted linear model: what deleting each would change."""
+
+    _parameter_constraints: dict = {
+        **BaseInfluence._parameter_constraints,
+        "method": [StrOptions({"auto", "first_order", "newton", "refit"})],
+        "target": [str, callable],
+        "hessian": [StrOptions({"observed", "expected"})],
+        "class_weights": [StrOptions({"recompute", "fixed"})],
+        "relative": [None, StrOptions({"parameters", "loss"})],
+        "solver": [StrOptions({"auto", "dense", "cg"})],
+    }
+    _accept_sparse = "csr"
+
+    def __init__(
+        self,
+        estimator: Any,
+        *,
+        method: Literal["auto", "first_order", "newton", "refit"] = "auto",
+        target: str | Callable[..., Any] = "loss",
+        output: Any = None,
+        hessian: Literal["observed", "expected"] = "observed",
+        class_weights: Literal["recompute", "fixed"] = "recompute",
+        relative: Literal["parameters", "loss"] | None = None,
+        solver: Literal["auto", "dense", "cg"] = "auto",
+        n_jobs: int | None = None,
+        progress: bool = False,
+        random_state: int | np.random.RandomState | None = None,
+    ):
+        self.estimator = estimator
+        self.method = method
+        self.target = target
+        self.output = output
+        self.hessian = hessian
+        self.class_weights = class_weights
+        self.relative = relative
+        self.solver = solver
+        self.n_jobs = n_jobs
+        self.progress = progress
+        self.random_state = random_state
+
+    # -- fitting --------------------------------------------------------------------------------
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(
+        self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None
+    ) -> InfluenceExplainer:
+        """Fit."""
+        return self._fit(X, y, sample_weight)
+
+    def get_metadata_routing(self) -> MetadataRouter:
+        """Route ``sample_weight`` to this explainer and to its estimator.
+
+        Returns
+        -------
+        routing : MetadataRouter
+            Routing of ``fit``.
+        """
+        mapping = MethodMapping().add(caller="fit", callee="fit")
+        router = MetadataRouter(owner=self).add_self_request(self)
+        return router.add(estimator=self.estimator, method_mapping=mapping)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = True
+        tags.transformer_tags.preserves_dtype = []
+        inner = get_tags(self.estimator).input_tags
+        for name in ("sparse", "allow_nan", "pairwise", "positive_only", "categorical", "string"):
+            setattr(tags.input_tags, name, getattr(inner, name))
+        return tags
+
+    def _default_estimator(self):
+        raise ValueError(
+            "estimator is None, and InfluenceExplainer explains a model of yours. Pass one, "
+            "fitted or not, e.g. InfluenceExplainer(LogisticRegression())."
+        )
+
+    def _check_model(self, model):
+        reader_of(model).check(model)
+        if isinstance(self.target, str) and self.target not in TARGETS:
+            if not self.target.startswith("coef:"):
+                raise ValueError(
+                    f"target={self.target!r} is none of 'loss', 'decision_function', 'proba', "
+                    "'params' and 'coef:NAME'. Name one of them, or pass a function of the outputs."
+                )
+
+    def _rows_before_fit(self, X):
+        return X  # the estimator has its own view of X, and its own messages
+
+    def _rows_after_fit(self, X):
+        return validate_data(self, X, **self._validation(), ensure_min_samples=2)
+
+    def _validation(self):
+        # No copy: the rows are copied into coordinates of their own.
+        return {"dtype": np.float64, "accept_sparse": self._accept_sparse}
+
+    def _explain(self, model, rows, y, sample_weight):
+        weights = check_weights(sample_weight, rows)
+        weights = np.ones(rows.shape[0]) if weights is None else weights
+        y = self._training_targets(rows, y)
+        self._model = model
+        self._linear_fit = reader_of(model).read(model, Rows(rows, y, weights))
+        self._target = make_target(self._linear_fit, self.target, model)
+        fitted = fitted_parts(
+            self._linear_fit,
+            rows,
+            method=self.method,
+            expected=self.hessian == "expected",
+            fixed_class_weights=self.class_weights == "fixed",
+            solver=self.solver,
+        )
+        self._parts = fitted.parts
+        self.method_, self.stationarity_ = fitted.method, fitted.stationarity
+        self._warn_if_loose(fitted)
+        self._coefficients, names = all_coefficients(fitted.parts, self._column_names(rows))
+        self.param_names_ = np.asarray([":".join(filter(None, pair)) for pair in names])
+        self._coefficient_names = np.asarray([name for _, name in names])
+        self._train_y = y
+        self._deletion = LinearDeletion(
+            fitted.parts,
+            self._target,
+            self._training_queries(rows, y),
+            method=self.method_,
+            relative=self.relative,
+            notes=fitted.notes,
+        )
+        self.score_unit_ = self._unit()
+
+    def _training_targets(self, rows, y):
+        if y is None:
+            raise ValueError(
+                f"{type(self).__name__} requires y to be passed, but the target y is None. Pass "
+                "the targets that the estimator was fitted on."
+            )
+        y = target_to_model_space(self.estimator_, np.asarray(y))
+        check_consistent_length(rows, y)
+        return y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
+
+    def _training_queries(self, rows, y):
+        if self._target is None:
+            return None
+        queries = self._make_queries(None, y)
+        return queries
+
+    def _column_names(self, rows):
+        for source in (*reversed(self._heads), self):
+            with contextlib.suppress(AttributeError, ValueError, NotFittedError):
+                names = source.get_feature_names_out() if source is not self else None
+                names = self.feature_names_in_ if names is None else names
+                if len(names) == rows.shape[1]:
+                    return [str(name) for name in names]
+        return [f"x{j}" for j in range(rows.shape[1])]
+
+    def _unit(self):
+        unit = "loss" if self.target == "loss" else "target" if callable(self.target) else None
+        unit = unit or {"params": "parameter"}.get(self.target, self.target)
+        unit = "parameter" if unit.startswith("coef:") else unit
+        return unit if self.relative is None else f"{unit} a unit of change of the {self.relative}"
+
+    def _warn_if_loose(self, fitted: Fitted):
+        before, after = fitted.stationarity
+        if not fitted.converged:
+            warnings.warn(
+                f"{type(self._model).__name__}: no minimum of its objective was found from the "
+                f"fitted parameters (relative gradient {after:.1e}). Classes that are separable "
+                "without a penalty have none, and neither have directions that no row holds. Add "
+                "a penalty, or drop the columns that separate; until then scores mean little.",
+                NotStationaryWarning,
+                stacklevel=5,
+            )
+        elif before > LOOSE:
+            warnings.warn(
+                f"{type(self._model).__name__} is not at a minimum of its own objective on these "
+                f"rows: the relative gradient is {before:.1e}, and {after:.1e} after a polish. "
+                "Either these rows, targets or weights did not train it, or its tolerance is "
+                "loose. Scores belong to the polished parameters: pass what it was fitted on, or "
+                "refit with a smaller tol.",
+                NotStationaryWarning,
+                stacklevel=5,
+            )
+
+    # -- queries --------------------------------------------------------------------------------
+
+    def _queries(self, X, y=None):
+        check_is_fitted(self)
+        if self._target is None:
+            return self._wanted_coefficients(X)
+        if y is not None:
+            y = target_to_model_space(self.estimator_, np.asarray(y))
+        X = self._model_rows(X)
+        if y is not None:
+            check_consistent_length(X, y)
+        return self._make_queries(X, y)
+
+    def _make_queries(self, X, y):
+        return make_queries(
+            self._linear_fit, self._parts, X, y, target=self.target, output=self.output
+        )
+
+    def _wanted_coefficients(self, X):
+        if X is not None:
+            raise ValueError(
+                f"target={self.target!r} is about the fitted parameters, not about queries. Pass "
+                "X=None: score_influence(None)."
+            )
+        return self._coefficients[self._selected_coefficients()]
+
+    def _selected_coefficients(self):
+        if self.target == "params":
+            return np.arange(len(self.param_names_))
+        name = self.target.removeprefix("coef:")
+        found = np.flatnonzero((self._coefficient_names == name) | (self.param_names_ == name))
+        if not found.size:
+            raise ValueError(
+                f"target={self.target!r} names no parameter. There are "
+                f"{', '.join(self.param_names_[:8])}{', ...' if len(self.param_names_) > 8 else ''}."
+            )
+        return found
+
+    def _labels_and_queries(self, X, y=None):
+        queries = self._queries(X, y)
+        if self._target is None:
+            return self.param_names_[self._selected_coefficients()], queries
+        return row_labels(X, queries.shape[0]), queries
+
+    # -- influence ------------------------------------------------------------------------------
+
+    def _tiles(self, queries, desc):
+        return attribution.blocks(
+            self._deletion, queries, n_jobs=self.n_jobs, progress=self.progress, desc=desc
+        )
+
+    def _self_influence(self):
+        if self._target is None:
+            raise ValueError(
+                f"target={self.target!r} has no value at a row, so rows have no self influence. "
+                "Use d_params() for what each row does to the parameters, or target='loss'."
+            )
+        deletion = self._deletion
+        slices = _loops.slices(deletion.n_train, deletion.row_block)
+        bar = _loops.progress_bar(
+            slices, total=len(slices), enabled=self.progress, desc="self_influence"
+        )
+        scores = np.concatenate([deletion.self_change(rows) for rows in bar])
+        attribution.check_no_nan(scores)
+        return scores
+
+    def _report(self):
+        return {**self._deletion.report(), "stationarity": self.stationarity_}
+
+    def d_params(self) -> Any:
+        """Fitted parameters minus those without each row, as statsmodels and R have it.
+
+        Returns
+        -------
+        d_params : ndarray of shape (n_train, n_params)
+            ``theta_hat - theta_{-i}`` by this explainer's method, columns as in `param_names_`.
+        """
+        check_is_fitted(self)
+        out = np.empty((self.n_samples_fit_, len(self.param_names_)))
+        for rows in _loops.slices(self.n_samples_fit_, self._deletion.row_block):
+            moved = self._deletion.change(self._coefficients, self._deletion.delete(rows))
+            out[rows] = -moved.T
+        return labelled(self, out, index=self.train_index_, columns=self.param_names_)

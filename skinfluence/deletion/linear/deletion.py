@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from skinfluence import _loops
 from skinfluence.deletion.base import Deletion
+from skinfluence.deletion.linear.coefficients import Coefficients
+from skinfluence.deletion.linear.moves import class_gradients
 from skinfluence.deletion.linear.part import Notes, Part
 from skinfluence.deletion.linear.queries import Queries
 from skinfluence.deletion.linear.targets import Target
@@ -86,23 +88,43 @@ class LinearDeletion(Deletion):
             state = [self._first_order_state(part, positions) for part in self.parts]
         else:
             state = [part.moves(positions) for part in self.parts]
-        return state, self._sizes(positions, state)
+        return state, self._sizes(positions)
 
     def _first_order_state(self, part, positions):
         if self._dense:
             return part.leaving_gradients(positions)
         return positions
 
-    def change(self, X: Queries, deleted: Any) -> Array:
+    def change(self, X: Queries | Coefficients, deleted: Any) -> Array:
         state, sizes = deleted
-        if self.method == "first_order":
+        if isinstance(X, Coefficients):
+            changes = self._coefficients(X, state)
+        elif self.method == "first_order":
             changes = self._linear(X, state)
         else:
-            changes = self.target.change(X, [
-                outputs_moved(design, moves)
-                for design, moves in zip(X.designs, state, strict=True)
-            ])
+            changes = self.target.change(
+                X,
+                [
+                    outputs_moved(design, moves)
+                    for design, moves in zip(X.designs, state, strict=True)
+                ],
+            )
         return changes if sizes is None else _divided(changes, sizes)
+
+    def _coefficients(self, wanted, state):
+        n_rows = len(state[0]) if isinstance(state[0], np.ndarray) and state[0].ndim == 1 else -1
+        changes = np.empty((wanted.shape[0], n_rows if n_rows >= 0 else state[0].shape[-1]))
+        for index, (part, kept) in enumerate(zip(self.parts, state, strict=True)):
+            own = np.flatnonzero(wanted.part == index)
+            if own.size:
+                moved = part.user_moves(self._moves_of(part, kept))
+                changes[own] = moved[wanted.row[own], wanted.output[own]]
+        return changes
+
+    def _moves_of(self, part, kept):
+        if self.method != "first_order":
+            return kept
+        return part.moves(kept) if kept.ndim == 1 else part.first_order_moves(kept)
 
     def _linear(self, queries, state):
         gradients = self.target.gradient(queries)
@@ -126,7 +148,15 @@ class LinearDeletion(Deletion):
         size, n_outputs = part.theta.shape
         seen = objective.design.take(positions).times(solved.reshape(size, -1))
         seen = seen.reshape(len(positions), n_outputs, -1)
-        scores = np.einsum("bk,bkq->qb", curvature.slopes[positions], seen)
+        slopes = curvature.slopes[positions]
+        rebalance = objective.rebalance
+        if rebalance is not None:
+            ratios = rebalance.ratios(rebalance.removed_by(positions))
+            groups = rebalance.group_of_row[positions]
+            slopes = ratios[groups, np.arange(len(positions)), None] * slopes
+        scores = np.einsum("bk,bkq->qb", slopes, seen)
+        if rebalance is not None:
+            scores -= (class_gradients(curvature).T @ solved).T @ (ratios - 1.0)
         share = objective.m_share[positions]
         if share.any():
             along = np.where(curvature.moving, curvature.penalty_gradient, 0.0).ravel() @ solved
@@ -149,12 +179,23 @@ class LinearDeletion(Deletion):
             )
         else:
             changes = self.target.change(own, deltas)[:, 0]
-        sizes = self._sizes(positions, moves, known=True)
+        sizes = self._sizes(positions)
         return changes if sizes is None else _divided(changes, sizes)
+
+    def over_queries(self, queries: Queries) -> Array:
+        """Sum of the first-order scores over all queries, (n_train,): one solve a part."""
+        gradients = self.target.gradient(queries)
+        total = np.zeros(self.n_train)
+        for part, design, gradient in zip(self.parts, queries.designs, gradients, strict=True):
+            solved = part.solved_sum(design, gradient)
+            for rows in _loops.slices(self.n_train, self.row_block):
+                positions = np.arange(rows.start, rows.stop)
+                total[rows] += self._sparse_scores(part, solved, positions)[0]
+        return total
 
     # -- RelatIF --------------------------------------------------------------------------------
 
-    def _sizes(self, positions, state, *, known=False):
+    def _sizes(self, positions):
         """What RelatIF divides by, (b,): first-order sizes, whatever the method."""
         if self.relative is None:
             return None

@@ -12,6 +12,7 @@ from skinfluence.curvature import LinearCurvature
 from skinfluence.deletion.linear.moves import NewtonInverse, first_order, leaving
 from skinfluence.deletion.linear.refit import refit
 from skinfluence.objectives import Objective, Problem
+from skinfluence.objectives.design import Design
 
 Array = NDArray[np.float64]
 
@@ -85,6 +86,16 @@ class Part:
     def solved(self, rows: Array, gradient: Array) -> Array:
         """``H^-1 (x_z (x) phi'_z)`` of queries, (P K, q), from dense rows and slopes (q, K)."""
         return self.curvature.inverse()(self.curvature.spread(rows, gradient))
+
+    def solved_sum(self, design: Design, gradient: Array) -> Array:
+        """``H^-1 sum_z x_z (x) phi'_z`` of all queries, (P K, 1)."""
+        total = np.where(self.curvature.moving, design.adjoint(gradient), 0.0)
+        return self.curvature.inverse()(total.reshape(-1, 1))
+
+    def first_order_moves(self, gradients: Array) -> Array:
+        """``H^-1 gbar`` of leaving gradients, (P, K, b)."""
+        moves = self.curvature.inverse()(gradients)
+        return moves.reshape(*self.theta.shape, -1)
 
     def user_moves(self, moves: Array) -> Array:
         """Moves in the user's coefficients (and intercepts, last), (p [+ 1], K, b)."""

@@ -75,7 +75,9 @@ def deleted_gradient(curvature: LinearCurvature, gone: Leaving, moves: Array) ->
     objective = curvature.objective
     size, n_outputs = curvature.theta.shape
     shaped = moves.reshape(size, n_outputs, -1)
-    outputs = objective.design.times(shaped.reshape(size, -1)).reshape(-1, n_outputs, len(gone.rows))
+    outputs = objective.design.times(shaped.reshape(size, -1)).reshape(
+        -1, n_outputs, len(gone.rows)
+    )
     outputs += curvature.outputs[:, :, None]
     with np.errstate(over="ignore", invalid="ignore"):
         slopes = objective.loss.gradient(np.moveaxis(outputs, 1, 2), objective.y[:, None])

@@ -49,9 +49,7 @@ class Loss(Target):
     def gradient(self, queries: Queries) -> list[Array]:
         return [
             loss.gradient(outputs, y)
-            for loss, outputs, y in zip(
-                self.losses, queries.outputs, queries.targets, strict=True
-            )
+            for loss, outputs, y in zip(self.losses, queries.outputs, queries.targets, strict=True)
         ]
 
     def _parts(self, queries, deltas):

@@ -1,0 +1,121 @@
+"""From a fitted estimator to the parts whose rows can be deleted."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skinfluence.curvature import LinearCurvature
+from skinfluence.deletion.linear.part import Notes, Part
+from skinfluence.objectives import LinearFit, Objective, build_all
+from skinfluence.solvers.minimise import minimise
+from skinfluence.solvers.stationarity import stationarity
+
+Array = NDArray[np.float64]
+
+# Parameters above which no Hessian is formed: it would take more than a gigabyte.
+DENSE_PARAMETERS = 10_000
+NEWTON_CG_STEPS = 30
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Parts of a fit, and how far the estimator was from the optimum they stand at.
+
+    Parameters
+    ----------
+    parts : list of Part
+    notes : Notes
+    stationarity : tuple of float
+        Largest relative gradient over the parts before and after the polish.
+    converged : bool
+        Whether every polish reached a minimum.
+    solver : {"dense", "cg"}
+    method : {"first_order", "newton", "refit"}
+        What "auto" became: a Newton step where its inverses can be afforded.
+    """
+
+    parts: list[Part]
+    notes: Notes
+    stationarity: tuple[float, float]
+    converged: bool
+    solver: str
+    method: str
+
+
+def fitted_parts(
+    fit: LinearFit,
+    X: Any,
+    *,
+    method: str,
+    expected: bool = False,
+    fixed_class_weights: bool = False,
+    solver: str = "auto",
+    tol: float = 1e-10,
+) -> Fitted:
+    """Polish every problem of a fit and take its derivatives there.
+
+    Parameters
+    ----------
+    fit : LinearFit
+    X : ndarray or sparse array of shape (n, p)
+        Training rows in model space.
+    method : {"auto", "first_order", "newton", "refit"}
+        How the parts move when rows are deleted.
+    expected : bool, default=False
+        Take expected curvature where the loss has one.
+    fixed_class_weights : bool, default=False
+        Hold "balanced" class weights at their fitted values.
+    solver : {"auto", "dense", "cg"}, default="auto"
+    tol : float, default=1e-10
+        Relative residual of conjugate gradients.
+    """
+    built = build_all(fit.problems, X)
+    if solver == "auto":
+        largest = max(theta.size for _, theta in built)
+        solver = "dense" if largest <= DENSE_PARAMETERS else "cg"
+    if method == "auto":
+        method = "newton" if solver == "dense" else "first_order"
+    notes = Notes()
+    parts, before, after, converged = [], 0.0, 0.0, True
+    for problem, (objective, theta) in zip(fit.problems, built, strict=True):
+        if fixed_class_weights:
+            objective = dataclasses.replace(objective, rebalance=None)
+        before = max(before, stationarity(objective, theta))
+        theta, found, reached = polished(objective, theta, solver, tol)
+        after, converged = max(after, found), converged and reached
+        curvature = LinearCurvature(objective, theta, expected=expected, solver=solver, tol=tol)
+        parts.append(Part(problem, objective, theta, curvature, method, notes))
+    return Fitted(parts, notes, (before, after), converged, solver, method)
+
+
+def polished(
+    objective: Objective, theta: Array, solver: str, tol: float
+) -> tuple[Array, float, bool]:
+    """Parameters at the optimum, their stationarity, and whether it was reached."""
+    if solver == "cg":
+        return _newton_cg(objective, theta, tol)
+    found = minimise(objective, theta)
+    return found.theta, found.stationarity, found.converged
+
+
+def _newton_cg(objective, theta, tol):
+    value = objective.value(theta)
+    for _ in range(NEWTON_CG_STEPS):
+        if stationarity(objective, theta) <= tol:
+            break
+        curvature = LinearCurvature(objective, theta, solver="cg", tol=1e-4)
+        gradient = np.where(curvature.moving, objective.gradient(theta), 0.0)
+        step = curvature.inverse()(gradient.reshape(-1, 1)).reshape(theta.shape)
+        length = 1.0
+        while (new := objective.value(theta - length * step)) > value and length > 1e-10:
+            length *= 0.5
+        if length <= 1e-10:
+            break
+        theta, value = theta - length * step, new
+    reached = stationarity(objective, theta)
+    return theta, reached, reached <= 1e-6
