@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import MetaEstimatorMixin, TransformerMixin
 from sklearn.exceptions import NotFittedError
-from sklearn.utils import get_tags
+from sklearn.utils import check_random_state, get_tags
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
@@ -19,12 +19,15 @@ from skinfluence import _loops, attribution
 from skinfluence._compat import StrOptions, _fit_context, check_feature_names_in, check_weights
 from skinfluence._output import labelled, row_labels
 from skinfluence._peel import target_to_model_space
-from skinfluence.base import BaseInfluence
-from skinfluence.deletion.linear.coefficients import Coefficients, all_coefficients
+from skinfluence.base import BaseInfluence, check_count
+from skinfluence.deletion.linear.coefficients import all_coefficients
 from skinfluence.deletion.linear.deletion import LinearDeletion
 from skinfluence.deletion.linear.fit import Fitted, fitted_parts
 from skinfluence.exceptions import NotStationaryWarning
 from skinfluence.explainers.linear_queries import make_queries, make_target
+from skinfluence.explainers.linear_refits import linear_agreement
+from skinfluence.explainers.refits import rows_to_refit, some_positions, take
+from skinfluence.metrics import Agreement
 from skinfluence.objectives import Rows, reader_of
 
 # Relative gradient above which a fit is not what its objective says, or is far from it.
@@ -113,12 +116,12 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
 
     def _check_model(self, model):
         reader_of(model).check(model)
-        if isinstance(self.target, str) and self.target not in TARGETS:
-            if not self.target.startswith("coef:"):
-                raise ValueError(
-                    f"target={self.target!r} is none of 'loss', 'decision_function', 'proba', "
-                    "'params' and 'coef:NAME'. Name one of them, or pass a function of the outputs."
-                )
+        known = callable(self.target) or self.target in TARGETS
+        if not known and not self.target.startswith("coef:"):
+            raise ValueError(
+                f"target={self.target!r} is none of 'loss', 'decision_function', 'proba', "
+                "'params' and 'coef:NAME'. Name one of them, or pass a function of the outputs."
+            )
 
     def _rows_before_fit(self, X):
         return X  # the estimator has its own view of X, and its own messages
@@ -133,7 +136,10 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
     def _explain(self, model, rows, y, sample_weight):
         weights = check_weights(sample_weight, rows)
         weights = np.ones(rows.shape[0]) if weights is None else weights
-        y = self._training_targets(rows, y)
+        self._sample_weight = None if sample_weight is None else weights
+        self._raw_targets = None if y is None else np.asarray(y)
+        self._fit_X = rows
+        y = self._train_y = self._training_targets(rows, y)
         self._model = model
         self._linear_fit = reader_of(model).read(model, Rows(rows, y, weights))
         self._target = make_target(self._linear_fit, self.target, model)
@@ -148,14 +154,16 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         self._parts = fitted.parts
         self.method_, self.stationarity_ = fitted.method, fitted.stationarity
         self._warn_if_loose(fitted)
-        self._coefficients, names = all_coefficients(fitted.parts, self._column_names(rows))
+        self._coefficients, names = all_coefficients(
+            fitted.parts, self._column_names(rows), self._linear_fit.classes
+        )
         self.param_names_ = np.asarray([":".join(filter(None, pair)) for pair in names])
         self._coefficient_names = np.asarray([name for _, name in names])
-        self._train_y = y
         self._deletion = LinearDeletion(
             fitted.parts,
             self._target,
-            self._training_queries(rows, y),
+            None if self._target is None else self._make_queries(None, y),
+            n_train=rows.shape[0],
             method=self.method_,
             relative=self.relative,
             notes=fitted.notes,
@@ -171,12 +179,6 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         y = target_to_model_space(self.estimator_, np.asarray(y))
         check_consistent_length(rows, y)
         return y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
-
-    def _training_queries(self, rows, y):
-        if self._target is None:
-            return None
-        queries = self._make_queries(None, y)
-        return queries
 
     def _column_names(self, rows):
         for source in (*reversed(self._heads), self):
@@ -247,9 +249,10 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         name = self.target.removeprefix("coef:")
         found = np.flatnonzero((self._coefficient_names == name) | (self.param_names_ == name))
         if not found.size:
+            names = ", ".join(self.param_names_[:8])
+            more = ", ..." if len(self.param_names_) > 8 else ""
             raise ValueError(
-                f"target={self.target!r} names no parameter. There are "
-                f"{', '.join(self.param_names_[:8])}{', ...' if len(self.param_names_) > 8 else ''}."
+                f"target={self.target!r} names no parameter. There are {names}{more}."
             )
         return found
 
@@ -298,3 +301,221 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
             moved = self._deletion.change(self._coefficients, self._deletion.delete(rows))
             out[rows] = -moved.T
         return labelled(self, out, index=self.train_index_, columns=self.param_names_)
+
+    def score_groups(self, X: Any = None, y: Any = None, *, groups: Any) -> Any:
+        """Influence of groups of training rows that are deleted together.
+
+        By this explainer's method: the first-order scores of a group's rows are added; the Newton
+        step is that of the objective without the whole group (not a sum of single steps), and
+        ``method="refit"`` refits without it.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, n_features), default=None
+            Queries; None asks what each group does to itself.
+        y : array-like of shape (n_queries,), default=None
+            Their targets, where the target needs them.
+        groups : array-like of shape (n_train,), or list of array-like of int
+            A label for each training row, or the positions of the rows of each group.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_queries, n_groups), or (n_groups,) without X
+            Columns follow the sorted labels, or the list. Without X, the sum over the group's own
+            rows of how their value changes.
+
+        Raises
+        ------
+        ValueError
+            If the labels are not one a training row, a position lies outside the rows, or a group
+            leaves no row.
+
+        References
+        ----------
+        .. [1] P. W. Koh, K.-S. Ang, H. Teo and P. Liang (2019), On the accuracy of influence
+           functions for measuring group effects, NeurIPS 32.
+        """
+        check_is_fitted(self)
+        names, members = attribution.group_members(groups, self.n_samples_fit_)
+        self._check_groups(members)
+        if X is None and self._target is not None:
+            own = [self._deletion.group_self_change(rows) for rows in members]
+            return labelled(self, np.array(own), index=names, columns="influence")
+        index, queries = self._labels_and_queries(X, y)
+        bar = _loops.progress_bar(
+            members, total=len(members), enabled=self.progress, desc="score_groups"
+        )
+        scores = np.stack([self._deletion.group_change(queries, rows) for rows in bar], axis=1)
+        attribution.check_no_nan(scores)
+        return labelled(self, scores, index=index, columns=names)
+
+    def _check_groups(self, members):
+        for rows in members:
+            if len(np.unique(rows)) < len(rows):
+                raise ValueError(
+                    "A group names a training row twice, and a row can be deleted only once. Pass "
+                    "np.unique of its positions."
+                )
+            if self._deletion.nothing_left(rows):
+                raise ValueError(
+                    f"A group holds all {len(rows)} rows that carry weight (or all rows of a "
+                    "class), and without it there is no model. Leave some of them out of it."
+                )
+
+    def _over_queries(self, queries, reduce):
+        if self.method_ != "first_order" or self.relative or self._target is None:
+            return super()._over_queries(queries, reduce)
+        total = self._deletion.over_queries(queries)
+        return total / queries.shape[0] if reduce == "mean" else total
+
+    # -- embedding ------------------------------------------------------------------------------
+
+    def transform(self, X: ArrayLike) -> Any:
+        """Embed rows so that dot products with ``train_embedding`` are first-order scores.
+
+        ``e(z) = L^-1 g_z`` with H = L L' and g_z the gradient of the prediction: the decision
+        function of the chosen (``output=``) or predicted class, or the target where it needs no
+        y. Neighbours in this space depend on the same training rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, n_features)
+            Rows.
+
+        Returns
+        -------
+        embedding : ndarray of shape (n_queries, n_dimensions)
+            One dimension a parameter (less where the Hessian is singular).
+
+        Raises
+        ------
+        ValueError
+            If the Hessian is not positive, or is not at hand (``solver="cg"``).
+        """
+        check_is_fitted(self)
+        index, rows = row_labels(X, _n_rows(X)), self._model_rows(X)
+        kind = self.target if self._needs_no_y() else "decision_function"
+        queries = make_queries(
+            self._linear_fit, self._parts, rows, None, target=kind, output=self.output
+        )
+        target = make_target(self._linear_fit, kind, self._model)
+        embedding = self._deletion.embedding(queries, target.gradient(queries))
+        return labelled(self, embedding, index=index, columns=self.get_feature_names_out())
+
+    def _needs_no_y(self):
+        return self.target in ("decision_function", "proba") or callable(self.target)
+
+    def train_embedding(self) -> Any:
+        """Embed the training rows: ``L^-1 gbar_i``, gbar_i being what a deletion takes away.
+
+        Returns
+        -------
+        embedding : ndarray of shape (n_train, n_dimensions)
+            ``transform(Z) @ train_embedding().T`` are the first-order scores of the prediction;
+            the squared norms are the first-order self influence on the loss, for rows of weight 1
+            and an objective that is a sum.
+        """
+        check_is_fitted(self)
+        embedding = self._deletion.train_embedding()
+        names = self.get_feature_names_out()
+        return labelled(self, embedding, index=self.train_index_, columns=names)
+
+    def get_feature_names_out(self, input_features: ArrayLike | None = None) -> np.ndarray:
+        """Name the columns of ``transform``.
+
+        Parameters
+        ----------
+        input_features : array-like of str, default=None
+            Checked against the columns seen by ``fit``; not used otherwise.
+
+        Returns
+        -------
+        names : ndarray of str of shape (n_dimensions,)
+            ``influence0``, ``influence1``, ...
+        """
+        check_is_fitted(self)
+        check_feature_names_in(self, input_features, generate_names=False)
+        size = self._deletion.embedding_size()
+        return np.asarray([f"influence{j}" for j in range(size)], dtype=object)
+
+    def set_output(
+        self, *, transform: Literal["default", "pandas", "polars"] | None = None
+    ) -> Self:
+        """Choose the container of labelled results.
+
+        It rules ``score_influence``, ``self_influence``, ``score_groups``, ``d_params``,
+        ``transform`` and ``train_embedding``.
+
+        Parameters
+        ----------
+        transform : {"default", "pandas", "polars"}, default=None
+            None leaves the choice as it is.
+
+        Returns
+        -------
+        self : object
+            This explainer.
+        """
+        if transform is not None:
+            self._sklearn_output_config = {"transform": transform}
+        return self
+
+    # -- truth ----------------------------------------------------------------------------------
+
+    def validate(
+        self,
+        X: ArrayLike | None = None,
+        y: ArrayLike | None = None,
+        *,
+        n_refits: int = 20,
+        whole_pipeline: bool = False,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> Agreement:
+        """Compare scores with real refits.
+
+        Half of the deleted rows are those that move the parameters' losses most, the others are
+        drawn at random. Every refit is a real one by the estimator itself, then polished like the
+        fit.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, n_features), default=None
+            Queries; by default the training rows (at most 500 of them, drawn at random).
+        y : array-like of shape (n_queries,), default=None
+            Their targets.
+        n_refits : int, default=20
+            Number of rows to delete, at most the number of training rows.
+        whole_pipeline : bool, default=False
+            Refit the whole pipeline or search, where the scores hold all but the model fixed:
+            measures what that costs.
+        random_state : int, RandomState instance or None, default=None
+            Draws the rows and queries.
+
+        Returns
+        -------
+        agreement : Agreement
+            Pearson and Spearman correlation, slope, errors and the worst row, over all pairs;
+            see :class:`skinfluence.metrics.Agreement`.
+
+        Raises
+        ------
+        ValueError
+            If `n_refits` is out of range, or `whole_pipeline` is asked of a bare model.
+        """
+        check_is_fitted(self)
+        check_count("n_refits", n_refits, 1, self.n_samples_fit_)
+        if whole_pipeline and self.estimator_ is self._model:
+            raise ValueError(
+                "whole_pipeline=True needs a pipeline or search around the model, and this "
+                "estimator is a bare model. Leave it False: the refits are already complete."
+            )
+        rng = check_random_state(random_state)
+        rows = rows_to_refit(self._deletion.leverage(), n_refits, rng)
+        if X is None and self._target is not None:
+            positions = some_positions(self.n_samples_fit_, rng)
+            X, y = take(self._raw_rows, positions), self._raw_targets[positions]
+        return linear_agreement(self, X, y, rows, whole_pipeline=whole_pipeline)
+
+
+def _n_rows(X):
+    return X.shape[0] if hasattr(X, "shape") else len(X)

@@ -27,8 +27,9 @@ class LinearDeletion(Deletion):
     ----------
     parts : sequence of Part
     target : Target
-    train : Queries
-        The training rows as queries, for self influence.
+    train : Queries or None
+        The training rows as queries, for self influence; None where parameters are the target.
+    n_train : int
     method : {"first_order", "newton", "refit"}
     relative : {None, "parameters", "loss"}
         RelatIF: divide by how far the parameters move, or by how far the losses do.
@@ -41,15 +42,16 @@ class LinearDeletion(Deletion):
         self,
         parts: Sequence[Part],
         target: Target,
-        train: Queries,
+        train: Queries | None,
         *,
+        n_train: int,
         method: str,
         relative: str | None,
         notes: Notes,
     ):
         self.parts, self.target, self.train = parts, target, train
         self.method, self.relative, self.notes = method, relative, notes
-        self.n_train = train.shape[0]
+        self.n_train = n_train
         self.row_block = self._row_block()
 
     # -- memory ---------------------------------------------------------------------------------
@@ -112,12 +114,15 @@ class LinearDeletion(Deletion):
         return changes if sizes is None else _divided(changes, sizes)
 
     def _coefficients(self, wanted, state):
-        n_rows = len(state[0]) if isinstance(state[0], np.ndarray) and state[0].ndim == 1 else -1
-        changes = np.empty((wanted.shape[0], n_rows if n_rows >= 0 else state[0].shape[-1]))
-        for index, (part, kept) in enumerate(zip(self.parts, state, strict=True)):
+        pairs = zip(self.parts, state, strict=True)
+        return self._user_coefficients(wanted, [self._moves_of(part, own) for part, own in pairs])
+
+    def _user_coefficients(self, wanted, moves):
+        changes = np.empty((wanted.shape[0], moves[0].shape[2]))
+        for index, (part, move) in enumerate(zip(self.parts, moves, strict=True)):
             own = np.flatnonzero(wanted.part == index)
             if own.size:
-                moved = part.user_moves(self._moves_of(part, kept))
+                moved = part.user_moves(move)
                 changes[own] = moved[wanted.row[own], wanted.output[own]]
         return changes
 
@@ -182,6 +187,31 @@ class LinearDeletion(Deletion):
         sizes = self._sizes(positions)
         return changes if sizes is None else _divided(changes, sizes)
 
+    def group_change(self, X: Queries | Coefficients, rows: NDArray[np.intp]) -> Array:
+        """Change at each query when all of `rows` are deleted together, (n_queries,)."""
+        moves = [part.group_moves(rows) for part in self.parts]
+        if isinstance(X, Coefficients):
+            return self._user_coefficients(X, moves)[:, 0]
+        deltas = [outputs_moved(d, move) for d, move in zip(X.designs, moves, strict=True)]
+        if self.method == "first_order":
+            gradients = self.target.gradient(X)
+            pairs = zip(gradients, deltas, strict=True)
+            return sum((gradient * delta[:, 0]).sum(axis=1) for gradient, delta in pairs)
+        return self.target.change(X, deltas)[:, 0]
+
+    def group_self_change(self, rows: NDArray[np.intp]) -> float:
+        """Sum over `rows` of how each one's value changes when all of them are deleted."""
+        return float(self.group_change(self.train.at(rows), rows).sum())
+
+    def nothing_left(self, rows: NDArray[np.intp]) -> bool:
+        """Whether deleting `rows` leaves no weight, or a class without any."""
+        for part in self.parts:
+            weights = part.objective.weights.copy()
+            weights[rows] = 0.0
+            if not weights.any():
+                return True
+        return False
+
     def over_queries(self, queries: Queries) -> Array:
         """Sum of the first-order scores over all queries, (n_train,): one solve a part."""
         gradients = self.target.gradient(queries)
@@ -209,6 +239,39 @@ class LinearDeletion(Deletion):
                 shaped = moved.reshape(*part.theta.shape, -1)
                 total += np.square(part.user_moves(shaped)).sum(axis=(0, 1))
         return np.sqrt(np.maximum(total, 0.0))
+
+    # -- embedding ------------------------------------------------------------------------------
+
+    def embedding_size(self) -> int:
+        """Number of dimensions of the embedding."""
+        return sum(part.curvature.half_size() for part in self.parts)
+
+    def embedding(self, queries: Queries, gradients: Sequence[Array]) -> Array:
+        """``L^-1 (x_z (x) phi'_z)`` of each query, (n_queries, n_dimensions)."""
+        triples = zip(self.parts, queries.designs, gradients, strict=True)
+        return np.hstack(
+            [
+                part.curvature.half(part.curvature.spread(design.dense(), gradient)).T
+                for part, design, gradient in triples
+            ]
+        )
+
+    def train_embedding(self) -> Array:
+        """``L^-1 gbar_i`` of each training row, (n_train, n_dimensions)."""
+        rows = np.arange(self.n_train)
+        return np.hstack(
+            [part.curvature.half(part.leaving_gradients(rows)).T for part in self.parts]
+        )
+
+    def leverage(self) -> Array:
+        """How strongly each row moves the fit, ``gbar_i'H^-1 gbar_i``, (n_train,)."""
+        total = np.zeros(self.n_train)
+        for rows in _loops.slices(self.n_train, self.row_block):
+            positions = np.arange(rows.start, rows.stop)
+            for part in self.parts:
+                gradient = part.leaving_gradients(positions)
+                total[rows] += (gradient * part.curvature.inverse()(gradient)).sum(axis=0)
+        return np.abs(total)
 
     def report(self) -> dict[str, Any]:
         notes = self.notes

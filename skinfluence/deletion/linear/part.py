@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skinfluence.curvature import LinearCurvature
+from skinfluence.deletion.linear.groups import group_newton, group_refit
 from skinfluence.deletion.linear.moves import NewtonInverse, first_order, leaving
 from skinfluence.deletion.linear.refit import refit
 from skinfluence.objectives import Objective, Problem
@@ -78,6 +79,18 @@ class Part:
         self.notes.refitted_alone.update(result.alone)
         self.notes.failed.update(result.failed)
         return result.moves
+
+    def group_moves(self, rows: NDArray[np.intp]) -> Array:
+        """Change of theta when all of `rows` are deleted together, (P, K, 1)."""
+        if self.method == "first_order":
+            total = self.leaving_gradients(rows).sum(axis=1, keepdims=True)
+            return self.first_order_moves(total)
+        if self.method == "newton":
+            return group_newton(self.curvature, rows)[:, :, None]
+        move, converged = group_refit(self.curvature, rows)
+        if not converged:
+            self.notes.failed.update(rows.tolist())
+        return move[:, :, None]
 
     def leaving_gradients(self, rows: NDArray[np.intp]) -> Array:
         """gbar of each row, (P K, b): what first-order scores of all queries share."""
