@@ -14,6 +14,11 @@ Mask = NDArray[np.bool_]
 
 # A gradient outside the range of the curvature counts from this share of its terms on.
 OUTSIDE = 1e-9
+# So does what a step leaves of the gradient: all of it is solved for unless there is no curvature.
+UNSOLVED = 1e-3
+# Curvature below this share of the largest is rounding error.
+FLAT = 1e-13
+EPS = float(np.finfo(np.float64).eps)
 # Entries that may leave zero at once, however few are off zero.
 ENTERING = 10
 
@@ -77,6 +82,7 @@ class Curvature:
             matrix = objective.hessian(theta, expected=True, entries=active)
             self.inverse = DenseInverse(matrix, null)
         self.objective, self.matrix, self.null = objective, matrix, null
+        self.straight = False  # whether the last step is a direction rather than a length
 
     def step(self, theta: Array, violated: Array, scale: Array) -> Array:
         """The Newton step of all entries, (P, K), from the violation and the size of its terms."""
@@ -84,21 +90,21 @@ class Curvature:
         slope -= self.null @ (self.null.T @ slope)
         move = -self.inverse(slope[:, None])[:, 0]
         left = np.abs(self.matrix @ move + slope)
-        outside = (left > OUTSIDE * scale[self.active]) & (left > 0.1 * np.abs(slope).max())
+        outside = (left > OUTSIDE * scale[self.active]) & (left > UNSOLVED * np.abs(slope).max())
         if self.inverse.definite and not outside.any():
             return self._embedded(move)
         values, vectors = linalg.eigh(self.matrix)
         size = np.abs(values)
-        flat = size <= size.max() * len(size) * np.finfo(float).eps
-        if outside.any():
-            # Where nothing curves, F goes straight down to the next kink.
-            step = self._embedded(-vectors[:, flat] @ (vectors[:, flat].T @ slope))
-            step[np.abs(step) <= 1e-12 * np.abs(step).max(initial=0.0)] = 0.0
-            length = first_kink(self.objective, theta, step)
-            if length < np.inf:
-                return length * step
-        size[flat] = size[~flat].mean() if not flat.all() else 1.0
-        return self._embedded(-vectors @ ((vectors.T @ slope) / size))
+        flat = size <= FLAT * size.max()
+        if not (outside.any() and flat.any()):
+            size[flat] = np.inf
+            return self._embedded(-vectors @ ((vectors.T @ slope) / size))
+        # Where nothing curves, F goes straight down: to the next kink, or who knows how far.
+        step = self._embedded(-vectors[:, flat] @ (vectors[:, flat].T @ slope))
+        step[np.abs(step) <= 1e-12 * np.abs(step).max(initial=0.0)] = 0.0
+        length = first_kink(self.objective, theta, step)
+        self.straight = length == np.inf
+        return step * (length if length < np.inf else 1.0 / max(size.max(), EPS))
 
     def _embedded(self, move):
         step = np.zeros(self.active.shape)
