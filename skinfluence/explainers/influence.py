@@ -385,7 +385,8 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         Returns
         -------
         embedding : ndarray of shape (n_queries, n_dimensions)
-            One dimension a parameter (less where the Hessian is singular).
+            One dimension a parameter; with more than 4,096 of them, one for each direction that
+            the training rows span.
 
         Raises
         ------
@@ -393,7 +394,8 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
             If the Hessian is not positive, or is not at hand (``solver="cg"``).
         """
         check_is_fitted(self)
-        index, rows = row_labels(X, _n_rows(X)), self._model_rows(X)
+        rows = self._model_rows(X)
+        index = row_labels(X, rows.shape[0])
         kind = self.target if self._needs_no_y() else "decision_function"
         queries = make_queries(
             self._linear_fit, self._parts, rows, None, target=kind, output=self.output
@@ -515,7 +517,3 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
             positions = some_positions(self.n_samples_fit_, rng)
             X, y = take(self._raw_rows, positions), self._raw_targets[positions]
         return linear_agreement(self, X, y, rows, whole_pipeline=whole_pipeline)
-
-
-def _n_rows(X):
-    return X.shape[0] if hasattr(X, "shape") else len(X)

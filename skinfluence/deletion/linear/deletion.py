@@ -244,14 +244,14 @@ class LinearDeletion(Deletion):
 
     def embedding_size(self) -> int:
         """Number of dimensions of the embedding."""
-        return sum(part.curvature.half_size() for part in self.parts)
+        return sum(part.embedding_size() for part in self.parts)
 
     def embedding(self, queries: Queries, gradients: Sequence[Array]) -> Array:
         """``L^-1 (x_z (x) phi'_z)`` of each query, (n_queries, n_dimensions)."""
         triples = zip(self.parts, queries.designs, gradients, strict=True)
         return np.hstack(
             [
-                part.curvature.half(part.curvature.spread(design.dense(), gradient)).T
+                part.embed(part.curvature.spread(design.dense(), gradient)).T
                 for part, design, gradient in triples
             ]
         )
@@ -259,23 +259,20 @@ class LinearDeletion(Deletion):
     def train_embedding(self) -> Array:
         """``L^-1 gbar_i`` of each training row, (n_train, n_dimensions)."""
         rows = np.arange(self.n_train)
-        return np.hstack(
-            [part.curvature.half(part.leaving_gradients(rows)).T for part in self.parts]
-        )
+        return np.hstack([part.embed(part.leaving_gradients(rows)).T for part in self.parts])
 
     def leverage(self) -> Array:
-        """How strongly each row moves the fit, ``gbar_i'H^-1 gbar_i``, (n_train,)."""
+        """How strongly each row moves the fit, over all parts, (n_train,)."""
         total = np.zeros(self.n_train)
         for rows in _loops.slices(self.n_train, self.row_block):
             positions = np.arange(rows.start, rows.stop)
             for part in self.parts:
-                gradient = part.leaving_gradients(positions)
-                total[rows] += (gradient * part.curvature.inverse()(gradient)).sum(axis=0)
-        return np.abs(total)
+                total[rows] += part.leverage(positions)
+        return total
 
     def report(self) -> dict[str, Any]:
         notes = self.notes
-        flagged = sorted(notes.alone | notes.indefinite | notes.failed)
+        flagged = sorted(notes.alone | notes.indefinite | notes.failed | notes.not_unique)
         return {
             "method": self.method,
             "flagged_rows": np.asarray(flagged, dtype=np.intp),

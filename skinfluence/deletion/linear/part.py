@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +19,10 @@ from skinfluence.objectives.design import Design
 Array = NDArray[np.float64]
 
 
+# More parameters than this are not carried back from the coordinates.
+CANONICAL = 4096
+
+
 @dataclass
 class Notes:
     """What happened to which rows while deletions were computed; shared by all parts."""
@@ -26,10 +31,11 @@ class Notes:
     indefinite: set[int] = field(default_factory=set)
     refitted_alone: set[int] = field(default_factory=set)
     failed: set[int] = field(default_factory=set)
+    not_unique: set[int] = field(default_factory=set)
     n_sweeps: int = 0
 
 
-class Part:
+class BasePart(ABC):
     """Moves of one problem's parameters when rows are deleted.
 
     Parameters
@@ -39,9 +45,48 @@ class Part:
     objective : Objective
     theta : ndarray of shape (P, K)
         Polished parameters.
+    method : str
+    notes : Notes
+    """
+
+    def __init__(
+        self, problem: Problem, objective: Objective, theta: Array, method: str, notes: Notes
+    ):
+        self.problem, self.objective, self.theta = problem, objective, theta
+        self.method, self.notes = method, notes
+
+    @abstractmethod
+    def moves(self, rows: NDArray[np.intp]) -> Array:
+        """Change of theta when each of `rows` is deleted, (P, K, b)."""
+
+    @abstractmethod
+    def group_moves(self, rows: NDArray[np.intp]) -> Array:
+        """Change of theta when all of `rows` are deleted together, (P, K, 1)."""
+
+    @abstractmethod
+    def leverage(self, rows: NDArray[np.intp]) -> Array:
+        """How strongly each of `rows` moves the fit, in any unit, (b,)."""
+
+    @abstractmethod
+    def report(self) -> dict[str, Any]:
+        """How the moves were reached."""
+
+    def user_moves(self, moves: Array) -> Array:
+        """Moves in the user's coefficients (and intercepts, last), (p [+ 1], K, b)."""
+        size, n_outputs, b = moves.shape
+        user = self.objective.coordinates.to_user(moves.reshape(size, n_outputs * b))
+        return user.reshape(-1, n_outputs, b)
+
+
+class Part(BasePart):
+    """Moves by the curvature at the fitted parameters.
+
+    Parameters
+    ----------
+    problem, objective, theta, notes
+        As in :class:`BasePart`.
     curvature : LinearCurvature
     method : {"first_order", "newton", "refit"}
-    notes : Notes
     """
 
     def __init__(
@@ -53,11 +98,10 @@ class Part:
         method: str,
         notes: Notes,
     ):
-        self.problem, self.objective, self.theta = problem, objective, theta
-        self.curvature, self.method, self.notes = curvature, method, notes
+        super().__init__(problem, objective, theta, method, notes)
+        self.curvature = curvature
 
     def moves(self, rows: NDArray[np.intp]) -> Array:
-        """Change of theta when each of `rows` is deleted, (P, K, b)."""
         gone = leaving(self.curvature, rows)
         if self.method == "first_order":
             flat = first_order(self.curvature, gone)
@@ -80,8 +124,11 @@ class Part:
         self.notes.failed.update(result.failed)
         return result.moves
 
+    def leverage(self, rows: NDArray[np.intp]) -> Array:
+        gradient = self.leaving_gradients(rows)
+        return np.abs((gradient * self.curvature.inverse()(gradient)).sum(axis=0))
+
     def group_moves(self, rows: NDArray[np.intp]) -> Array:
-        """Change of theta when all of `rows` are deleted together, (P, K, 1)."""
         if self.method == "first_order":
             total = self.leaving_gradients(rows).sum(axis=1, keepdims=True)
             return self.first_order_moves(total)
@@ -110,12 +157,26 @@ class Part:
         moves = self.curvature.inverse()(gradients)
         return moves.reshape(*self.theta.shape, -1)
 
-    def user_moves(self, moves: Array) -> Array:
-        """Moves in the user's coefficients (and intercepts, last), (p [+ 1], K, b)."""
-        size, n_outputs, b = moves.shape
-        user = self.objective.coordinates.to_user(moves.reshape(size, n_outputs * b))
-        return user.reshape(-1, n_outputs, b)
+    def embedding_size(self) -> int:
+        """Number of rows of :meth:`embed`."""
+        n_user = int(np.prod(self.user_moves(np.zeros((*self.theta.shape, 1))).shape[:2]))
+        return n_user if n_user <= CANONICAL else self.curvature.half_size()
+
+    def embed(self, gradients: Array) -> Array:
+        """``H^-1/2 g`` in the user's parameters, of gradients (P K, b) in coordinates.
+
+        The symmetric root, unlike a Cholesky factor, does not depend on the coordinates, nor
+        their number on the rows. ``W = T L^-T`` has H^-1 = W W' in the user's parameters; with
+        W = U s V' the root is U s U', and turns ``L^-1 g`` by U V'.
+        """
+        half = self.curvature.half(gradients)
+        if self.embedding_size() <= CANONICAL:
+            size, n_outputs = self.theta.shape
+            units = self.curvature.half(np.eye(size * n_outputs))  # L^-1, (r, P K)
+            lifted = self.user_moves(units.T.reshape(size, n_outputs, -1))
+            left, _, right = np.linalg.svd(lifted.reshape(-1, len(half)), full_matrices=False)
+            return left @ (right @ half)
+        return half
 
     def report(self) -> dict[str, Any]:
-        """How the fit's own curvature was inverted."""
         return self.curvature.report()
