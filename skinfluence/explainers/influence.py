@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Callable
+from numbers import Real
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -16,14 +17,14 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
 from skinfluence import _loops, attribution
-from skinfluence._compat import StrOptions, _fit_context, check_feature_names_in, check_weights
+from skinfluence._compat import Interval, StrOptions, _fit_context, check_feature_names_in, check_weights
 from skinfluence._output import labelled, row_labels
 from skinfluence._peel import target_to_model_space
 from skinfluence.base import BaseInfluence, check_count
 from skinfluence.deletion.linear.coefficients import all_coefficients
 from skinfluence.deletion.linear.deletion import LinearDeletion
 from skinfluence.deletion.linear.fit import Fitted, fitted_parts
-from skinfluence.exceptions import NotStationaryWarning
+from skinfluence.exceptions import DegenerateDeletionWarning, NotStationaryWarning
 from skinfluence.explainers.linear_queries import make_queries, make_target
 from skinfluence.explainers.linear_refits import linear_agreement
 from skinfluence.explainers.refits import rows_to_refit, some_positions, take
@@ -38,7 +39,127 @@ TARGETS = ("loss", "decision_function", "proba", "params")
 class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_subclass__ is untyped
     MetaEstimatorMixin, TransformerMixin, BaseInfluence, auto_wrap_output_keys=None
 ):
-    """Influence of training rows on a fitted linear model: what deleting each would change."""
+    """Influence of the training rows on a fitted linear model: what deleting each would change.
+
+    The model minimised ``F = sum_i w_i l_i(theta) + m Omega(theta)``; its gradient and its exact
+    Hessian H, penalty included, are read off the fitted estimator. Deleting row i takes away the
+    gradient ``gbar_i = w_i g_i + dm_i grad Omega`` and the Hessian ``hbar_i``, and moves the
+    parameters by
+
+    - ``first_order``: ``H^-1 gbar_i``, and the target along its gradient (the influence function
+      of [1]_, as a deletion in units of the loss);
+    - ``newton``: ``(H - hbar_i)^-1 gbar_i``, and the target *evaluated* at the moved parameters:
+      exact for quadratic objectives, within some per cent of the change elsewhere;
+    - ``refit``: to the minimum without row i, all rows at once.
+
+    Use it to find the training rows behind a prediction (``proponents``, ``opponents``), rows that
+    are mislabelled or foreign (``self_influence``, ``rank_outliers``), and the classical
+    diagnostics of regression (``diagnostics``). Densities have explainers of their own. The first
+    steps of a pipeline are held fixed: only the model is refitted.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A linear model of scikit-learn, or a pipeline, search, FrozenEstimator, threshold wrapper,
+        TransformedTargetRegressor or OneVsRestClassifier of one. Fitted: explained as it is.
+        Unfitted: a clone is fitted.
+    method : {"auto", "first_order", "newton", "refit"}, default="auto"
+        How far the parameters are followed. "auto" is "newton", "first_order" where the Hessian
+        is too large to be formed, and the exact linear programme for QuantileRegressor;
+        `method_` says which.
+    target : str or callable, default="loss"
+        What a score is a change of. "loss": the query's own loss, as the estimator defines it,
+        unweighted. "decision_function" or "proba": that output; the class is `output`, else the
+        query's y, else the predicted one, so that what helps it has *negative* scores.
+        "params", "coef:NAME": the parameters, or those called NAME; scores are then asked with
+        X=None. A callable ``f(outputs, y)`` on outputs (n_rows, n_outputs) returns a value a row,
+        or a tuple of that and its derivative (n_rows, n_outputs), which is taken numerically
+        otherwise.
+    output : label or int, default=None
+        Class, or output of a regression with several, that "decision_function" and "proba" are
+        about.
+    hessian : {"observed", "expected"}, default="observed"
+        Curvature of generalised linear models whose link is not the canonical one. "expected" is
+        what R and SAS use; "observed" is nearer to a refit.
+    class_weights : {"recompute", "fixed"}, default="recompute"
+        Whether ``class_weight="balanced"`` follows the deletion, as a refit would have it.
+    relative : {None, "parameters", "loss"}, default=None
+        RelatIF [3]_: divide the scores of row i by ``|H^-1 gbar_i|`` (in the estimator's
+        parameters) or by ``sqrt(gbar_i'H^-1 gbar_i)``, so that rows which move everything do not
+        come first everywhere.
+    smoothing : float, default=None
+        Temperature t of losses with kinks: ``t log(1 + exp((1 - s) / t))`` for the hinge. None is
+        0.01 (times the spread of the targets, for a regression), and for QuantileRegressor no
+        smoothing: its deletions are exact.
+    solver : {"auto", "dense", "cg"}, default="auto"
+        Factorise the Hessian, or invert it by conjugate gradients with products by the rows.
+        "auto" factorises up to 10,000 parameters.
+    n_jobs : int, default=None
+        Threads over blocks of queries, in joblib's sense.
+    progress : bool, default=False
+        Show a tqdm bar.
+    random_state : int, RandomState instance or None, default=None
+        Handed to the clone of an unfitted estimator where its own is None.
+
+    Attributes
+    ----------
+    estimator_ : estimator
+        The fitted estimator: the one passed, or the fitted clone.
+    method_ : {"first_order", "newton", "refit", "exact"}
+        The method in use.
+    stationarity_ : tuple of float
+        Relative gradient of the objective at the fitted parameters, and after the private polish
+        at which scores are computed: about 1e-3 for default tolerances, 0.1 to 1 for other rows.
+    score_unit_ : str
+        What a score is measured in.
+    param_names_ : ndarray of str of shape (n_params,)
+        Columns of ``d_params``: ``[class:]feature``, the intercept last.
+    train_index_ : ndarray of shape (n_train,)
+        Labels of the training rows: the index of a pandas object, else positions.
+    n_samples_fit_ : int
+        Number of training rows.
+    n_features_in_ : int
+        Number of features seen by ``fit``.
+    feature_names_in_ : ndarray of str of shape (n_features_in_,)
+        Their names, where the training rows had names.
+
+    See Also
+    --------
+    KDEInfluence : Exact deletion from a kernel density.
+    GMMInfluence : Deletion from a Gaussian mixture.
+    KNNInfluence : Exact deletion from a nearest-neighbour density.
+
+    Notes
+    -----
+    Transformers of a pipeline, the parameters that a search chose, and a penalty chosen by
+    cross-validation are held fixed; ``validate(whole_pipeline=True)`` measures what that costs.
+
+    References
+    ----------
+    .. [1] P. W. Koh and P. Liang (2017), Understanding black-box predictions via influence
+       functions, ICML 34.
+    .. [2] D. Pregibon (1981), Logistic regression diagnostics, Annals of Statistics 9.
+    .. [3] E. Barshan, M.-E. Brunet and G. K. Dziugaite (2020), RelatIF: identifying explanatory
+       training examples via relative influence, AISTATS 23.
+
+    Examples
+    --------
+    The Newton step is exact for ridge regression:
+
+    >>> import numpy as np
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sklearn.linear_model import Ridge
+    >>> from skinfluence import InfluenceExplainer
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> model = Ridge().fit(X, y)
+    >>> explainer = InfluenceExplainer(model).fit(X, y)
+    >>> score = explainer.score_influence(X[:1], y[:1])[0, 7]
+    >>> kept = np.arange(len(X)) != 7
+    >>> refitted = Ridge().fit(X[kept], y[kept])
+    >>> losses = [(y[0] - m.predict(X[:1])[0]) ** 2 for m in (refitted, model)]
+    >>> bool(np.isclose(score, losses[0] - losses[1], rtol=1e-9))
+    True
+    """
 
     _parameter_constraints: dict = {
         **BaseInfluence._parameter_constraints,
@@ -47,6 +168,7 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         "hessian": [StrOptions({"observed", "expected"})],
         "class_weights": [StrOptions({"recompute", "fixed"})],
         "relative": [None, StrOptions({"parameters", "loss"})],
+        "smoothing": [None, Interval(Real, 0, None, closed="neither")],
         "solver": [StrOptions({"auto", "dense", "cg"})],
     }
     _accept_sparse = "csr"
@@ -61,6 +183,7 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         hessian: Literal["observed", "expected"] = "observed",
         class_weights: Literal["recompute", "fixed"] = "recompute",
         relative: Literal["parameters", "loss"] | None = None,
+        smoothing: float | None = None,
         solver: Literal["auto", "dense", "cg"] = "auto",
         n_jobs: int | None = None,
         progress: bool = False,
@@ -73,6 +196,7 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         self.hessian = hessian
         self.class_weights = class_weights
         self.relative = relative
+        self.smoothing = smoothing
         self.solver = solver
         self.n_jobs = n_jobs
         self.progress = progress
@@ -84,7 +208,30 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
     def fit(
         self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None
     ) -> InfluenceExplainer:
-        """Fit."""
+        """Fit the estimator, unless it is fitted, and take its objective's derivatives.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_train, n_features)
+            Training rows; whatever the estimator takes, sparse rows and tables included.
+        y : array-like of shape (n_train,) or (n_train, n_outputs)
+            Targets.
+        sample_weight : array-like of shape (n_train,), default=None
+            Non-negative weights; for a fitted estimator, those it was fitted with.
+
+        Returns
+        -------
+        self : InfluenceExplainer
+            Fitted.
+
+        Raises
+        ------
+        ValueError
+            If y is missing or holds labels the estimator does not know, the rows do not fit the
+            estimator, or an option does not exist for this model.
+        UnsupportedEstimatorError
+            If the estimator's objective is not known, or has no derivative.
+        """
         return self._fit(X, y, sample_weight)
 
     def get_metadata_routing(self) -> MetadataRouter:
@@ -141,7 +288,7 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         self._fit_X = rows
         y = self._train_y = self._training_targets(rows, y)
         self._model = model
-        self._linear_fit = reader_of(model).read(model, Rows(rows, y, weights))
+        self._linear_fit = reader_of(model).read(model, Rows(rows, y, weights, self.smoothing))
         self._target = make_target(self._linear_fit, self.target, model)
         fitted = fitted_parts(
             self._linear_fit,
@@ -265,8 +412,23 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
     # -- influence ------------------------------------------------------------------------------
 
     def _tiles(self, queries, desc):
-        return attribution.blocks(
+        yield from attribution.blocks(
             self._deletion, queries, n_jobs=self.n_jobs, progress=self.progress, desc=desc
+        )
+        self._warn_of_rows()
+
+    def _warn_of_rows(self):
+        rows = self._deletion.report()["flagged_rows"]
+        if not len(rows):
+            return
+        shown = ", ".join(str(row) for row in rows[:5]) + (", ..." if len(rows) > 5 else "")
+        warnings.warn(
+            f"The model is not determined without some rows ({len(rows)} of "
+            f"{self.n_samples_fit_}: {shown}): nothing else holds one of its parameters. Their "
+            "scores are those of the solution nearest to the fit. Add a penalty, or read them as "
+            "a sign of rows that stand alone.",
+            DegenerateDeletionWarning,
+            stacklevel=4,
         )
 
     def _self_influence(self):
@@ -282,6 +444,7 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         )
         scores = np.concatenate([deletion.self_change(rows) for rows in bar])
         attribution.check_no_nan(scores)
+        self._warn_of_rows()
         return scores
 
     def _report(self):

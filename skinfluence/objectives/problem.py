@@ -90,9 +90,13 @@ class LinearFit:
     proba : callable or None, default=None
         ``proba(outputs)`` maps (..., n_outputs) to (..., n_classes); None where the estimator has
         no predict_proba.
+    linear_programme : bool, default=False
+        Whether the fit is a vertex of a linear programme (QuantileRegressor), which derivatives
+        do not describe.
     """
 
     problems: tuple[Problem, ...]
     encode: Callable[[Any], list[Array]]
     classes: Any = None
     proba: Callable[[Array], Array] | None = None
+    linear_programme: bool = False

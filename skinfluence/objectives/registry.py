@@ -27,11 +27,15 @@ class Rows:
         Labels or targets as the user passed them.
     sample_weight : ndarray of shape (n,)
         Ones where there were none.
+    smoothing : float or None, default=None
+        Temperature of losses with kinks (hinge, epsilon-insensitive, pinball), in the units of
+        the margin or of the targets; None leaves it to the reader.
     """
 
     X: Any
     y: Any
     sample_weight: Array
+    smoothing: float | None = None
 
     @property
     def n(self) -> int:
