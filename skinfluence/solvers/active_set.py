@@ -84,27 +84,37 @@ class Curvature:
         self.objective, self.matrix, self.null = objective, matrix, null
         self.straight = False  # whether the last step is a direction rather than a length
 
-    def step(self, theta: Array, violated: Array, scale: Array) -> Array:
-        """The Newton step of all entries, (P, K), from the violation and the size of its terms."""
+    def step(self, theta: Array, violated: Array, scale: Array, *, trusted: bool = True) -> Array:
+        """The Newton step of all entries, (P, K), from the violation and the size of its terms.
+
+        Where it is not `trusted`, or leaves much of the gradient, or the matrix is indefinite,
+        it follows what has no curvature first.
+        """
         slope = violated[self.active]
         slope -= self.null @ (self.null.T @ slope)
-        move = -self.inverse(slope[:, None])[:, 0]
-        left = np.abs(self.matrix @ move + slope)
-        outside = (left > OUTSIDE * scale[self.active]) & (left > UNSOLVED * np.abs(slope).max())
-        if self.inverse.definite and not outside.any():
-            return self._embedded(move)
+        room = OUTSIDE * scale[self.active]
+        self.straight = False
+        if trusted and self.inverse.definite:
+            move = -self.inverse(slope[:, None])[:, 0]
+            left = np.abs(self.matrix @ move + slope)
+            if not ((left > room) & (left > UNSOLVED * np.abs(slope).max())).any():
+                return self._embedded(move)
         values, vectors = linalg.eigh(self.matrix)
-        size = np.abs(values)
+        size, along = np.abs(values), vectors.T @ slope
         flat = size <= FLAT * size.max()
-        if not (outside.any() and flat.any()):
+        down = vectors[:, flat] @ along[flat]
+        if not (np.abs(down) > room).any():
             size[flat] = np.inf
-            return self._embedded(-vectors @ ((vectors.T @ slope) / size))
-        # Where nothing curves, F goes straight down: to the next kink, or who knows how far.
-        step = self._embedded(-vectors[:, flat] @ (vectors[:, flat].T @ slope))
+            return self._embedded(-vectors @ (along / size))
+        return self._straight_down(theta, down, 1.0 / max(size.max(), EPS))
+
+    def _straight_down(self, theta, down, unit):
+        """To the next kink, where nothing curves, or who knows how far."""
+        step = self._embedded(-down)
         step[np.abs(step) <= 1e-12 * np.abs(step).max(initial=0.0)] = 0.0
         length = first_kink(self.objective, theta, step)
         self.straight = length == np.inf
-        return step * (length if length < np.inf else 1.0 / max(size.max(), EPS))
+        return step * (length if length < np.inf else unit)
 
     def _embedded(self, move):
         step = np.zeros(self.active.shape)

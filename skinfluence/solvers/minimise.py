@@ -34,8 +34,8 @@ KEEP = 1e-2
 SMALL, NEAR, LARGE_STEPS = 1e-2, 1e-8, 3
 # All losses together, against those of theta = 0, where classes are separated.
 VANISHED = 1e-13
-# No step goes further than this many of its lengths.
-FAR = 1e18
+# Steps are not scaled beyond these.
+SHORTEST, FAR = 1e-60, 1e18
 # Unmatched by progress, so many trials or steps among rounding errors end the search.
 IDLE = 3
 
@@ -131,6 +131,8 @@ class _Search:
         """Take one step; False where there is none, or no minimum to step to."""
         before, reused = self.point, self.curvature is not None
         moved = self._line_search(self._step())
+        if moved is None and not reused:
+            moved = self._line_search(self._cautious_step())
         if moved is None:
             self.curvature = None
             return reused
@@ -160,6 +162,13 @@ class _Search:
             self.objective, point.theta, point.violated, point.scale
         )
         return step
+
+    def _cautious_step(self) -> Array:
+        """The step for a curvature that nearly died out in some direction, and misled Newton's."""
+        point = self.point
+        if self.curvature is None or point.ratio <= RESOLVED:
+            return np.zeros_like(point.theta)
+        return self.curvature.step(point.theta, point.violated, point.scale, trusted=False)
 
     def _same_entries(self) -> bool:
         """Whether the curvature at hand is that of the entries that can still move."""
@@ -224,9 +233,12 @@ def _share(objective, theta, moved):
 
 
 def _lengths(kink: float) -> Iterator[float]:
-    """1, 1/2, 1/4, ... and the length at which the first entry meets its kink."""
+    """1, 1/2, 1/4, ..., soon in tenths, and the length at which the first entry meets its kink.
+
+    Where curvature has all but died out a step may be too long by many orders of magnitude.
+    """
     length = 1.0
-    while length > 1e-18:
+    while length > SHORTEST:
         yield length
-        half = 0.5 * length
-        length = kink if half < kink < length else half
+        next_length = length * (0.5 if length > 1e-3 else 0.1)
+        length = kink if next_length < kink < length else next_length
