@@ -92,12 +92,12 @@ class Curvature:
         """
         slope = violated[self.active]
         slope -= self.null @ (self.null.T @ slope)
-        room = OUTSIDE * scale[self.active]
+        room = np.maximum(OUTSIDE * scale[self.active], UNSOLVED * np.abs(slope).max(initial=0.0))
         self.straight = False
         if trusted and self.inverse.definite:
             move = -self.inverse(slope[:, None])[:, 0]
             left = np.abs(self.matrix @ move + slope)
-            if not ((left > room) & (left > UNSOLVED * np.abs(slope).max())).any():
+            if not (left > room).any():
                 return self._embedded(move)
         values, vectors = linalg.eigh(self.matrix)
         size, along = np.abs(values), vectors.T @ slope
