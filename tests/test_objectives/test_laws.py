@@ -168,8 +168,9 @@ def test_probabilities_are_those_of_the_estimator(case):
 
 @EVERY
 def test_targets_of_queries_are_encoded_as_those_of_training(case):
-    _, data, fit, _ = fitted(case)
-    for problem, target in zip(fit.problems, fit.encode(data.y), strict=True):
+    estimator, data, fit, _ = fitted(case)
+    targets = reader_of(estimator).encode(estimator, data.y)
+    for problem, target in zip(fit.problems, targets, strict=True):
         assert_allclose(target, problem.y, rtol=1e-15)
 
 
