@@ -20,6 +20,10 @@ from skinfluence.objectives.design import DenseDesign
 Array = NDArray[np.float64]
 
 
+# Bytes of temporaries of one block of queries: what stays in the cache is not fetched twice.
+TILE = 2**23
+
+
 class LinearDeletion(Deletion):
     """Change of a target at queries when a training row is deleted.
 
@@ -80,7 +84,7 @@ class LinearDeletion(Deletion):
         n_outputs = sum(part.theta.shape[1] for part in self.parts)
         size = sum(part.theta.size for part in self.parts)
         a_query = n_rows * (1 if self.method == "first_order" else 2 + 3 * n_outputs) + 3 * size
-        return max(1, int(budget / (8.0 * a_query)))
+        return max(1, int(min(budget, TILE) / (8.0 * a_query)))
 
     # -- scores ---------------------------------------------------------------------------------
 

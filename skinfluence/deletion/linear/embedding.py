@@ -64,7 +64,7 @@ class Embedding:
     def training(self) -> Array:
         """Embed what the deletion of each training row takes away."""
         rows = np.arange(self.curvature.objective.n_train)
-        return self._embed(leaving(self.curvature, rows).gradient)
+        return self._embed(leaving(self.curvature, rows).gradient(self.curvature))
 
     def size(self) -> int:
         """Number of dimensions."""
