@@ -100,7 +100,7 @@ def fitted_parts(
 
 
 def _check_method(fit, method):
-    smoothed = any(problem.loss.smoothed for problem in fit.problems)
+    smoothed = any(problem.loss.temperature > 0 for problem in fit.problems)
     if method == "refit" and smoothed:
         raise ValueError(
             "method='refit' would refit the smoothed loss, which is not what the estimator "

@@ -24,12 +24,9 @@ class ScalarLoss(PointLoss):
     ----------
     of_margin : bool
         Whether u is the margin.
-    temperature : float
-        Of a smoothed loss; 0 where nothing is smoothed.
     """
 
     of_margin: bool = False
-    temperature: float = 0.0
 
     def _split(self, eta, y):
         """u, and its derivative by eta."""
