@@ -76,10 +76,11 @@ def leaving(curvature: LinearCurvature, rows: NDArray[np.intp]) -> Leaving:
 
 def class_gradients(curvature: LinearCurvature) -> Array:
     """Gradient of the loss of each weight group, (P K, n_groups)."""
-    groups = curvature.objective.rebalance.group_of_row
-    design = curvature.objective.design
+    rebalance, design = curvature.objective.rebalance, curvature.objective.design
+    assert rebalance is not None
+    groups = rebalance.group_of_row
     sums = []
-    for g in range(curvature.objective.rebalance.n_groups):
+    for g in range(rebalance.n_groups):
         slopes = np.where((groups == g)[:, None], curvature.slopes, 0.0)
         sums.append(_masked(curvature, design.adjoint(slopes)))
     return np.stack(sums, axis=1)
