@@ -50,7 +50,8 @@ def refit(curvature: LinearCurvature, gone: Leaving) -> Refits:
     """
     inverse = NewtonInverse(curvature, gone)
     result = Refits(inverse.move())
-    settled = inverse.alone.copy()
+    # Without a gradient nothing is pulled away: rows of no weight, or outside a margin.
+    settled = inverse.alone | ~gone.gradient.any(axis=0)
     last = np.full(len(gone.rows), np.inf)
     slow = np.zeros(len(gone.rows), dtype=bool)
     floor = 4.0 * np.finfo(float).eps * np.linalg.norm(curvature.theta)
@@ -63,7 +64,8 @@ def refit(curvature: LinearCurvature, gone: Leaving) -> Refits:
         result.moves -= step
         result.n_sweeps += 1
         size = np.linalg.norm(result.moves, axis=0)
-        settled |= finite & (length <= DONE * size + floor)
+        # A slow column stands still from now on, which is not to have arrived.
+        settled |= finite & ~slow & (length <= DONE * size + floor)
         slow |= ~finite | (~settled & (length > SLOW * last))
         last = np.where(settled | slow, last, length)
     _one_by_one(curvature, gone, result, ~settled | _left_its_face(curvature, gone, result.moves))
