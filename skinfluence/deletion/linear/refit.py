@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from skinfluence.curvature import LinearCurvature
 from skinfluence.deletion.linear.moves import Leaving, NewtonInverse
+from skinfluence.objectives import Objective
 from skinfluence.solvers.minimise import minimise
 
 Array = NDArray[np.float64]
@@ -139,11 +140,15 @@ class _EverythingMoves:
 def _one_by_one(curvature, gone, result, which):
     for i in np.flatnonzero(which):
         row = int(gone.rows[i])
-        start = curvature.theta + _finite(result.moves[:, i]).reshape(curvature.theta.shape)
-        found = minimise(curvature.objective.without(gone.rows[i : i + 1]), start)
+        left = curvature.objective.without(gone.rows[i : i + 1])
+        move = result.moves[:, i].reshape(curvature.theta.shape)
+        found = minimise(left, feasible_start(left, curvature.theta, move))
         result.moves[:, i] = (found.theta - curvature.theta).ravel()
         (result.alone if found.converged else result.failed).append(row)
 
 
-def _finite(move):
-    return move if np.isfinite(move).all() else np.zeros_like(move)
+def feasible_start(objective: Objective, theta: Array, move: Array) -> Array:
+    """Where a search starts: at the end of `move`, unless it has left the domain of the loss."""
+    with np.errstate(all="ignore"):
+        inside = np.isfinite(objective.value(theta + move))
+    return theta + move if inside else theta
