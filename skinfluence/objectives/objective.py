@@ -147,12 +147,12 @@ def gram_blocks(design: Design, c: Array) -> Array:
 
 def build_all(problems: Sequence[Problem], X: Any) -> list[tuple[Objective, Array]]:
     """Put problems into coordinates, which they share where they can: rows are stored once."""
-    known: list[tuple[Coordinates, Design]] = []
+    known: list[tuple[Coordinates, Design, bytes]] = []
     return [build(problem, X, known) for problem in problems]
 
 
 def build(
-    problem: Problem, X: Any, known: list[tuple[Coordinates, Design]] | None = None
+    problem: Problem, X: Any, known: list[tuple[Coordinates, Design, bytes]] | None = None
 ) -> tuple[Objective, Array]:
     """Put a problem into coordinates.
 
@@ -161,8 +161,9 @@ def build(
     problem : Problem
     X : ndarray or sparse array of shape (n, p)
         The rows it was fitted on.
-    known : list of (Coordinates, Design) or None, default=None
-        Those of other problems on the same rows; new ones are added.
+    known : list of (Coordinates, Design, bytes) or None, default=None
+        Those of other problems on the same rows, and which rows carried weight; new ones are
+        added.
 
     Returns
     -------
@@ -202,13 +203,18 @@ def build(
 
 
 def _coordinates_and_design(problem, X, known):
-    kind, options = choose_coordinates(problem, X)
-    for coordinates, design in known:
-        if type(coordinates) is kind and coordinates.options == options:
+    # Rows of no weight are no rows: they may not widen the space that the others span.
+    weighted = problem.weights > 0
+    seen = X if weighted.all() else X[weighted]
+    kind, options = choose_coordinates(problem, seen)
+    key = weighted.tobytes()
+    for coordinates, design, own in known:
+        if type(coordinates) is kind and coordinates.options == options and own == key:
             return coordinates, design
-    coordinates = kind(X, **options)
-    known.append((coordinates, coordinates.design(X)))
-    return known[-1]
+    coordinates = kind(seen, **options)
+    design = coordinates.design(X)
+    known.append((coordinates, design, key))
+    return coordinates, design
 
 
 def choose_coordinates(problem: Problem, X: Any) -> tuple[type[Coordinates], dict[str, bool]]:
