@@ -147,12 +147,16 @@ def gram_blocks(design: Design, c: Array) -> Array:
 
 def build_all(problems: Sequence[Problem], X: Any) -> list[tuple[Objective, Array]]:
     """Put problems into coordinates, which they share where they can: rows are stored once."""
-    known: list[tuple[Coordinates, Design, bytes]] = []
+    known: list[tuple[Coordinates, Design]] = []
     return [build(problem, X, known) for problem in problems]
 
 
 def build(
-    problem: Problem, X: Any, known: list[tuple[Coordinates, Design, bytes]] | None = None
+    problem: Problem,
+    X: Any,
+    known: list[tuple[Coordinates, Design]] | None = None,
+    *,
+    kind: type[Coordinates] | None = None,
 ) -> tuple[Objective, Array]:
     """Put a problem into coordinates.
 
@@ -161,9 +165,10 @@ def build(
     problem : Problem
     X : ndarray or sparse array of shape (n, p)
         The rows it was fitted on.
-    known : list of (Coordinates, Design, bytes) or None, default=None
-        Those of other problems on the same rows, and which rows carried weight; new ones are
-        added.
+    known : list of (Coordinates, Design) or None, default=None
+        Those of other problems on the same rows; new ones are added.
+    kind : type or None, default=None
+        Which coordinates to use; None for the best.
 
     Returns
     -------
@@ -171,7 +176,7 @@ def build(
     theta : ndarray of shape (P, K)
         The fitted parameters, in its coordinates.
     """
-    coordinates, design = _coordinates_and_design(problem, X, [] if known is None else known)
+    coordinates, design = _coordinates_and_design(problem, X, [] if known is None else known, kind)
     n_outputs = problem.loss.n_outputs
     shape = (len(coordinates.scales), n_outputs)
     parameters = problem.coef
@@ -202,19 +207,16 @@ def build(
     return objective, np.where(free, coordinates.from_user(parameters), 0.0)
 
 
-def _coordinates_and_design(problem, X, known):
-    # Rows of no weight are no rows: they may not widen the space that the others span.
-    weighted = problem.weights > 0
-    seen = X if weighted.all() else X[weighted]
-    kind, options = choose_coordinates(problem, seen)
-    key = weighted.tobytes()
-    for coordinates, design, own in known:
-        if type(coordinates) is kind and coordinates.options == options and own == key:
+def _coordinates_and_design(problem, X, known, kind):
+    best, options = choose_coordinates(problem, X)
+    kind = best if kind is None else kind
+    for coordinates, design in known:
+        # Class weights of one-vs-rest problems differ, but coordinates only have to be good.
+        if type(coordinates) is kind and coordinates.options == options:
             return coordinates, design
-    coordinates = kind(seen, **options)
-    design = coordinates.design(X)
-    known.append((coordinates, design, key))
-    return coordinates, design
+    coordinates = kind(X, problem.weights, **options)
+    known.append((coordinates, coordinates.design(X)))
+    return known[-1]
 
 
 def choose_coordinates(problem: Problem, X: Any) -> tuple[type[Coordinates], dict[str, bool]]:
@@ -223,12 +225,13 @@ def choose_coordinates(problem: Problem, X: Any) -> tuple[type[Coordinates], dic
     centre = intercept and not (problem.intercept_l2 or problem.intercept_l1)
     centre = centre and (problem.intercept_free is None or all(problem.intercept_free))
     options = {"intercept": intercept, "centre": centre}
-    n, p = X.shape
+    held = np.flatnonzero(problem.weights)
+    n, p = len(held), X.shape[1]
     l2 = np.unique(problem.l2)
     isotropic = len(l2) == 1 and not (np.any(problem.l1) or problem.l21 or problem.positive)
     if isotropic and n <= ROW_SPACE_ROWS:
         unpenalised = l2[0] == 0
-        if p >= n or (unpenalised and not sparse.issparse(X) and _rank(X, centre) < p):
+        if p >= n or (unpenalised and not sparse.issparse(X) and _rank(X[held], centre) < p):
             return RowSpace, options
     return Standardised, options
 
