@@ -171,6 +171,13 @@ def _logistic():
     yield Case("logistic-float32", single, "classes", form="float32", tol=1e-3)
     search = LogisticRegressionCV(Cs=[0.1, 1.0], cv=3, **tight)
     yield Case("logistic-cv", search, "classes", weighted=True, tol=1e-5)
+    search = LogisticRegressionCV(Cs=[0.1, 1.0], cv=3, **liblinear)
+    yield Case("logistic-cv-liblinear", search, "binary", tol=1e-5)
+    net = {"l1_ratios": [0.3, 0.8], "solver": "saga", "tol": 1e-8, "max_iter": 5_000}
+    if "penalty" in LogisticRegressionCV().get_params():
+        net["penalty"] = "elasticnet"
+    search = LogisticRegressionCV(Cs=[0.1, 1.0], cv=3, **net)
+    yield Case("logistic-cv-enet", search, "classes", tol=1e-4)
 
 
 def _with_penalty(l1_ratio, **options):
@@ -194,7 +201,7 @@ def _ridge():
         estimator = Ridge(alpha=3.0, solver=solver, tol=1e-12, max_iter=20_000)
         yield Case(f"ridge-{solver}", estimator, "real", weighted=True)
     yield Case("ridge-positive", Ridge(2.0, positive=True, tol=1e-12), "real", tol=1e-5)
-    yield Case("ridge-alphas", Ridge(alpha=[1.0, 20.0, 300.0]), "outputs", weighted=True)
+    yield Case("ridge-alphas", Ridge(alpha=np.array([1.0, 20.0, 300.0])), "outputs", weighted=True)
     yield Case("ridge-wide", Ridge(), "outputs", n_features=90)
     yield Case("ridge-sparse", Ridge(tol=1e-12), "real", form="sparse", weighted=True)
     yield Case("ridge-cv", RidgeCV([0.1, 10.0]), "real", weighted=True)
@@ -209,6 +216,7 @@ def _ridge():
     yield Case("ridge-classifier-positive", positive, "binary", tol=1e-5)
     search = RidgeClassifierCV([0.1, 10.0], class_weight="balanced")
     yield Case("ridge-classifier-cv", search, "classes")
+    yield Case("ridge-classifier-cv-labels", RidgeClassifierCV(), "multilabel")
 
 
 def _glm():
@@ -296,6 +304,8 @@ def _svm():
 def _quantile():
     yield Case("quantile", QuantileRegressor(quantile=0.3, alpha=0.02), "real", True, tol=None)
     free = QuantileRegressor(alpha=0.0, fit_intercept=False)
+    half = QuantileRegressor(quantile=0.5, alpha=0.05)
+    yield Case("quantile-sparse", half, "real", form="sparse", tol=None)
     yield Case("quantile-free", free, "real", tol=None)
 
 
@@ -337,6 +347,9 @@ def _sgd():
     yield Case("sgd-enet", SGDClassifier("log_loss", **net, **plain), "binary", tol=None)
     lasso = SGDRegressor(penalty="l1", alpha=0.05, **plain)
     yield Case("sgdr-l1", lasso, "real", weighted=True, tol=None)
+    # With sparse rows the intercept moves at a hundredth of the rate, and does not arrive.
+    sparse_rows = SGDClassifier("log_loss", alpha=0.1, fit_intercept=False, **steps)
+    yield Case("sgd-sparse", sparse_rows, "binary", form="sparse", tol=None)
     none = SGDRegressor(penalty=None, **steps)
     yield Case("sgdr-none", none, "real", weighted=True, tol=None)
     for loss in ("huber", "epsilon_insensitive", "squared_epsilon_insensitive"):

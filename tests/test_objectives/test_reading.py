@@ -187,6 +187,17 @@ def test_another_penalty_for_each_class_is_refused():
         reader_of(estimator).read(estimator, Rows(X, CLASSES, np.ones(len(X))))
 
 
+@pytest.mark.parametrize(
+    "penalty, strengths",
+    [("l2", (0.5, 0.0)), ("l1", (0.0, 0.5)), ("elasticnet", (0.4, 0.1)), (None, (0.0, 0.0))],
+)
+def test_the_older_names_of_penalties_are_read(penalty, strengths):
+    estimator = LogisticRegression(C=2.0).fit(X, CLASSES)
+    estimator.penalty, estimator.l1_ratio = penalty, 0.2
+    fit = reader_of(estimator).read(estimator, Rows(X, CLASSES, np.ones(len(X))))
+    assert_allclose((fit.problems[0].l2, fit.problems[0].l1), strengths, rtol=1e-15)
+
+
 @pytest.mark.parametrize("kind", [RidgeClassifier, RidgeClassifierCV])
 def test_class_weights_of_several_labels_are_refused(kind):
     labels = np.column_stack([REAL > 0, REAL > 1]).astype(int)

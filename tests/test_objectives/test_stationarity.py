@@ -30,7 +30,8 @@ def shortfall(built):
         none = np.where(np.arange(len(theta))[:, None] == len(theta) - 1, best, 0.0)
         none = none if objective.coordinates.intercept else 0.0 * theta
         best = plain.value(best)
-        shares.append((plain.value(theta) - best) / (plain.value(none) - best))
+        explained = max(plain.value(none) - best, 1e-300)
+        shares.append((plain.value(theta) - best) / explained)
     return max(shares)
 
 
