@@ -47,6 +47,12 @@ class SGDClassifierReader(Reader):
 
     estimators = (SGDClassifier,)
 
+    def encode(self, estimator: Any, y: Any) -> list[Any]:
+        classes = estimator.classes_
+        targets = signs(class_positions(y, classes), len(classes))
+        # The logistic loss takes 0 and 1, losses of a margin -1 and 1.
+        return [(s + 1.0) / 2.0 for s in targets] if estimator.loss == "log_loss" else targets
+
     def check(self, estimator: Any) -> None:
         _refuse_held_out_rows(estimator)
         if estimator.loss == "perceptron":
@@ -60,13 +66,7 @@ class SGDClassifierReader(Reader):
         codes = class_positions(rows.y, classes)
         coef, intercept = coefficients(estimator)
         loss = _margin_loss(estimator, rows)
-        zero_one = isinstance(loss, Logistic)
-
-        def encode(y: Any) -> list[Any]:
-            targets = signs(class_positions(y, classes), len(classes))
-            return [(s + 1.0) / 2.0 for s in targets] if zero_one else targets
-
-        targets = encode(rows.y)
+        targets = self.encode(estimator, rows.y)
         weights = one_vs_rest(
             estimator.class_weight, classes, codes, rows.sample_weight, np.ones(rows.n)
         )
@@ -84,15 +84,16 @@ class SGDClassifierReader(Reader):
             )
             for k in range(len(targets))
         )
-        return LinearFit(
-            problems, encode=encode, classes=classes, proba=_PROBA.get(estimator.loss)
-        )
+        return LinearFit(problems, classes=classes, proba=_PROBA.get(estimator.loss))
 
 
 class SGDRegressorReader(Reader):
     """``sum_i s_i l_i + n alpha ((1 - rho) |w|^2 / 2 + rho |w|_1)``; squared error has a half."""
 
     estimators = (SGDRegressor,)
+
+    def encode(self, estimator: Any, y: Any) -> list[Any]:
+        return [real_targets(y, 1)]
 
     def check(self, estimator: Any) -> None:
         _refuse_held_out_rows(estimator)
@@ -108,7 +109,7 @@ class SGDRegressorReader(Reader):
             normalisation="count",
             **_penalty(estimator),
         )
-        return LinearFit((problem,), encode=lambda y: [real_targets(y, 1)])
+        return LinearFit((problem,))
 
 
 def _refuse_held_out_rows(estimator):
