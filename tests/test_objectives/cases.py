@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -34,8 +37,9 @@ from sklearn.linear_model import (
     SGDRegressor,
     TweedieRegressor,
 )
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.multioutput import MultiOutputClassifier, MultiOutputRegressor
 from sklearn.svm import LinearSVC, LinearSVR
-from sklearn.utils._testing import ignore_warnings
 
 from skinfluence.objectives import LinearFit, Rows, build_all, reader_of
 
@@ -117,13 +121,22 @@ def _target(kind, eta, noise, rng):
     return 3.0 + 0.2 * eta + 0.1 * noise  # "far from 0": means stay positive without a link
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Fits to the rounding floor warn that they cannot get there."""
+    with warnings.catch_warnings():
+        for category in (ConvergenceWarning, FutureWarning, UserWarning):
+            warnings.simplefilter("ignore", category)
+        yield
+
+
 @cache
 def fitted(case: Case) -> tuple[Any, Data, LinearFit, list]:
     """The fitted estimator, its rows, and what the reader made of it."""
     data = make_data(case)
     estimator = clone(case.estimator)
     weights = {} if data.sample_weight is None else {"sample_weight": data.sample_weight}
-    with ignore_warnings(category=(ConvergenceWarning, FutureWarning, UserWarning)):
+    with quiet():
         estimator.fit(data.X, data.y, **weights)
     reader = reader_of(estimator)
     reader.check(estimator)
@@ -309,6 +322,23 @@ def _quantile():
     yield Case("quantile-free", free, "real", tol=None)
 
 
+def _several():
+    tight = {"tol": 1e-10, "max_iter": 20_000}
+    liblinear = LogisticRegression(solver="liblinear", intercept_scaling=2.0, **tight)
+    yield Case("ovr", OneVsRestClassifier(liblinear), "classes", tol=1e-5)
+    balanced = LogisticRegression(class_weight="balanced", **tight)
+    yield Case("ovr-balanced", OneVsRestClassifier(balanced), "classes", tol=1e-5)
+    yield Case("ovr-two", OneVsRestClassifier(liblinear), "binary", tol=1e-5)
+    svc = LinearSVC(dual=False, C=0.4, **tight)
+    yield Case("ovr-labels", OneVsRestClassifier(svc), "multilabel", tol=1e-5)
+    gamma = MultiOutputRegressor(TweedieRegressor(power=0, alpha=0.1, **tight))
+    yield Case("multi-output", gamma, "outputs", weighted=True, tol=1e-5)
+    lasso = MultiOutputRegressor(Lasso(0.1, tol=1e-14))
+    yield Case("multi-output-lasso", lasso, "outputs", weighted=True)
+    labels = MultiOutputClassifier(LogisticRegression(**tight))
+    yield Case("multi-output-labels", labels, "multilabel", weighted=True, tol=1e-5)
+
+
 def _near(loss):
     # Where the loss has kinks, steps of a fixed length jump over the minimum for longer.
     return 5e-3 if loss in ("hinge", "epsilon_insensitive") else 5e-4
@@ -365,5 +395,6 @@ CASES = [
     *_huber(),
     *_svm(),
     *_quantile(),
+    *_several(),
     *_sgd(),
 ]
