@@ -121,6 +121,11 @@ def _target(kind, eta, noise, rng):
     return 3.0 + 0.2 * eta + 0.1 * noise  # "far from 0": means stay positive without a link
 
 
+def take(rows: Rows, kept: Any, smoothing: float | None = None) -> Rows:
+    """Some of the rows."""
+    return Rows(rows.X[kept], rows.y[kept], rows.sample_weight[kept], smoothing)
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
     """Fits to the rounding floor warn that they cannot get there."""

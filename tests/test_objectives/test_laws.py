@@ -10,7 +10,7 @@ from scipy import sparse
 from sklearn.multioutput import MultiOutputClassifier
 
 from skinfluence.objectives import Rows, build_all, reader_of
-from tests.test_objectives.cases import CASES, fitted
+from tests.test_objectives.cases import CASES, fitted, take
 
 EVERY = pytest.mark.parametrize("case", CASES, ids=str)
 # Without a penalty it does not matter what its factor counts.
@@ -88,10 +88,6 @@ def read(estimator, rows):
     return build_all(fit.problems, rows.X)
 
 
-def take(rows, kept):
-    return Rows(rows.X[kept], rows.y[kept], rows.sample_weight[kept], smoothing=0.05)
-
-
 def counts_rows(fit):
     """Whether "balanced" counts rows, whatever they weigh (in RidgeClassifier; before 1.7 all)."""
     rebalance = fit.problems[0].rebalance
@@ -128,7 +124,9 @@ def test_without_rows_is_the_objective_of_the_other_rows(case):
     estimator, data, _, _ = fitted(case)
     gone = np.array([3, 17, 30, 31])
     built = read(estimator, replace(data.rows, smoothing=0.05))
-    others = read(estimator, take(data.rows, np.delete(np.arange(len(data.y)), gone)))
+    others = read(
+        estimator, take(data.rows, np.delete(np.arange(len(data.y)), gone), smoothing=0.05)
+    )
     # Fewer rows may span fewer directions, which all are among those of more.
     same_objective(others, [(o.without(gone), theta) for o, theta in built])
 
