@@ -10,7 +10,8 @@ from scipy import sparse
 from sklearn.multioutput import MultiOutputClassifier
 
 from skinfluence.objectives import Rows, build_all, reader_of
-from tests.test_objectives.cases import CASES, fitted, take
+from tests.test_objectives.cases import CASES, fitted
+from tests.test_objectives.data import take
 
 EVERY = pytest.mark.parametrize("case", CASES, ids=str)
 # Without a penalty it does not matter what its factor counts.

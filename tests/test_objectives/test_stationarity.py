@@ -10,7 +10,8 @@ from skinfluence.objectives import build_all, reader_of
 from skinfluence.objectives.search import without_search
 from skinfluence.solvers.minimise import minimise
 from skinfluence.solvers.stationarity import stationarity
-from tests.test_objectives.cases import CASES, fitted, quiet, take
+from tests.test_objectives.cases import CASES, fitted
+from tests.test_objectives.data import quiet, take
 
 
 def by_name(name):
