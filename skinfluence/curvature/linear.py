@@ -71,13 +71,13 @@ class LinearCurvature:
         objective = self.objective
         groups = self._groups()
         if self.solver == "cg":
-            self._matrices = [_Products(self, rows) for rows in groups]
-            self._matrices.append(_PenaltyProducts(self))
+            products = [_Products(self, rows) for rows in groups]
+            self._matrices: list[Any] = [*products, _PenaltyProducts(self)]
         else:
             mask = self.moving.ravel()
             both = np.outer(mask, mask)
-            self._matrices = [self._data_hessian(rows) * both for rows in groups]
-            self._matrices.append(objective.penalty.hessian(self.theta) * both)
+            penalty = objective.penalty.hessian(self.theta) * both
+            self._matrices = [*(self._data_hessian(rows) * both for rows in groups), penalty]
         self.full = np.append(np.ones(len(groups)), objective.m)
         self._inverses: dict[bytes, Inverse] = {}
 
