@@ -70,7 +70,7 @@ class Softmax(PointLoss):
         own = self._indicator(y)
         # Relative to the move of the own class only the others count, and their p is accurate.
         move = delta - np.where(own, delta, 0.0).sum(axis=-1, keepdims=True)
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             others = np.where(own, 0.0, softmax(eta, axis=-1)) * np.expm1(move)
             inner = others.sum(axis=-1)
             changed = np.log1p(inner)
