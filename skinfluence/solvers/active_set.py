@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg
@@ -156,6 +158,18 @@ def first_kink(objective: Objective, theta: Array, step: Array) -> float:
     ahead = single & (theta * step < 0)
     # A little beyond, so that it stops at zero exactly.
     return float((-theta[ahead] / step[ahead]).min(initial=np.inf)) * (1.0 + 1e-12)
+
+
+def lengths(kink: float) -> Iterator[float]:
+    """1, 1/2, 1/4, ..., soon in tenths, and the length at which the first entry meets its kink.
+
+    Where curvature has all but died out a step may be too long by many orders of magnitude.
+    """
+    length = 1.0
+    while length > 1e-60:
+        yield length
+        next_length = length * (0.5 if length > 1e-3 else 0.1)
+        length = kink if next_length < kink < length else next_length
 
 
 def entering_groups(

@@ -35,6 +35,7 @@ class DenseInverse(Inverse):
     ):
         self.size = len(matrix)
         self._matrix: Array | None = None
+        self._inner: Array | None = None
         self._embed = None if embed is None or embed.all() else np.flatnonzero(embed)
         self._n_entries = self.size if embed is None else len(embed)
         size = np.sqrt(np.abs(np.diag(matrix)))
@@ -64,7 +65,8 @@ class DenseInverse(Inverse):
     def _eigen(self, matrix):
         values, vectors = linalg.eigh(matrix)
         size = np.abs(values)
-        seen = size > size.max() * self.size * np.finfo(float).eps
+        # Null directions come out a few rounding errors of the largest eigenvalue high.
+        seen = size > size.max() * max(10.0 * self.size * np.finfo(float).eps, TRUSTED)
         self.null_dim = int((~seen).sum())
         self.definite = bool((values[seen] > 0).all())
         self.condition = float(size[seen].max() / size[seen].min()) if seen.any() else 1.0
@@ -84,8 +86,18 @@ class DenseInverse(Inverse):
             return np.zeros_like(columns)
         if self._factor is None:
             return self._vectors @ ((self._vectors.T @ columns) / self._values[:, None])
+        if columns.shape[1] >= self.size:
+            # One product by the inverse is as accurate as two triangular solves, and faster.
+            return self._full() @ columns
         solved = linalg.cho_solve((self._factor, True), self._scale * columns, check_finite=False)
         return self._scale * solved
+
+    def _full(self):
+        if self._inner is None:
+            lower, _ = linalg.lapack.dpotri(self._factor, lower=1)
+            inner = np.tril(lower) + np.tril(lower, -1).T
+            self._inner = inner * self._scale * self._scale.T
+        return self._inner
 
     def half(self, columns: Array) -> Array:
         """``L^-1 columns`` with matrix = L L', (rank, M): products become those by the inverse.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +15,7 @@ from skinfluence.solvers.active_set import (
     feasible,
     first_kink,
     kinked,
+    lengths,
     newton_step,
     project,
 )
@@ -34,8 +34,9 @@ KEEP = 1e-2
 SMALL, NEAR, LARGE_STEPS = 1e-2, 1e-8, 3
 # All losses together, against those of theta = 0, where classes are separated.
 VANISHED = 1e-13
-# Steps are not scaled beyond these.
-SHORTEST, FAR = 1e-60, 1e18
+# A step without curvature is not stretched beyond this.
+FAR = 1e18
+BISECTIONS = 8
 # Unmatched by progress, so many trials or steps among rounding errors end the search.
 IDLE = 3
 
@@ -182,12 +183,15 @@ class _Search:
         """The new point, its step against the outputs, whether all of it, and of rounding size."""
         objective, theta = self.objective, self.point.theta
         rounding = 4.0 * EPS * objective.size(theta)
-        blurred = 0
-        for length in _lengths(first_kink(objective, theta, step)):
+        blurred, rejected = 0, 1.0
+        for length in lengths(first_kink(objective, theta, step)):
             moved, slope, change = self._trial(step, length)
             gains = slope < 0 and change <= GAIN * slope
             if not gains and not change <= rounding:
+                rejected = length
                 continue
+            if gains and length < 1.0 and not objective.loss.smooth:
+                moved = self._between(step, length, rejected)
             if gains and length == 1.0 and self.curvature is not None and self.curvature.straight:
                 moved = self._further(step, moved, change, rounding)
             point = _Point.at(objective, theta + moved, self.floor)
@@ -218,6 +222,18 @@ class _Search:
         self.endless |= level and self.objective.loss.smooth
         return moved
 
+    def _between(self, step: Array, length: float, rejected: float) -> Array:
+        """The best move up to the last length that was too much, where curvature jumps between."""
+        moved, _, change = self._trial(step, length)
+        for _ in range(BISECTIONS):
+            middle = 0.5 * (length + rejected)
+            further, _, total = self._trial(step, middle)
+            if total < change:
+                length, moved, change = middle, further, total
+            else:
+                rejected = middle
+        return moved
+
     def _vanishes(self) -> bool:
         """Whether all losses die out where no minimum is."""
         start = self.objective.value(np.zeros_like(self.point.theta))
@@ -230,15 +246,3 @@ def _share(objective, theta, moved):
     size = np.abs(objective.outputs(theta)).max(initial=0.0)
     change = np.abs(objective.outputs(moved)).max(initial=0.0)
     return change / size if size else 0.0
-
-
-def _lengths(kink: float) -> Iterator[float]:
-    """1, 1/2, 1/4, ..., soon in tenths, and the length at which the first entry meets its kink.
-
-    Where curvature has all but died out a step may be too long by many orders of magnitude.
-    """
-    length = 1.0
-    while length > SHORTEST:
-        yield length
-        next_length = length * (0.5 if length > 1e-3 else 0.1)
-        length = kink if next_length < kink < length else next_length

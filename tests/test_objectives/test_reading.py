@@ -20,18 +20,17 @@ from sklearn.linear_model import (
     SGDClassifier,
     SGDRegressor,
 )
-from sklearn.multiclass import OneVsRestClassifier
-from sklearn.multioutput import MultiOutputClassifier, MultiOutputRegressor
+from sklearn.multioutput import MultiOutputRegressor
 from sklearn.svm import SVC, LinearSVC, LinearSVR
 from sklearn.tree import DecisionTreeRegressor
 
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.objectives import LinearFit, Reader, Rows, reader_of, register, registered
 from skinfluence.objectives.losses import Hinge, Pinball
-from tests.test_objectives.cases import CASES
+from skinfluence.objectives.search import without_search
+from tests.test_objectives.cases import CASES, fitted
+from tests.test_objectives.data import quiet
 
-# They have tests of their own, in test_meta.py.
-META = (OneVsRestClassifier, MultiOutputClassifier, MultiOutputRegressor)
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(40, 3))
 REAL = X[:, 0] + RNG.normal(size=40)
@@ -46,8 +45,12 @@ def read(estimator, y, **options):
     return reader.read(estimator, Rows(X, y, np.ones(len(X)), **options))
 
 
+def encode(estimator, y):
+    return reader_of(estimator).encode(estimator, y)
+
+
 def test_every_registered_estimator_has_a_case():
-    tested = {type(case.estimator) for case in CASES} | set(META)
+    tested = {type(case.estimator) for case in CASES}
     assert set(registered()) <= tested
 
 
@@ -96,10 +99,6 @@ def test_a_reader_of_ones_own_is_found(monkeypatch):
     assert_allclose(fit.problems[0].y, 3.0 * REAL, rtol=1e-15)
 
 
-def encode(estimator, y):
-    return reader_of(estimator).encode(estimator, y)
-
-
 CLASSIFIERS = [
     LogisticRegression(),
     RidgeClassifier(),
@@ -113,7 +112,7 @@ CLASSIFIERS = [
 @pytest.mark.parametrize("y, unseen", [(LABELS, "zebra"), (CLASSES, 7)])
 def test_labels_that_training_did_not_see_are_refused(estimator, y, unseen):
     read(estimator, y)
-    with pytest.raises(ValueError, match=rf"{unseen}'?\)?, which is none of the . labels"):
+    with pytest.raises(ValueError, match=rf"y holds '?{unseen}'?, which is none of the . labels"):
         encode(estimator, np.array([y[0], unseen]))
 
 
@@ -200,6 +199,17 @@ def test_another_penalty_for_each_class_is_refused():
         reader_of(estimator).read(estimator, Rows(X, CLASSES, np.ones(len(X))))
 
 
+@pytest.mark.parametrize(
+    "penalty, strengths",
+    [("l2", (0.5, 0.0)), ("l1", (0.0, 0.5)), ("elasticnet", (0.4, 0.1)), (None, (0.0, 0.0))],
+)
+def test_the_older_names_of_penalties_are_read(penalty, strengths):
+    estimator = LogisticRegression(C=2.0).fit(X, CLASSES)
+    estimator.penalty, estimator.l1_ratio = penalty, 0.2
+    fit = reader_of(estimator).read(estimator, Rows(X, CLASSES, np.ones(len(X))))
+    assert_allclose((fit.problems[0].l2, fit.problems[0].l1), strengths, rtol=1e-15)
+
+
 @pytest.mark.parametrize("kind", [RidgeClassifier, RidgeClassifierCV])
 def test_class_weights_of_several_labels_are_refused(kind):
     labels = np.column_stack([REAL > 0, REAL > 1]).astype(int)
@@ -227,3 +237,24 @@ def test_a_linear_programme_is_marked_unless_it_is_smoothed():
     assert not smoothed.linear_programme
     assert isinstance(smoothed.problems[0].loss, Pinball)
     assert not read(Lasso(), REAL).linear_programme
+
+
+SEARCHES = [case for case in CASES if "CV" in type(case.estimator).__name__]
+
+
+@pytest.mark.parametrize("case", SEARCHES, ids=str)
+def test_a_search_without_its_search_fits_the_same(case):
+    estimator, data, _, _ = fitted(case)
+    weights = {} if data.sample_weight is None else {"sample_weight": data.sample_weight}
+    with quiet():
+        held = without_search(estimator).fit(data.X, data.y, **weights)
+    assert "CV" not in type(held).__name__
+    scale = np.abs(estimator.coef_).max()
+    assert_allclose(held.coef_, estimator.coef_, rtol=0, atol=1e-4 * scale)
+
+
+def test_another_number_of_columns_is_refused():
+    estimator = MultiOutputRegressor(Ridge())
+    read(estimator, np.column_stack([REAL, REAL]))
+    with pytest.raises(ValueError, match="y has 3 columns, and the estimator was fitted on 2"):
+        encode(estimator, np.ones((4, 3)))

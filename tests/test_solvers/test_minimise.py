@@ -5,7 +5,7 @@ from scipy import sparse
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 
 from skinfluence.objectives import Rows, build, reader_of
-from skinfluence.objectives.losses import Logistic, Softmax, SquaredError
+from skinfluence.objectives.losses import Hinge, Logistic, Softmax, SquaredError
 from skinfluence.solvers import minimise, stationarity
 from tests.test_solvers import losses
 from tests.test_solvers.problems import objective_of
@@ -216,3 +216,23 @@ def test_rows_of_no_weight_and_repeated_rows_count_as_they_should():
     rows = np.r_[5:60, 5:9]
     F, theta = objective_of(losses.Huber(), X[rows], y[rows], l2=0.1)
     assert_allclose(F.coordinates.to_user(minimise(F, theta).theta), found, rtol=1e-7)
+
+
+def test_a_start_where_the_curvature_has_died_out():
+    X, y = classes(180, 6)
+    F, theta = objective_of(Hinge(0.01), X, 2.0 * y - 1.0, l2=0.01)
+    rng = np.random.default_rng(0)
+    expected = minimise(F, theta)
+    for _ in range(5):
+        found = minimise(F, 20.0 * rng.normal(size=theta.shape))
+        assert found.converged
+        assert_allclose(F.value(found.theta), F.value(expected.theta), rtol=1e-10)
+
+
+def test_rows_that_sit_at_a_kink_do_not_stop_the_search():
+    X, _ = classes(73, 14)
+    y = np.where(X[:, 0] > 0, 1.0, -1.0)  # separable: all that is left is at the margin
+    F, theta = objective_of(losses.SquaredHinge(), X, y, l2=3e-4)
+    found = minimise(F, theta)
+    assert found.converged
+    assert found.n_iter < 100

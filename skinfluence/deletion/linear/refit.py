@@ -73,8 +73,16 @@ def refit(curvature: LinearCurvature, gone: Leaving) -> Refits:
     return result
 
 
-def deleted_gradient(curvature: LinearCurvature, gone: Leaving, moves: Array) -> Array:
-    """Gradient of each deleted objective at its own parameters, (P K, b)."""
+def deleted_gradient(
+    curvature: LinearCurvature,
+    gone: Leaving,
+    moves: Array,
+    entries: NDArray[np.bool_] | None = None,
+) -> Array:
+    """Gradient of each deleted objective at its own parameters, (P K, b).
+
+    Entries that do not move are 0; `entries` (P, K) names others to be shown.
+    """
     objective = curvature.objective
     size, n_outputs = curvature.theta.shape
     shaped = moves.reshape(size, n_outputs, -1)
@@ -85,13 +93,14 @@ def deleted_gradient(curvature: LinearCurvature, gone: Leaving, moves: Array) ->
     with np.errstate(over="ignore", invalid="ignore"):
         slopes = objective.loss.gradient(np.moveaxis(outputs, 1, 2), objective.y[:, None])
     slopes = np.moveaxis(slopes, 2, 1) * objective.weights[:, None, None]
-    if gone.ratios is not None:
+    if gone.ratios is not None and objective.rebalance is not None:
         slopes *= gone.ratios[objective.rebalance.group_of_row][:, None, :]
     slopes[gone.rows, :, np.arange(len(gone.rows))] = 0.0
     gradient = objective.design.adjoint(slopes.reshape(len(slopes), -1)).reshape(shaped.shape)
     moved = curvature.theta[:, :, None] + shaped
     gradient += gone.m * objective.penalty.gradient(moved)
-    return (gradient * curvature.moving[:, :, None]).reshape(moves.shape)
+    shown = curvature.moving if entries is None else entries
+    return (gradient * shown[:, :, None]).reshape(moves.shape)
 
 
 def _left_its_face(curvature, gone, moves):
@@ -114,8 +123,8 @@ def _violates(curvature, gone, moves):
     still = objective.free & ~curvature.moving
     if not still.any():
         return np.zeros(len(gone.rows), dtype=bool)
-    everything = _EverythingMoves(curvature)
-    pull = deleted_gradient(everything, gone, moves).reshape(*curvature.theta.shape, -1)
+    pull = deleted_gradient(curvature, gone, moves, objective.free)
+    pull = pull.reshape(*curvature.theta.shape, -1)
     room = (gone.m * penalty.l1[:, :, None]) * (1.0 + 1e-12)
     over = np.where(objective.positive[:, :, None], -pull - room, np.abs(pull) - room)
     over = np.where((penalty.l21 > 0)[:, None, None], -1.0, over)
@@ -123,18 +132,6 @@ def _violates(curvature, gone, moves):
     rows_over = norms - gone.m * penalty.l21[:, None] * (1.0 + 1e-12)
     rows_over = np.where(((penalty.l21 > 0) & still.all(axis=1))[:, None], rows_over, -1.0)
     return ((over > 0) & still[:, :, None]).any(axis=(0, 1)) | (rows_over > 0).any(axis=0)
-
-
-class _EverythingMoves:
-    """A curvature whose held entries have a gradient too."""
-
-    def __init__(self, curvature):
-        self.objective, self.theta, self.outputs = (
-            curvature.objective,
-            curvature.theta,
-            curvature.outputs,
-        )
-        self.moving = curvature.objective.free
 
 
 def _one_by_one(curvature, gone, result, which):
