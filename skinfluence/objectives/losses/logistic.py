@@ -82,7 +82,7 @@ class Softmax(PointLoss):
         for k in range(1, self.n_outputs):
             chosen += own[..., k] * delta[..., k]
         inner = np.zeros_like(chosen)
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             for k in range(self.n_outputs):
                 move = delta[..., k] - chosen
                 inner += others[..., k] * np.expm1(move, out=move)
