@@ -48,11 +48,6 @@ class Leaving:
     slopes: Array
     rest: Array | None
 
-    def takes_nothing(self) -> NDArray[np.bool_]:
-        """Rows whose gbar is 0, (b,)."""
-        nothing = np.logical_not(self.slopes.any(axis=1))
-        return nothing if self.rest is None else nothing & ~self.rest.any(axis=0)
-
     def gradient(self, curvature: LinearCurvature) -> Array:
         """gbar, (P K, b), 0 in entries that do not move."""
         own = curvature.spread(self.dense, self.slopes)

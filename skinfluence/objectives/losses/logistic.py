@@ -82,7 +82,7 @@ class Softmax(PointLoss):
         for k in range(1, self.n_outputs):
             chosen += own[..., k] * delta[..., k]
         inner = np.zeros(np.broadcast_shapes(chosen.shape, others.shape[:-1]))
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             for k in range(self.n_outputs):
                 move = delta[..., k] - chosen
                 np.expm1(move, out=move)
