@@ -221,10 +221,6 @@ class LinearCurvature:
                 break
         return solved
 
-    def half_size(self) -> int:
-        """Number of entries of a column of :meth:`half`."""
-        return self.half(np.zeros((self.moving.size, 0))).shape[0]
-
     def half(self, columns: Array) -> Array:
         """``L^-1 columns`` with H = L L', so that products of columns are those by H^-1."""
         inverse = self.inverse()

@@ -61,11 +61,11 @@ class Diagnostics:
         ``get_influence(observed=False)`` do. It differs from the observed one for links that are
         not canonical (Gamma and Tweedie regression), and deletes less accurately.
     param_names : array-like of str of shape (p,) or None, default=None
-        Names of the coefficients and, last, the intercept.
+        Names of the coefficients and, last, the intercept; or of all K p parameters.
     row_labels : array-like of shape (n,) or None, default=None
         Names of the rows; their positions by default.
     class_names : array-like of shape (K,) or None, default=None
-        Names of the classes of a softmax; parameters are then called ``name:class``.
+        Names of the classes of a softmax; parameters are then called ``class:name``.
 
     Attributes
     ----------
@@ -89,7 +89,7 @@ class Diagnostics:
         Determinant of the parameters' covariance without the row over that with it.
     d_params : ndarray of shape (n, p)
         **Fitted parameters minus those without the row**, statsmodels' sign; for K classes
-        (n, p K), parameter by parameter. Computed when first asked, as is `dfbetas`.
+        (n, K p), class by class. Computed when first asked, as is `dfbetas`.
     dfbetas : ndarray of shape (n, p)
         `d_params` over standard errors; least squares uses phi_(i) in them and other models phi,
         as statsmodels' OLS and GLM do.
@@ -111,6 +111,7 @@ class Diagnostics:
     See Also
     --------
     OutlierTest : What `outlier_test` returns.
+    skinfluence.InfluenceExplainer : Its ``diagnostics`` makes these of a fitted estimator.
 
     Notes
     -----
@@ -169,7 +170,6 @@ class Diagnostics:
         likelihood = likelihood_of(objective.loss)
         self.expected = expected
         self._working = working(objective, theta, likelihood, expected=expected)
-        self._steps = measures.delete_all(self._working)
         self._name(theta, param_names, row_labels, class_names)
         self._measure()
 
@@ -177,12 +177,12 @@ class Diagnostics:
         objective = self._working.objective
         parameters = objective.coordinates.to_user(theta)
         n_params, n_outputs = parameters.shape
-        self.params = parameters.ravel()
+        self.params = parameters.T.ravel()
         names = _default_names(objective, n_params) if param_names is None else param_names
         names = [str(name) for name in np.asarray(names).tolist()]
-        if n_outputs > 1:
+        if n_outputs > 1 and len(names) == n_params:
             classes = range(n_outputs) if class_names is None else np.asarray(class_names).tolist()
-            names = [f"{name}:{label}" for name in names for label in classes]
+            names = [f"{label}:{name}" for label in classes for name in names]
         n = objective.n_train
         self.row_labels = np.arange(n) if row_labels is None else np.asarray(row_labels)
         self.param_names = np.array(names)
@@ -190,7 +190,9 @@ class Diagnostics:
         _check_length(self.row_labels, n, "row_labels names")
 
     def _measure(self):
-        working, steps = self._working, self._steps
+        working = self._working
+        steps = measures.delete_all(working)
+        self._undetermined = steps.undetermined
         self.leverage = steps.leverage
         self.resid = measures.response_residuals(working)
         self.resid_pearson = measures.pearson_residuals(working)
@@ -205,8 +207,8 @@ class Diagnostics:
             working, steps, pearson, scale.without
         )
         press = measures.response_residuals(working, steps.own)
-        lost = steps.undetermined.reshape(-1, *[1] * (press.ndim - 1))
-        self.resid_press = np.where(lost, np.copysign(np.inf, self.resid), press)
+        press[self._undetermined] = np.copysign(np.inf, self.resid[self._undetermined])
+        self.resid_press = press
         self.cooks_distance = measures.cooks(working, steps, scale.whole)
         self.dffits_internal = measures.fit_changes(working, steps, whole)
         self.dffits = measures.fit_changes(working, steps, scale.without)
@@ -234,12 +236,12 @@ class Diagnostics:
 
     @cached_property
     def _user_basis(self) -> Array:
-        """The basis in the user's parameters, (p K, r)."""
+        """The basis in the user's parameters, (K p, r)."""
         working = self._working
         n_outputs = working.objective.n_outputs
         vectors = working.basis.vectors.reshape(-1, n_outputs, working.basis.vectors.shape[1])
         lifted = [working.objective.coordinates.to_user(vectors[:, k]) for k in range(n_outputs)]
-        return np.stack(lifted, axis=1).reshape(-1, vectors.shape[2])
+        return np.vstack(lifted)
 
     @cached_property
     def bse(self) -> Array:
@@ -255,12 +257,17 @@ class Diagnostics:
         """Fitted parameters minus those without each row, (n, p); computed when first asked."""
         changes = np.empty((self._working.objective.n_train, len(self.params)))
         for block in self._working.blocks():
-            np.matmul(moves(self._working, block), -self._user_basis.T, out=changes[block])
-        for row in np.flatnonzero(self._steps.undetermined):
-            changes[row] = self._undetermined(row)
+            changes[block] = self._changes(block)
         return changes
 
-    def _undetermined(self, row):
+    def _changes(self, rows):
+        """`d_params` of some rows, by slice or positions."""
+        changes = moves(self._working, rows) @ -self._user_basis.T
+        for place in np.flatnonzero(self._undetermined[rows]):
+            changes[place] = self._only_from(np.arange(len(self._undetermined))[rows][place])
+        return changes
+
+    def _only_from(self, row):
         """Infinite for the parameters that `row` alone determines; it does not move the others."""
         rows = self._working.rows(slice(row, row + 1))[0]
         directions = self._user_basis @ np.atleast_2d(rows).T
@@ -272,18 +279,22 @@ class Diagnostics:
     @cached_property
     def dfbetas(self) -> Array:
         """`d_params` over standard errors, (n, p); computed when first asked."""
-        if self._working.likelihood.gaussian:
-            scale = self._scale_without
-        else:
-            scale = np.full_like(self._scale_without, self.scale)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            scaled = self.d_params / self._unscaled_errors
-            scaled /= np.sqrt(scale)[:, None]
+        changes = self.d_params
+        if self.scale == 0.0:  # a perfect fit, whose changes are rounding
+            return np.where(np.isinf(changes), changes, 0.0)
+        quadratic = self._working.likelihood.gaussian
+        scale = self._scale_without if quadratic else np.full(len(changes), self.scale)
         # A parameter that is held (a zero of the lasso) has no error and does not move.
-        return np.where(self.d_params == 0.0, 0.0, scaled)
+        errors = np.where(self._unscaled_errors > 0, self._unscaled_errors, 1.0)
+        scaled = changes / errors
+        with np.errstate(divide="ignore", invalid="ignore"):
+            scaled /= np.sqrt(scale)[:, None]
+        perfect = np.flatnonzero(scale == 0.0)  # without such a row: every move is an infinite one
+        scaled[perfect] = np.where(changes[perfect] == 0.0, 0.0, scaled[perfect])
+        return scaled
 
     def params_without(self, rows: ArrayLike) -> Array:
-        """Parameters of the fits without single rows.
+        """Return the parameters of the fits without single rows.
 
         Parameters
         ----------
@@ -295,7 +306,8 @@ class Diagnostics:
         params : ndarray of shape (p,) or (b, p)
             Exact for quadratic losses, one Newton step for others.
         """
-        return self.params - self.d_params[np.asarray(rows)]
+        rows = np.asarray(rows)
+        return (self.params - self._changes(rows.ravel())).reshape(*rows.shape, -1)
 
     def outlier_test(self, method: str = "bonferroni") -> OutlierTest:
         """Test the largest residuals.

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.special import expit, softmax
 
 from skinfluence.exceptions import UnsupportedEstimatorError
-from skinfluence.objectives.losses import Logistic, PointLoss, Softmax, SquaredError
+from skinfluence.objectives.losses import HalfDeviance, Logistic, PointLoss, Softmax, SquaredError
 
 Array = NDArray[np.float64]
 
@@ -42,9 +42,17 @@ class Likelihood:
     gaussian: bool = False
 
 
+def _half_deviance(loss):
+    return Likelihood(
+        mean=np.exp if loss.link == "log" else lambda eta: eta,
+        estimated=loss.power != 1,  # Poisson's variance is its mean
+    )
+
+
 _READ: dict[type[PointLoss], Callable[..., Likelihood]] = {
     Logistic: lambda loss: Likelihood(mean=expit, estimated=False),
     Softmax: lambda loss: Likelihood(mean=lambda eta: softmax(eta, axis=1), estimated=False),
+    HalfDeviance: _half_deviance,
     SquaredError: lambda loss: Likelihood(
         mean=lambda eta: eta, unit=2.0 * loss.scale, gaussian=True
     ),
@@ -64,7 +72,7 @@ def likelihood_of(loss: PointLoss) -> Likelihood:
     if loss.n_outputs > 1 and isinstance(loss, SquaredError):
         raise UnsupportedEstimatorError(
             f"The {loss.n_outputs} outputs were fitted under one penalty, and their residuals "
-            "have no common scale. Classical diagnostics take one output at a time: fit the outputs "
+            "have no common scale. Classical diagnostics take one output at a time: fit them "
             "separately (MultiOutputRegressor)."
         )
     return _READ[type(loss)](loss)

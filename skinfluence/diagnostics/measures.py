@@ -163,7 +163,9 @@ def covariance_ratios(working: Working, steps: Deletions, scale: Scale) -> Array
     """(phi_(i) / phi)^k over det(I - w C S), (n,)."""
     relative = np.ones_like(scale.without) if scale.whole == 0.0 else scale.without / scale.whole
     determinant = np.where(steps.undetermined, 1.0, steps.determinant)
-    return infinite(relative**working.basis.n_effective / determinant, steps, 1.0)
+    with np.errstate(over="ignore"):
+        ratio = relative**working.basis.n_effective / determinant
+    return infinite(ratio, steps, 1.0)
 
 
 def residual_sign(working: Working) -> Array:

@@ -78,7 +78,8 @@ class Working:
     @property
     def moves_penalty(self) -> bool:
         """Whether deleting a row changes what the penalty weighs."""
-        return bool(self.objective.m_share.any() and self.basis.penalised)
+        pulls = self.basis.penalised or self.penalty_gradient.any()
+        return bool(pulls and self.objective.m_share.any())
 
     def rows(self, block: slice) -> Array:
         """Rows of the design in the basis: (b, r) for one output, else (b, K, r)."""
@@ -137,9 +138,10 @@ def basis_of(objective: Objective, theta: Array, c: Array, m: float) -> Basis:
     inverse_root = _inverse_root(data + penalty, null)
     if inverse_root is None:
         inverse_root = _from_rows(objective, c, penalty, active)
+        inverse_root -= null @ (null.T @ inverse_root)
     shares = np.ones(inverse_root.shape[1])
     penalised = bool(penalty.any())
-    if penalised or null.shape[1]:
+    if penalised:
         shares, turn = linalg.eigh(inverse_root.T @ data @ inverse_root)
         inverse_root = inverse_root @ turn
     vectors = np.zeros((len(active), inverse_root.shape[1]))
@@ -149,22 +151,20 @@ def basis_of(objective: Objective, theta: Array, c: Array, m: float) -> Basis:
 
 def _shift_directions(objective, penalty, active):
     """Shifts common to all outputs that neither softmax nor the penalty sees, orthonormal."""
-    n_outputs = objective.n_outputs
-    if not objective.loss.shift_invariant or not active.all():
+    if not objective.loss.shift_invariant:
         return np.empty((len(penalty), 0))
-    shifts = np.kron(np.eye(objective.design.shape[1]), np.ones((n_outputs, 1)))
+    n_outputs = objective.n_outputs
+    whole = active.reshape(-1, n_outputs).all(axis=1)
+    shifts = np.kron(np.eye(len(whole))[:, whole], np.ones((n_outputs, 1)))[active]
     unseen = ~(penalty @ shifts).any(axis=0)
     return shifts[:, unseen] / np.sqrt(n_outputs)
 
 
 def _inverse_root(hessian, null):
-    """V with V'HV = I by Cholesky, None where that is not accurate.
-
-    Directions in `null` are filled in: they keep the factor regular, and as rows see them only
-    through softmax, which does not, they take no part in what follows.
-    """
+    """V with V'HV = I by Cholesky, orthogonal to `null`; None where that is not accurate."""
     if not len(hessian):
         return np.zeros((0, 0))
+    # Filled in, directions that nothing sees cannot spoil the factor.
     filled = hessian + np.trace(hessian) / len(hessian) * (null @ null.T)
     diagonal = np.diag(filled)
     if not (diagonal > 0).all():
@@ -178,7 +178,12 @@ def _inverse_root(hessian, null):
     if not rcond > WELL_CONDITIONED:
         return None
     inverse, _ = linalg.lapack.dtrtri(factor, lower=1)
-    return scale[:, None] * inverse.T
+    inverse_root = scale[:, None] * inverse.T
+    if not null.shape[1]:
+        return inverse_root
+    # N has coordinates V'(filled H) N, a multiple of V'N; what is orthogonal to them is kept.
+    turn, _ = linalg.qr(inverse_root.T @ null)
+    return inverse_root @ turn[:, null.shape[1] :]
 
 
 def _from_rows(objective, c, penalty, active):

@@ -29,6 +29,7 @@ from skinfluence._peel import target_to_model_space
 from skinfluence.base import BaseInfluence, check_count
 from skinfluence.deletion.linear.coefficients import all_coefficients
 from skinfluence.deletion.linear.deletion import LinearDeletion
+from skinfluence.deletion.linear.embedding import Embedding
 from skinfluence.deletion.linear.fit import Fitted, fitted_parts
 from skinfluence.diagnostics import Diagnostics
 from skinfluence.exceptions import DegenerateDeletionWarning, NotStationaryWarning
@@ -297,6 +298,11 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         self._model = model
         self._linear_fit = reader_of(model).read(model, Rows(rows, y, weights, self.smoothing))
         self._target = make_target(self._linear_fit, self.target, model)
+        if self._linear_fit.linear_programme and self.relative is not None:
+            raise ValueError(
+                f"relative={self.relative!r} divides by first-order sizes, and the exact "
+                "deletions of a quantile regression have none. Set relative=None, or smoothing."
+            )
         fitted = fitted_parts(
             self._linear_fit,
             rows,
@@ -387,7 +393,13 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
 
     def _make_queries(self, X, y):
         return make_queries(
-            self._linear_fit, self._parts, X, y, target=self.target, output=self.output
+            self._model,
+            self._linear_fit,
+            self._parts,
+            X,
+            y,
+            target=self.target,
+            output=self.output,
         )
 
     def _wanted_coefficients(self, X):
@@ -439,18 +451,48 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
             stacklevel=4,
         )
 
-    def _self_influence(self):
+    def self_influence(self, rows: ArrayLike | None = None) -> Any:
+        """Influence of training rows on their own value.
+
+        Parameters
+        ----------
+        rows : array-like of int, default=None
+            Positions of the training rows asked about; None for all.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_train,) or (n_rows,)
+            The target (by default the loss) at each row after deleting it minus before; the
+            diagonal of ``score_influence`` of the training rows, computed without that matrix.
+            High: the model bends for this row. A Series labelled by ``train_index_`` where
+            ``set_output`` asks for one.
+
+        Raises
+        ------
+        ValueError
+            If the target is the parameters, which no row has, or a position lies outside.
+        """
+        check_is_fitted(self)
+        if rows is None:
+            return super().self_influence()
+        rows = attribution.positions(rows, self.n_samples_fit_)
+        scores = self._self_influence(rows)
+        return labelled(self, scores, index=self.train_index_[rows], columns="self_influence")
+
+    def _self_influence(self, rows=None):
         if self._target is None:
             raise ValueError(
                 f"target={self.target!r} has no value at a row, so rows have no self influence. "
                 "Use d_params() for what each row does to the parameters, or target='loss'."
             )
         deletion = self._deletion
-        slices = _loops.slices(deletion.n_train, deletion.row_block)
+        rows = np.arange(deletion.n_train) if rows is None else rows
+        slices = _loops.slices(len(rows), deletion.row_block)
         bar = _loops.progress_bar(
             slices, total=len(slices), enabled=self.progress, desc="self_influence"
         )
-        scores = np.concatenate([deletion.self_change(rows) for rows in bar])
+        parts = [deletion.self_change_at(rows[part]) for part in bar]
+        scores = np.concatenate(parts) if parts else np.zeros(0)
         attribution.check_no_nan(scores)
         self._warn_of_rows()
         return scores
@@ -597,7 +639,7 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         Returns
         -------
         embedding : ndarray of shape (n_queries, n_dimensions)
-            One dimension a parameter; with more than 4,096 of them, one for each direction that
+            One dimension a parameter; with more than 2,000 of them, one for each direction that
             the training rows span.
 
         Raises
@@ -610,11 +652,30 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         index = row_labels(X, rows.shape[0])
         kind = self.target if self._needs_no_y() else "decision_function"
         queries = make_queries(
-            self._linear_fit, self._parts, rows, None, target=kind, output=self.output
+            self._model,
+            self._linear_fit,
+            self._parts,
+            rows,
+            None,
+            target=kind,
+            output=self.output,
         )
-        target = make_target(self._linear_fit, kind, self._model)
-        embedding = self._deletion.embedding(queries, target.gradient(queries))
+        slopes = make_target(self._linear_fit, kind, self._model).gradient(queries)
+        embedding = np.hstack(
+            [
+                embed(embed.coordinates.design(rows).dense(), own)
+                for embed, own in zip(self._embeddings(), slopes, strict=True)
+            ]
+        )
         return labelled(self, embedding, index=index, columns=self.get_feature_names_out())
+
+    def _embeddings(self):
+        if self._linear_fit.linear_programme:
+            raise ValueError(
+                "The embedding is made of derivatives, and a quantile regression has none. Set "
+                "smoothing to a temperature in units of y, or use score_influence."
+            )
+        return [Embedding(part, self._fit_X) for part in self._parts]
 
     def _needs_no_y(self):
         return self.target in ("decision_function", "proba") or callable(self.target)
@@ -630,7 +691,7 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
             and an objective that is a sum.
         """
         check_is_fitted(self)
-        embedding = self._deletion.train_embedding()
+        embedding = np.hstack([embed.training() for embed in self._embeddings()])
         names = self.get_feature_names_out()
         return labelled(self, embedding, index=self.train_index_, columns=names)
 
@@ -649,7 +710,7 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         """
         check_is_fitted(self)
         check_feature_names_in(self, input_features, generate_names=False)
-        size = self._deletion.embedding_size()
+        size = sum(embed.size() for embed in self._embeddings())
         return np.asarray([f"influence{j}" for j in range(size)], dtype=object)
 
     def set_output(

@@ -47,6 +47,10 @@ class Agreement:
         Number of pairs where both sides are the same infinity.
     n_infinite_wrong : int
         Number of pairs where one side is infinite and the other is not, or has the other sign.
+    estimated, actual : ndarray or None
+        The pairs, for a picture.
+    rows : ndarray or None
+        Training positions of the columns.
 
     See Also
     --------
@@ -72,6 +76,9 @@ class Agreement:
     n_pairs: int
     n_infinite: int = 0
     n_infinite_wrong: int = 0
+    estimated: Any = dataclasses.field(default=None, repr=False, compare=False)
+    actual: Any = dataclasses.field(default=None, repr=False, compare=False)
+    rows: Any = dataclasses.field(default=None, repr=False, compare=False)
 
     def frame(self) -> Any:
         """Return the numbers as a pandas DataFrame of one row, ready to be concatenated.
@@ -79,11 +86,13 @@ class Agreement:
         Returns
         -------
         frame : pandas.DataFrame of shape (1, 9)
-            One column per attribute.
+            One column per number.
         """
         import pandas as pd
 
-        return pd.DataFrame([dataclasses.asdict(self)])
+        pairs = ("estimated", "actual", "rows")
+        fields = [field.name for field in dataclasses.fields(self) if field.name not in pairs]
+        return pd.DataFrame([{name: getattr(self, name) for name in fields}])
 
     def __str__(self) -> str:
         lines = [
@@ -188,6 +197,9 @@ def agreement(
         n_pairs=estimated.size,
         n_infinite=int(same.sum()),
         n_infinite_wrong=wrong,
+        estimated=estimated,
+        actual=actual,
+        rows=rows,
     )
 
 

@@ -5,6 +5,7 @@ from skinfluence.objectives import (  # noqa: F401  (they register themselves)
     glm,
     huber,
     logistic,
+    meta,
     quantile,
     ridge,
     sgd,

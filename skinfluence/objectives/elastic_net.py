@@ -31,10 +31,13 @@ class ElasticNetReader(Reader):
 
     estimators = (ElasticNet, Lasso, ElasticNetCV, LassoCV)
 
+    def encode(self, estimator: Any, y: Any) -> list[Any]:
+        return columns(real_targets(y, len(np.atleast_2d(estimator.coef_))))
+
     def read(self, estimator: Any, rows: Rows) -> LinearFit:
         coef, intercept = coefficients(estimator)
         alpha, rho = strengths(estimator)
-        targets = columns(real_targets(rows.y, len(coef)))
+        targets = self.encode(estimator, rows.y)
         problems = tuple(
             Problem(
                 loss=SquaredError(scale=0.5),
@@ -50,7 +53,7 @@ class ElasticNetReader(Reader):
             )
             for k in range(len(coef))
         )
-        return LinearFit(problems, encode=lambda y: columns(real_targets(y, len(coef))))
+        return LinearFit(problems)
 
 
 class MultiTaskReader(Reader):
@@ -62,19 +65,18 @@ class MultiTaskReader(Reader):
 
     estimators = (MultiTaskElasticNet, MultiTaskLasso, MultiTaskElasticNetCV, MultiTaskLassoCV)
 
+    def encode(self, estimator: Any, y: Any) -> list[Any]:
+        # One output is a vector for its loss, as everywhere.
+        return [real_targets(y, len(np.atleast_2d(estimator.coef_)))]
+
     def read(self, estimator: Any, rows: Rows) -> LinearFit:
         coef, intercept = coefficients(estimator)
         alpha, rho = strengths(estimator)
         n_outputs = len(coef)
 
-        def encode(y: Any) -> list[Any]:
-            y = real_targets(y, n_outputs)
-            # One output is a vector for its loss, as everywhere.
-            return [y]
-
         problem = Problem(
             loss=SquaredError(scale=0.5, n_outputs=n_outputs),
-            y=encode(rows.y)[0],
+            y=self.encode(estimator, rows.y)[0],
             weights=rows.sample_weight,
             coef=coef.T,
             intercept=intercept,
@@ -82,7 +84,7 @@ class MultiTaskReader(Reader):
             l2=alpha * (1.0 - rho),
             l21=alpha * rho,
         )
-        return LinearFit((problem,), encode=encode)
+        return LinearFit((problem,))
 
 
 def strengths(estimator: Any) -> tuple[float, float]:

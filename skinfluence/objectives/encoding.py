@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from inspect import signature
 from typing import Any
@@ -174,12 +173,3 @@ def signs(codes: NDArray[np.intp], n_classes: int) -> list[Array]:
     if n_classes == 2:
         return [np.where(codes == 1, 1.0, -1.0)]
     return [np.where(codes == k, 1.0, -1.0) for k in range(n_classes)]
-
-
-def label_encoder(classes: NDArray[Any]) -> Callable[[Any], list[Array]]:
-    """``encode`` of a classifier with one problem: 0/1 or the position of the class."""
-
-    def encode(y: Any) -> list[Array]:
-        return [class_positions(y, classes).astype(np.float64)]
-
-    return encode

@@ -22,23 +22,22 @@ class DevianceReader(Reader):
 
     estimators = (PoissonRegressor, GammaRegressor, TweedieRegressor)
 
+    def encode(self, estimator: Any, y: Any) -> list[Any]:
+        return [_in_domain(real_targets(y, 1), _family(estimator)[0])]
+
     def read(self, estimator: Any, rows: Rows) -> LinearFit:
         power, link = _family(estimator)
         coef, intercept = coefficients(estimator)
-
-        def encode(y: Any) -> list[Any]:
-            return [_in_domain(real_targets(y, 1), power)]
-
         problem = Problem(
             loss=_loss(power, link),
-            y=encode(rows.y)[0],
+            y=self.encode(estimator, rows.y)[0],
             weights=rows.sample_weight,
             coef=coef.T,
             intercept=intercept,
             normalisation="weight",
             l2=estimator.alpha,
         )
-        return LinearFit((problem,), encode=encode)
+        return LinearFit((problem,))
 
 
 def _family(estimator):

@@ -21,6 +21,9 @@ class HuberReader(Reader):
 
     estimators = (HuberRegressor,)
 
+    def encode(self, estimator: Any, y: Any) -> list[Any]:
+        return [real_targets(y, 1)]
+
     def read(self, estimator: Any, rows: Rows) -> LinearFit:
         coef, intercept = coefficients(estimator)
         own = 0.0 if intercept is None else intercept[0]
@@ -34,7 +37,7 @@ class HuberReader(Reader):
             constant_outputs=(1,),
             intercept_free=(estimator.fit_intercept, True),
         )
-        return LinearFit((problem,), encode=lambda y: [real_targets(y, 1)])
+        return LinearFit((problem,))
 
 
 register(HuberReader())

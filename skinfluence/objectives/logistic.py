@@ -13,7 +13,6 @@ from skinfluence.objectives.encoding import (
     balanced_mass,
     class_positions,
     class_weights,
-    label_encoder,
     rebalance_of,
 )
 from skinfluence.objectives.losses import Logistic, Softmax
@@ -30,6 +29,9 @@ class LogisticReader(Reader):
     """
 
     estimators = (LogisticRegression, LogisticRegressionCV)
+
+    def encode(self, estimator: Any, y: Any) -> list[Any]:
+        return [class_positions(y, estimator.classes_).astype(np.float64)]
 
     def check(self, estimator: Any) -> None:
         if isinstance(estimator, LogisticRegressionCV) and not estimator.refit:
@@ -66,7 +68,6 @@ class LogisticReader(Reader):
         )
         return LinearFit(
             (problem,),
-            encode=label_encoder(classes),
             classes=classes,
             proba=_binary_proba if binary else _softmax_proba,
         )

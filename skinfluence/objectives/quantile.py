@@ -22,6 +22,9 @@ class QuantileReader(Reader):
 
     estimators = (QuantileRegressor,)
 
+    def encode(self, estimator: Any, y: Any) -> list[Any]:
+        return [real_targets(y, 1)]
+
     def read(self, estimator: Any, rows: Rows) -> LinearFit:
         coef, intercept = coefficients(estimator)
         problem = Problem(
@@ -35,7 +38,6 @@ class QuantileReader(Reader):
         )
         return LinearFit(
             (problem,),
-            encode=lambda y: [real_targets(y, 1)],
             linear_programme=not rows.smoothing,
         )
 

@@ -61,6 +61,13 @@ class Reader(ABC):
         """Refuse an estimator, fitted or not, whose options have no objective to differentiate."""
 
     @abstractmethod
+    def encode(self, estimator: Any, y: Any) -> list[Any]:
+        """Targets of any rows for each problem, as its loss takes them.
+
+        Labels that training did not see, and targets outside the loss's domain, are refused.
+        """
+
+    @abstractmethod
     def read(self, estimator: Any, rows: Rows) -> LinearFit:
         """What the fitted `estimator` minimised over `rows`."""
 

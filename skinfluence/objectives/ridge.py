@@ -55,17 +55,19 @@ class RidgeReader(Reader):
 
     estimators = (LinearRegression, Ridge, RidgeCV)
 
+    def encode(self, estimator: Any, y: Any) -> list[Any]:
+        return columns(real_targets(y, len(np.atleast_2d(estimator.coef_))))
+
     def read(self, estimator: Any, rows: Rows) -> LinearFit:
-        n_outputs = len(np.atleast_2d(estimator.coef_))
         alpha = getattr(estimator, "alpha_", getattr(estimator, "alpha", 0.0))
         problems = _problems(
             estimator,
-            columns(real_targets(rows.y, n_outputs)),
+            self.encode(estimator, rows.y),
             rows.sample_weight,
             alpha,
             positive=getattr(estimator, "positive", False),
         )
-        return LinearFit(problems, encode=lambda y: columns(real_targets(y, n_outputs)))
+        return LinearFit(problems)
 
 
 class RidgeClassifierReader(Reader):
@@ -77,26 +79,24 @@ class RidgeClassifierReader(Reader):
 
     estimators = (RidgeClassifier, RidgeClassifierCV)
 
+    def encode(self, estimator: Any, y: Any) -> list[Any]:
+        classes = estimator.classes_
+        if np.ndim(y) == 2:
+            return columns(2.0 * indicators(y, len(classes)) - 1.0)
+        return signs(class_positions(y, classes), len(classes))
+
     def read(self, estimator: Any, rows: Rows) -> LinearFit:
-        encode = self._encoder(estimator, rows.y)
         weights, rebalance = self._weights(estimator, rows)
         problems = _problems(
             estimator,
-            encode(rows.y),
+            self.encode(estimator, rows.y),
             weights,
             getattr(estimator, "alpha_", getattr(estimator, "alpha", 0.0)),
             positive=getattr(estimator, "positive", False),
             rebalance=rebalance,
         )
         classes = None if np.ndim(rows.y) == 2 else estimator.classes_
-        return LinearFit(problems, encode=encode, classes=classes)
-
-    @staticmethod
-    def _encoder(estimator, y):
-        classes = estimator.classes_
-        if np.ndim(y) == 2:
-            return lambda y: columns(2.0 * indicators(y, len(classes)) - 1.0)
-        return lambda y: signs(class_positions(y, classes), len(classes))
+        return LinearFit(problems, classes=classes)
 
     @staticmethod
     def _weights(estimator, rows):

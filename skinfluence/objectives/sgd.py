@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,12 @@ class SGDClassifierReader(Reader):
 
     estimators = (SGDClassifier,)
 
+    def encode(self, estimator: Any, y: Any) -> list[Any]:
+        classes = estimator.classes_
+        targets = signs(class_positions(y, classes), len(classes))
+        # The logistic loss takes 0 and 1, losses of a margin -1 and 1.
+        return [(s + 1.0) / 2.0 for s in targets] if estimator.loss == "log_loss" else targets
+
     def check(self, estimator: Any) -> None:
         _refuse_held_out_rows(estimator)
         if estimator.loss == "perceptron":
@@ -58,13 +65,7 @@ class SGDClassifierReader(Reader):
         codes = class_positions(rows.y, classes)
         coef, intercept = coefficients(estimator)
         loss = _margin_loss(estimator, rows)
-        zero_one = isinstance(loss, Logistic)
-
-        def encode(y: Any) -> list[Any]:
-            targets = signs(class_positions(y, classes), len(classes))
-            return [(s + 1.0) / 2.0 for s in targets] if zero_one else targets
-
-        targets = encode(rows.y)
+        targets = self.encode(estimator, rows.y)
         weights = one_vs_rest(
             estimator.class_weight, classes, codes, rows.sample_weight, np.ones(rows.n)
         )
@@ -82,15 +83,16 @@ class SGDClassifierReader(Reader):
             )
             for k in range(len(targets))
         )
-        return LinearFit(
-            problems, encode=encode, classes=classes, proba=_PROBA.get(estimator.loss)
-        )
+        return LinearFit(problems, classes=classes, proba=_PROBA.get(estimator.loss))
 
 
 class SGDRegressorReader(Reader):
     """``sum_i s_i l_i + n alpha ((1 - rho) |w|^2 / 2 + rho |w|_1)``; squared error has a half."""
 
     estimators = (SGDRegressor,)
+
+    def encode(self, estimator: Any, y: Any) -> list[Any]:
+        return [real_targets(y, 1)]
 
     def check(self, estimator: Any) -> None:
         _refuse_held_out_rows(estimator)
@@ -106,7 +108,7 @@ class SGDRegressorReader(Reader):
             normalisation="count",
             **_penalty(estimator),
         )
-        return LinearFit((problem,), encode=lambda y: [real_targets(y, 1)])
+        return LinearFit((problem,))
 
 
 def _refuse_held_out_rows(estimator):
@@ -118,14 +120,20 @@ def _refuse_held_out_rows(estimator):
         )
 
 
+_SMOOTH: dict[str, Callable[[], PointLoss]] = {
+    "log_loss": Logistic,
+    "squared_hinge": SquaredHinge,
+    "modified_huber": ModifiedHuber,
+}
+
+
 def _margin_loss(estimator, rows) -> PointLoss:
-    losses = {"log_loss": Logistic, "squared_hinge": SquaredHinge, "modified_huber": ModifiedHuber}
-    if estimator.loss in losses:
-        return losses[estimator.loss]()
+    if estimator.loss in _SMOOTH:
+        return _SMOOTH[estimator.loss]()
     temperature = margin_temperature(rows)
-    return (
-        Hinge(temperature) if estimator.loss == "hinge" else _residual_loss(estimator, temperature)
-    )
+    if estimator.loss == "hinge":
+        return Hinge(temperature)
+    return _residual_loss(estimator, temperature)
 
 
 def _residual_loss(estimator, temperature) -> PointLoss:

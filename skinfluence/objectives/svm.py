@@ -38,6 +38,10 @@ class LinearSVCReader(Reader):
 
     estimators = (LinearSVC,)
 
+    def encode(self, estimator: Any, y: Any) -> list[Any]:
+        classes = estimator.classes_
+        return signs(class_positions(y, classes), len(classes))
+
     def check(self, estimator: Any) -> None:
         if estimator.multi_class == "crammer_singer":
             raise UnsupportedEstimatorError(
@@ -73,7 +77,6 @@ class LinearSVCReader(Reader):
         )
         return LinearFit(
             problems,
-            encode=lambda y: signs(class_positions(y, classes), len(classes)),
             classes=classes,
         )
 
@@ -86,6 +89,9 @@ class LinearSVRReader(Reader):
 
     estimators = (LinearSVR,)
 
+    def encode(self, estimator: Any, y: Any) -> list[Any]:
+        return [real_targets(y, 1)]
+
     def read(self, estimator: Any, rows: Rows) -> LinearFit:
         coef, intercept = coefficients(estimator)
         problem = Problem(
@@ -96,7 +102,7 @@ class LinearSVRReader(Reader):
             intercept=intercept,
             **_penalty(estimator),
         )
-        return LinearFit((problem,), encode=lambda y: [real_targets(y, 1)])
+        return LinearFit((problem,))
 
 
 def _margin_loss(estimator, rows) -> ScalarLoss:

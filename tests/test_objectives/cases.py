@@ -72,7 +72,7 @@ class Case:
     form: str = "dense"
     n_features: int = P
     tol: float | None = 1e-7
-    near: float = 1e-3
+    near: float = 5e-4
 
     def __str__(self) -> str:
         return self.name
@@ -97,13 +97,13 @@ def make_data(case: Case) -> Data:
 
 def _target(kind, eta, noise, rng):
     if kind == "binary":
-        return np.where(eta + noise > 0.2, "spam", "ham")
+        return np.where(eta + noise > 0.9, "spam", "ham")
     if kind == "classes":
         return np.digitize(eta + noise, [-0.6, 0.9]) + 3
     if kind == "multilabel":
         return np.column_stack([eta + noise > 0, noise > 0.3]).astype(int)
     if kind == "real":
-        return eta + noise
+        return 2.0 + eta + noise
     if kind == "outliers":
         return eta + noise * np.where(rng.uniform(size=N) < 0.15, 8.0, 1.0)
     if kind == "outputs":
@@ -141,14 +141,14 @@ def _logistic():
         yield Case(f"softmax-{solver}", estimator, "classes", tol=1e-5)
     liblinear = {"solver": "liblinear", **tight}
     options = {
-        "scaled": {"intercept_scaling": 7.0},
+        "scaled": {"intercept_scaling": 3.0},
         "no-intercept": {"fit_intercept": False},
         "dual": {"dual": True},
         "balanced": {"class_weight": "balanced"},
         "dict": {"class_weight": {"spam": 3.0}},
     }
     for name, option in options.items():
-        estimator = LogisticRegression(C=0.3, **liblinear, **option)
+        estimator = LogisticRegression(C=0.3, **(liblinear | option))
         yield Case(f"liblinear-{name}", estimator, "binary", weighted=name == "balanced", tol=1e-4)
     yield Case(
         "liblinear-l1",
@@ -264,7 +264,9 @@ def _huber():
     yield Case("huber", HuberRegressor(alpha=0.5, **tight), "outliers", weighted=True, tol=1e-4)
     narrow = HuberRegressor(epsilon=1.1, alpha=2.0, fit_intercept=False, **tight)
     yield Case("huber-free", narrow, "outliers", tol=1e-4)
-    yield Case("huber-sparse", HuberRegressor(**tight), "outliers", form="sparse", tol=1e-4)
+    yield Case(
+        "huber-sparse", HuberRegressor(alpha=1.0, **tight), "outliers", form="sparse", tol=1e-4
+    )
 
 
 def _svm():
@@ -297,6 +299,11 @@ def _quantile():
     yield Case("quantile-free", free, "real", tol=None)
 
 
+def _near(loss):
+    # Where the loss has kinks, steps of a fixed length jump over the minimum for longer.
+    return 5e-3 if loss in ("hinge", "epsilon_insensitive") else 5e-4
+
+
 def _sgd():
     steps = {
         "learning_rate": "invscaling",
@@ -317,26 +324,24 @@ def _sgd():
         "epsilon_insensitive",
         "squared_epsilon_insensitive",
     ):
-        estimator = SGDClassifier(loss, alpha=0.03, epsilon=0.3, **steps)
-        yield Case(f"sgd-{loss}", estimator, "binary", weighted=True, tol=None)
-    ovr = SGDClassifier("log_loss", alpha=0.03, class_weight="balanced", **steps)
-    yield Case("sgd-balanced", ovr, "classes", weighted=True, tol=None, near=0.005)
-    weighted = SGDClassifier("modified_huber", alpha=0.03, class_weight={4: 3.0}, **steps)
+        estimator = SGDClassifier(loss, alpha=0.1, epsilon=0.3, **steps)
+        yield Case(f"sgd-{loss}", estimator, "binary", weighted=True, tol=None, near=_near(loss))
+    ovr = SGDClassifier("log_loss", alpha=0.1, class_weight="balanced", **steps)
+    yield Case("sgd-balanced", ovr, "classes", weighted=True, tol=None)
+    weighted = SGDClassifier("modified_huber", alpha=0.1, class_weight={4: 3.0}, **steps)
     yield Case("sgd-dict", weighted, "classes", tol=None)
-    balanced = SGDClassifier("squared_hinge", alpha=0.03, class_weight="balanced", **steps)
+    balanced = SGDClassifier("squared_hinge", alpha=0.1, class_weight="balanced", **steps)
     yield Case("sgd-balanced-two", balanced, "binary", weighted=True, tol=None)
     net = {"penalty": "elasticnet", "l1_ratio": 0.4, "alpha": 0.05, "fit_intercept": False}
     plain = steps | {"average": False}
-    yield Case(
-        "sgd-enet", SGDClassifier("log_loss", **net, **plain), "binary", tol=None, near=0.01
-    )
+    yield Case("sgd-enet", SGDClassifier("log_loss", **net, **plain), "binary", tol=None)
     lasso = SGDRegressor(penalty="l1", alpha=0.05, **plain)
-    yield Case("sgdr-l1", lasso, "real", weighted=True, tol=None, near=0.01)
+    yield Case("sgdr-l1", lasso, "real", weighted=True, tol=None)
     none = SGDRegressor(penalty=None, **steps)
     yield Case("sgdr-none", none, "real", weighted=True, tol=None)
     for loss in ("huber", "epsilon_insensitive", "squared_epsilon_insensitive"):
-        estimator = SGDRegressor(loss, alpha=0.03, epsilon=0.3, **steps)
-        yield Case(f"sgdr-{loss}", estimator, "real", weighted=True, tol=None)
+        estimator = SGDRegressor(loss, alpha=0.1, epsilon=0.3, **steps)
+        yield Case(f"sgdr-{loss}", estimator, "real", weighted=True, tol=None, near=_near(loss))
 
 
 CASES = [

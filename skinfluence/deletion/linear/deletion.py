@@ -169,8 +169,11 @@ class LinearDeletion(Deletion):
         return scores
 
     def self_change(self, rows: slice) -> Array:
-        positions = np.arange(rows.start, rows.stop)
-        own = self.train[rows]
+        return self.self_change_at(np.arange(rows.start, rows.stop))
+
+    def self_change_at(self, positions: NDArray[np.intp]) -> Array:
+        """As :meth:`self_change`, at any positions."""
+        own = self.train.at(positions)
         moves = [part.moves(positions) for part in self.parts]
         deltas = [
             np.einsum("ip,pki->ik", design.dense(), move)[:, None]
@@ -239,27 +242,6 @@ class LinearDeletion(Deletion):
                 shaped = moved.reshape(*part.theta.shape, -1)
                 total += np.square(part.user_moves(shaped)).sum(axis=(0, 1))
         return np.sqrt(np.maximum(total, 0.0))
-
-    # -- embedding ------------------------------------------------------------------------------
-
-    def embedding_size(self) -> int:
-        """Number of dimensions of the embedding."""
-        return sum(part.embedding_size() for part in self.parts)
-
-    def embedding(self, queries: Queries, gradients: Sequence[Array]) -> Array:
-        """``L^-1 (x_z (x) phi'_z)`` of each query, (n_queries, n_dimensions)."""
-        triples = zip(self.parts, queries.designs, gradients, strict=True)
-        return np.hstack(
-            [
-                part.embed(part.curvature.spread(design.dense(), gradient)).T
-                for part, design, gradient in triples
-            ]
-        )
-
-    def train_embedding(self) -> Array:
-        """``L^-1 gbar_i`` of each training row, (n_train, n_dimensions)."""
-        rows = np.arange(self.n_train)
-        return np.hstack([part.embed(part.leaving_gradients(rows)).T for part in self.parts])
 
     def leverage(self) -> Array:
         """How strongly each row moves the fit, over all parts, (n_train,)."""

@@ -19,10 +19,6 @@ from skinfluence.objectives.design import Design
 Array = NDArray[np.float64]
 
 
-# More parameters than this are not carried back from the coordinates.
-CANONICAL = 4096
-
-
 @dataclass
 class Notes:
     """What happened to which rows while deletions were computed; shared by all parts."""
@@ -158,27 +154,6 @@ class Part(BasePart):
         """``H^-1 gbar`` of leaving gradients, (P, K, b)."""
         moves = self.curvature.inverse()(gradients)
         return moves.reshape(*self.theta.shape, -1)
-
-    def embedding_size(self) -> int:
-        """Number of rows of :meth:`embed`."""
-        n_user = int(np.prod(self.user_moves(np.zeros((*self.theta.shape, 1))).shape[:2]))
-        return n_user if n_user <= CANONICAL else self.curvature.half_size()
-
-    def embed(self, gradients: Array) -> Array:
-        """``H^-1/2 g`` in the user's parameters, of gradients (P K, b) in coordinates.
-
-        The symmetric root, unlike a Cholesky factor, does not depend on the coordinates, nor
-        their number on the rows. ``W = T L^-T`` has H^-1 = W W' in the user's parameters; with
-        W = U s V' the root is U s U', and turns ``L^-1 g`` by U V'.
-        """
-        half = self.curvature.half(gradients)
-        if self.embedding_size() <= CANONICAL:
-            size, n_outputs = self.theta.shape
-            units = self.curvature.half(np.eye(size * n_outputs))  # L^-1, (r, P K)
-            lifted = self.user_moves(units.T.reshape(size, n_outputs, -1))
-            left, _, right = np.linalg.svd(lifted.reshape(-1, len(half)), full_matrices=False)
-            return left @ (right @ half)
-        return half
 
     def report(self) -> dict[str, Any]:
         return self.curvature.report()

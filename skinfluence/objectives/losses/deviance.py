@@ -40,82 +40,75 @@ class HalfDeviance(PointLoss):
         canonical = {"log": 1.0, "identity": 0.0}[link]
         self.has_expected = self.power != canonical
 
-    def _mean(self, eta):
-        """The mean (1 where it would not be positive), and where it is."""
-        with np.errstate(over="ignore", under="ignore"):
-            mu = np.exp(eta[..., 0]) if self.link == "log" else eta[..., 0]
-        valid = mu > 0
-        return np.where(valid, mu, 1.0), valid
-
-    def _power(self, mu, exponent):
-        with np.errstate(over="ignore", under="ignore"):
-            return np.power(mu, exponent)
+    def _log_mean(self, eta):
+        """Logarithm of the mean (0 where it would not be positive), and where it is."""
+        if self.link == "log":
+            return eta[..., 0], np.ones(eta.shape[:-1], dtype=bool)
+        valid = eta[..., 0] > 0
+        return np.log(np.where(valid, eta[..., 0], 1.0)), valid
 
     def value(self, eta: Array, y: Any) -> Array:
         p = self.power
-        mu, valid = self._mean(eta)
-        log_mu = eta[..., 0] if self.link == "log" else np.log(mu)
+        log_mu, valid = self._log_mean(eta)
         y = np.asarray(y, dtype=np.float64)
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             if p == 1:
-                loss = xlogy(y, y) - y * log_mu - y + mu
+                loss = xlogy(y, y) - y * log_mu - y + np.exp(log_mu)
             elif p == 2:
-                loss = log_mu - np.log(y) + y / mu - 1.0
+                loss = log_mu - np.log(y) + y * np.exp(-log_mu) - 1.0
             else:
                 own = np.power(np.maximum(y, 0.0), 2 - p) / ((1 - p) * (2 - p))
-                pull = np.where(y == 0, 0.0, y * self._power(mu, 1 - p) / (1 - p))
-                loss = own - pull + self._power(mu, 2 - p) / (2 - p)
-        # Two infinite terms: one of them is of higher order, and it is positive.
+                pull = np.where(y == 0, 0.0, y * np.exp((1 - p) * log_mu) / (1 - p))
+                loss = own - pull + np.exp((2 - p) * log_mu) / (2 - p)
+        # Of two infinite terms the one of higher order is positive.
         return np.where(valid & ~np.isnan(loss), loss, np.inf)
 
     def gradient(self, eta: Array, y: Any) -> Array:
-        mu, valid = self._mean(eta)
+        log_mu, valid = self._log_mean(eta)
         exponent = 1 - self.power if self.link == "log" else -self.power
+        slope = (np.exp(log_mu) - y) * np.exp(exponent * log_mu)
         # An infinite loss has no slope to follow.
-        return np.where(valid, (mu - y) * self._power(mu, exponent), 0.0)[..., None]
+        return np.where(valid, slope, 0.0)[..., None]
 
     def curvature(self, eta: Array, y: Any, *, expected: bool = False) -> Array:
         p = self.power
-        mu, valid = self._mean(eta)
-        if self.link == "log":
-            c = self._power(mu, 2 - p)
-            if not expected:
-                c = c + (1 - p) * (mu - y) * self._power(mu, 1 - p)
-        else:
-            c = self._power(mu, -p)
-            if not expected:
-                c = c - p * (mu - y) * self._power(mu, -p - 1)
+        log_mu, valid = self._log_mean(eta)
+        exponent = 2 - p if self.link == "log" else -p
+        c = np.exp(exponent * log_mu)
+        if not expected:
+            # Weight of the residual: the derivative of what multiplies it in the gradient.
+            factor = 1 - p if self.link == "log" else -p
+            residual = np.exp(log_mu) - y
+            c = c + factor * residual * np.exp((exponent - 1) * log_mu)
         return np.where(valid, c, 0.0)[..., None, None]
 
     def change(self, eta: Array, delta: Array, y: Any) -> Array:
-        mu, valid = self._mean(eta)
-        if self.link == "log":
-            changed = self._log_change(mu, delta[..., 0], y)
-        else:
-            after = eta[..., 0] + delta[..., 0]
-            valid_after = after > 0
+        log_mu, valid = self._log_mean(eta)
+        move, valid_after = delta[..., 0], valid
+        if self.link == "identity":
             # The same loss, moved by log(after / before) on the scale of the logarithm.
-            ratio = np.where(valid & valid_after, delta[..., 0] / mu, 0.0)
-            changed = self._log_change(mu, np.log1p(ratio), y)
-            changed = np.where(valid & ~valid_after, np.inf, changed)
-            changed = np.where(~valid & valid_after, -np.inf, changed)
-            changed = np.where(~valid & ~valid_after, 0.0, changed)
-        if not np.isnan(changed).any():
+            valid_after = eta[..., 0] + move > 0
+            before = np.where(valid, eta[..., 0], 1.0)
+            move = np.log1p(np.where(valid & valid_after, move / before, 0.0))
+        changed = self._log_change(log_mu, move, y)
+        trusted = np.isfinite(changed)
+        if trusted.all() and valid.all() and valid_after.all():
             return changed
         with np.errstate(invalid="ignore"):
             plain = super().change(eta, delta, y)
-        plain = np.where(np.isnan(plain), 0.0, plain)
-        return np.where(np.isnan(changed), plain, changed)
+        plain = np.where(np.isnan(plain), 0.0, plain)  # infinite before and after
+        return np.where(trusted & valid & valid_after, changed, plain)
 
-    def _log_change(self, mu, move, y):
+    def _log_change(self, log_mu, move, y):
         """Change when log mu moves: ``mu^b ((mu - y) e_b(move) + mu (e_a - e_b)(move))``.
 
         With a = 2 - p, b = 1 - p and ``e_c(t) = (exp(c t) - 1) / c``.
         """
         a, b = 2 - self.power, 1 - self.power
         with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-            near = (mu - y) * _growth(b, move) + mu * _growth_difference(a, b, move)
-            return self._power(mu, b) * near
+            mu = np.exp(log_mu)
+            inner = (mu - y) * _growth(b, move) + mu * _growth_difference(a, b, move)
+            return np.exp(b * log_mu) * inner
 
 
 def _growth(c, t):
