@@ -21,20 +21,21 @@ from shared import (
     mnist,
     parser,
     pearson,
+    publish,
     scores_of,
     strongest,
+    table,
     two_digits,
 )
 from sklearn.linear_model import LogisticRegression
 
-from common import publish, table
 from skinfluence import InfluenceExplainer
 
 VARIANTS = ("influence", "no train loss", "no Hessian", "inner product")
 
 
 def variants(X, y, Z, z_y, theta, c):
-    """The four scores, each (n_test, n_train), of the objective ``sum loss + |theta|^2 / (2 c)``."""
+    """The four scores, each (n_test, n_train), for ``sum loss + |theta|^2 / (2 c)``."""
     p = expit(X @ theta)
     hessian = (X.T * (p * (1 - p))) @ X
     hessian[np.diag_indices_from(hessian)] += 1.0 / c
@@ -61,8 +62,9 @@ def missed(scores, same):
     """What the variants do not see, of one test image.
 
     Shares of the train images of its own class that are harmful, by influence and without the
-    Hessian; the share of its class among the most harmful 5 % of all images; and the share of images with next to no
-    influence (below 1 % of the largest) that have much of it without the train loss (above 10 %).
+    Hessian; the share of its class among the most harmful 5 % of all images; and the share of
+    images with next to no influence (below 1 % of the largest) that have much of it without the
+    train loss (above 10 %).
     """
     size = {name: np.abs(score) / np.abs(score).max() for name, score in scores.items()}
     worst = np.argsort(scores["influence"])[: len(same) // 20]
@@ -147,9 +149,9 @@ def report(found):
             table(header, rows),
             "What they miss. *Harmful, same class*: images of the test image's own class that "
             "raise its loss, by influence and without the Hessian, where there are none. *Of the "
-            "most harmful 5 %*: how many of these are of its own class. *Overestimated*: images with "
-            "less than 1 % of the largest influence and more than 10 % of it without the train "
-            "loss.",
+            "most harmful 5 %*: how many of these are of its own class. *Overestimated*: images "
+            "with less than 1 % of the largest influence and more than 10 % of it without the "
+            "train loss.",
             table(["test image", *median["missed"]], lines),
             "The paper has a scatter plot and no numbers: without the train loss many images are "
             "overestimated; without the Hessian all images of the own class help; the inner "

@@ -18,6 +18,9 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
 import common
+from common import note as note
+from common import publish as publish
+from common import table as table
 
 from skinfluence import InfluenceExplainer
 from skinfluence.deletion.linear.deletion import outputs_moved
