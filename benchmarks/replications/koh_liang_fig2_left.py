@@ -89,7 +89,7 @@ class Retraining:
 
 
 def chord(explainer):
-    """The explainer's inverse Hessian as a function of gradients by scikit-learn's coefficients."""
+    """The inverse Hessian of an explainer, for gradients by scikit-learn's coefficients."""
     part = explainer._parts[0]
     # Columns are divided by their spread: the same map carries gradients there and steps back.
     to_user = part.objective.coordinates.to_user
