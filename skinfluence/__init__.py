@@ -5,7 +5,15 @@ from skinfluence.explainers.influence import InfluenceExplainer
 from skinfluence.explainers.kde import KDEInfluence
 from skinfluence.explainers.knn import KNNInfluence
 from skinfluence.explainers.pyod import PyODAdapter
+from skinfluence.polishing import polish
 
 __version__ = "0.1.0.dev0"
 
-__all__ = ["GMMInfluence", "InfluenceExplainer", "KDEInfluence", "KNNInfluence", "PyODAdapter"]
+__all__ = [
+    "GMMInfluence",
+    "InfluenceExplainer",
+    "KDEInfluence",
+    "KNNInfluence",
+    "PyODAdapter",
+    "polish",
+]

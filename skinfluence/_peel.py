@@ -64,7 +64,7 @@ def peel(estimator):
 
 
 def _wrapped(estimator):
-    """What a wrapper that leaves X alone holds, fitted where the wrapper is; None if it is none."""
+    """What a wrapper that leaves X alone holds, fitted where it is; None if it is no wrapper."""
     if isinstance(estimator, BaseSearchCV):
         return _searched(estimator)
     if isinstance(estimator, FixedThresholdClassifier | TunedThresholdClassifierCV):

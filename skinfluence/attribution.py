@@ -177,7 +177,7 @@ def group_members(groups: Any, n_train: int) -> tuple[np.ndarray, list[np.ndarra
     """Names and member positions of groups given as labels or as lists of positions."""
     # An array of shape (n_train, 1) is a column of labels gone wrong, not n_train groups.
     if isinstance(groups, list | tuple) and groups and all(np.ndim(g) == 1 for g in groups):
-        return np.arange(len(groups)), [_positions(group, n_train) for group in groups]
+        return np.arange(len(groups)), [positions(group, n_train) for group in groups]
     labels = np.asarray(groups)
     if labels.shape != (n_train,):
         raise ValueError(
@@ -188,7 +188,8 @@ def group_members(groups: Any, n_train: int) -> tuple[np.ndarray, list[np.ndarra
     return names, [np.flatnonzero(codes == g) for g in range(len(names))]
 
 
-def _positions(group: Any, n_train: int) -> np.ndarray:
+def positions(group: Any, n_train: int) -> np.ndarray:
+    """Positions of training rows, checked."""
     positions = np.asarray(group)
     if positions.size and positions.dtype.kind not in "iu":
         raise ValueError(

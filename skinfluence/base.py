@@ -173,17 +173,17 @@ class BaseInfluence(BaseEstimator, ABC):
         reduce: Literal["mean", "sum"] | None = None,
         return_report: bool = False,
     ) -> Any:
-        """Influence of every training row on the loss of each query.
+        """Influence of every training row on each query.
 
         ``scores[z, i]`` is the loss at query z after deleting training row i minus the loss
-        before, in nats: positive for *proponents* of z, negative for *opponents*.
+        before: positive for *proponents* of z, negative for *opponents*.
 
         Parameters
         ----------
         X : array-like of shape (n_queries, n_features)
             Queries, in the same columns as the training rows.
-        y : Ignored
-            Present for scikit-learn's conventions.
+        y : array-like of shape (n_queries,), default=None
+            Targets of the queries, where the loss has any; densities ignore it.
         out : array-like of shape (n_queries, n_train), default=None
             Where to write the scores: an array, a memmap, or anything with slice assignment.
             If the call is interrupted, any part of it may have been written.
@@ -195,8 +195,8 @@ class BaseInfluence(BaseEstimator, ABC):
         Returns
         -------
         scores : ndarray of shape (n_queries, n_train), or (n_train,) with `reduce`
-            In nats; may be infinite, never NaN. `out` itself where it was given, else a frame
-            labelled by ``train_index_`` where ``set_output`` asks for one.
+            In the unit of ``score_unit_``; may be infinite, never NaN. `out` itself where it was
+            given, else a frame labelled by ``train_index_`` where ``set_output`` asks for one.
         report : dict
             Only with `return_report`: the method and the rows to distrust.
 
@@ -222,8 +222,7 @@ class BaseInfluence(BaseEstimator, ABC):
             if out is None:
                 scores = self._labelled(scores, index=index)
         else:
-            tiles = self._tiles(queries, "score_influence")
-            scores = attribution.over_queries(tiles, *shape, reduce)
+            scores = self._over_queries(queries, reduce)
             scores = labelled(self, scores, index=self.train_index_, columns="influence")
         return (scores, self._report()) if return_report else scores
 
@@ -233,10 +232,10 @@ class BaseInfluence(BaseEstimator, ABC):
         Returns
         -------
         scores : ndarray of shape (n_train,)
-            The loss of each training row after deleting it minus its loss before, in nats; the
-            diagonal of ``score_influence`` of the training rows, computed without that matrix.
-            High: the model bends for this row. A Series labelled by ``train_index_`` where
-            ``set_output`` asks for one.
+            The loss of each training row after deleting it minus its loss before; the diagonal of
+            ``score_influence`` of the training rows, computed without that matrix. High: the
+            model bends for this row. A Series labelled by ``train_index_`` where ``set_output``
+            asks for one.
         """
         check_is_fitted(self)
         scores = self._self_influence()
@@ -274,8 +273,8 @@ class BaseInfluence(BaseEstimator, ABC):
         ----------
         X : array-like of shape (n_queries, n_features)
             Queries.
-        y : Ignored
-            Present for scikit-learn's conventions.
+        y : array-like of shape (n_queries,), default=None
+            Targets of the queries, where the loss has any; densities ignore it.
         k : int, default=10
             Rows a query, at most the number of training rows.
         return_scores : bool, default=True
@@ -284,8 +283,7 @@ class BaseInfluence(BaseEstimator, ABC):
         Returns
         -------
         scores : ndarray of shape (n_queries, k)
-            The k largest scores of each query, largest first, in nats. Only with
-            `return_scores`.
+            The k largest scores of each query, largest first. Only with `return_scores`.
         indices : ndarray of int of shape (n_queries, k)
             Positions of these training rows; ties go to the smaller position.
 
@@ -305,8 +303,8 @@ class BaseInfluence(BaseEstimator, ABC):
         ----------
         X : array-like of shape (n_queries, n_features)
             Queries.
-        y : Ignored
-            Present for scikit-learn's conventions.
+        y : array-like of shape (n_queries,), default=None
+            Targets of the queries, where the loss has any; densities ignore it.
         k : int, default=10
             Rows a query, at most the number of training rows.
         return_scores : bool, default=True
@@ -315,8 +313,7 @@ class BaseInfluence(BaseEstimator, ABC):
         Returns
         -------
         scores : ndarray of shape (n_queries, k)
-            The k smallest scores of each query, smallest first, in nats. Only with
-            `return_scores`.
+            The k smallest scores of each query, smallest first. Only with `return_scores`.
         indices : ndarray of int of shape (n_queries, k)
             Positions of these training rows; ties go to the smaller position.
 
@@ -338,15 +335,15 @@ class BaseInfluence(BaseEstimator, ABC):
         ----------
         X : array-like of shape (n_queries, n_features)
             Queries.
-        y : Ignored
-            Present for scikit-learn's conventions.
+        y : array-like of shape (n_queries,), default=None
+            Targets of the queries, where the loss has any; densities ignore it.
         groups : array-like of shape (n_train,), or list of array-like of int
             A label for each training row, or the positions of the rows of each group.
 
         Returns
         -------
         scores : ndarray of shape (n_queries, n_groups)
-            In nats. Columns follow the sorted labels, or the list.
+            Columns follow the sorted labels, or the list.
 
         Raises
         ------
@@ -362,6 +359,10 @@ class BaseInfluence(BaseEstimator, ABC):
     def _labels_and_queries(self, X, y=None):
         queries = self._queries(X, y)
         return row_labels(X, queries.shape[0]), queries
+
+    def _over_queries(self, queries, reduce):
+        tiles = self._tiles(queries, "score_influence")
+        return attribution.over_queries(tiles, queries.shape[0], self.n_samples_fit_, reduce)
 
     def _labelled(self, scores, *, index):
         return labelled(self, scores, index=index, columns=self.train_index_)

@@ -5,17 +5,23 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from types import ModuleType
 from typing import Any
 
 PUBLIC_MODULES = (
     "skinfluence",
     "skinfluence.datasets",
+    "skinfluence.diagnostics",
     "skinfluence.displays",
     "skinfluence.exceptions",
     "skinfluence.metrics",
     "skinfluence.testing",
 )
+
+
+# Both are documented like attributes, and have no signature.
+PROPERTIES = (property, cached_property)
 
 
 def modules() -> list[ModuleType]:
@@ -44,7 +50,7 @@ def own_methods(cls: type) -> Iterator[str]:
             continue
         # getattr on the class unwraps static methods and `available_if`.
         attribute = getattr(cls, name)
-        if isinstance(attribute, property) or inspect.isroutine(attribute):
+        if isinstance(attribute, PROPERTIES) or inspect.isroutine(attribute):
             yield name
 
 
@@ -59,6 +65,6 @@ def callables() -> dict[str, Callable[..., Any]]:
         found[path] = symbol
         for name in own_methods(symbol):
             method = inspect.getattr_static(symbol, name)
-            if not isinstance(method, property):
+            if not isinstance(method, PROPERTIES):
                 found[f"{path}.{name}"] = getattr(symbol, name)
     return found

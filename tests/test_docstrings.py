@@ -32,7 +32,7 @@ def cases() -> list[tuple[str, str | None]]:
 def ignored(symbol: object, method: str | None) -> set[str]:
     """Numpydoc codes that do not apply to this kind of object."""
     if method is not None:
-        is_property = isinstance(inspect.getattr_static(symbol, method), property)
+        is_property = isinstance(inspect.getattr_static(symbol, method), public.PROPERTIES)
         return NEVER | CLASS_ONLY | (NOT_PROPERTIES if is_property else set())
     # An exception is its message: an example would only raise it.
     if inspect.isclass(symbol) and not issubclass(symbol, BaseException):

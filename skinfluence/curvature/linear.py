@@ -54,7 +54,7 @@ class LinearCurvature:
     ):
         self.objective = objective
         self.theta = theta
-        self.solver, self.tol = solver, tol
+        self.solver, self.tol, self.expected = solver, tol, expected
         self.outputs = objective.outputs(theta)
         weights = objective.weights
         loss = objective.loss
@@ -220,6 +220,16 @@ class LinearCurvature:
             if np.linalg.norm(step) <= CORRECTED * np.linalg.norm(solved):
                 break
         return solved
+
+    def half(self, columns: Array) -> Array:
+        """``L^-1 columns`` with H = L L', so that products of columns are those by H^-1."""
+        inverse = self.inverse()
+        if not isinstance(inverse, DenseInverse):
+            raise ValueError(
+                "The embedding needs a factor of the Hessian, and solver='cg' makes none. Use "
+                "solver='dense', or score_influence, which does without."
+            )
+        return inverse.half(columns)
 
     def report(self) -> dict[str, Any]:
         """How the fit's own curvature was inverted."""

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from scipy.sparse import issparse
 
 from skinfluence._output import row_labels
-from skinfluence.displays import _style
+from skinfluence.displays import _labels, _style
 
 
 class InfluenceDisplay:
@@ -297,7 +297,7 @@ class InfluenceDisplay:
         if legend:
             self._add_legend(kind)
         top = np.argsort(-np.abs(self.influence), kind="stable")[:n_labels]
-        self.labels_ = _style.label_points(self.ax_, points, top, self.row_names[top])
+        self.labels_ = _labels.label_points(self.ax_, points, top, self.row_names[top])
         return self
 
     def _points(self, kind: str, features: tuple[Any, Any]) -> tuple[Any, list[str]]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from skinfluence._output import row_labels
-from skinfluence.displays import _style
+from skinfluence.displays import _labels, _style
 
 
 class SelfInfluenceDisplay:
@@ -276,7 +276,7 @@ class SelfInfluenceDisplay:
                     self.ax_, self.scatter_, self.self_influence, label
                 )
         top = np.argsort(-self.self_influence, kind="stable")[:n_labels]
-        self.labels_ = _style.label_points(self.ax_, points, top, self.row_names[top])
+        self.labels_ = _labels.label_points(self.ax_, points, top, self.row_names[top])
         return self
 
     def _points(self, kind: str, features: tuple[Any, Any]) -> tuple[Any, list[str]]:
@@ -317,13 +317,4 @@ class SelfInfluenceDisplay:
         )
         self.infinite_ = None
         if infinite.any():
-            self.infinite_ = self.ax_.scatter(
-                *points[infinite].T,
-                marker="*",
-                s=150,
-                color=_style.EDGE,
-                edgecolors="white",
-                linewidths=0.7,
-                zorder=3,
-                label="infinite",
-            )
+            self.infinite_ = _style.stars(self.ax_, points[infinite])

@@ -10,6 +10,8 @@ from sklearn.utils.validation import check_is_fitted
 
 Array = NDArray[np.float64]
 
+# Of Okabe and Ito's palette, safe under colour blindness: rows as they are, and those beyond.
+ROW, BEYOND = "#0072b2", "#d55e00"
 # Ends of ColorBrewer's RdBu, told apart under every common form of colour blindness.
 PROPONENT, OPPONENT = "#b2182b", "#2166ac"
 DIVERGING, SEQUENTIAL = "RdBu_r", "YlOrRd"
@@ -225,52 +227,15 @@ def _rule(ax: Any, axis: int, level: float, text: str) -> None:
         ax.text(1.01, level, text, transform=ax.get_yaxis_transform(), ha="left", va="center")
 
 
-# -- labels -------------------------------------------------------------------------------------
-
-_OFFSETS = [(7, 0), (-7, 0), (0, 8), (0, -8), (6, 6), (-6, 6), (6, -6), (-6, -6)]
-
-
-def label_points(ax: Any, points: Array, chosen: ArrayLike, texts: Any) -> list[Any]:
-    """Name the chosen points, most important first, so that no two labels overlap.
-
-    Each label takes the free place around its point that hides the fewest points; a label
-    without a free place is left out.
-    """
-    if np.size(chosen) == 0:
-        return []
-    from matplotlib.patheffects import withStroke
-
-    halo = [withStroke(linewidth=2.5, foreground="white")]  # readable over points and lines
-    ax.figure.draw_without_rendering()  # limits, aspect and layout are lazy until then
-    pixels = ax.transData.transform(points)
-    frame = ax.get_window_extent()
-    taken: list[Any] = []
-    labels = []
-    for row, text in zip(np.asarray(chosen), texts, strict=True):
-        best = None
-        for place, (dx, dy) in enumerate(_OFFSETS):
-            label = ax.annotate(
-                str(text),
-                points[row],
-                xytext=(dx, dy),
-                textcoords="offset points",
-                ha=("right", "center", "left")[int(np.sign(dx)) + 1],
-                va=("top", "center", "bottom")[int(np.sign(dy)) + 1],
-                fontsize="small",
-                color=EDGE,
-                path_effects=halo,
-                zorder=5,
-            )
-            box = label.get_window_extent()
-            label.remove()
-            inside = frame.contains(box.x0, box.y0) and frame.contains(box.x1, box.y1)
-            if not inside or any(box.overlaps(other) for other in taken):
-                continue
-            hidden = int(box.count_contains(pixels))
-            if best is None or (hidden, place) < best[0]:
-                best = (hidden, place), label, box
-        if best is not None:
-            ax.add_artist(best[1])
-            labels.append(best[1])
-            taken.append(best[2])
-    return labels
+def stars(ax: Any, points: Array, label: str = "infinite") -> Any:
+    """Draw rows that have no finite place or size."""
+    return ax.scatter(
+        *points.T,
+        marker="*",
+        s=150,
+        color=EDGE,
+        edgecolors="white",
+        linewidths=0.7,
+        zorder=3,
+        label=label,
+    )

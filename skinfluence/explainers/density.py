@@ -65,8 +65,9 @@ class DensityInfluence(  # type: ignore[call-arg]  # scikit-learn's __init_subcl
 ):
     """Shared surface of the explainers of density estimators.
 
-    The loss is ``-log p``; every score comes from a :class:`~skinfluence.deletion.base.DensityDeletion`,
-    which a subclass builds in ``_make_deletion``.
+    The loss is ``-log p``, in nats; every score comes from a
+    :class:`~skinfluence.deletion.base.DensityDeletion`, which a subclass builds in
+    ``_make_deletion``.
     """
 
     _parameter_constraints: dict = {

@@ -5,26 +5,38 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Callable
-from typing import Any, Literal
+from numbers import Real
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import MetaEstimatorMixin, TransformerMixin
 from sklearn.exceptions import NotFittedError
-from sklearn.utils import get_tags
+from sklearn.utils import check_random_state, get_tags
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
 from skinfluence import _loops, attribution
-from skinfluence._compat import StrOptions, _fit_context, check_feature_names_in, check_weights
+from skinfluence._compat import (
+    Interval,
+    StrOptions,
+    _fit_context,
+    check_feature_names_in,
+    check_weights,
+)
 from skinfluence._output import labelled, row_labels
 from skinfluence._peel import target_to_model_space
-from skinfluence.base import BaseInfluence
-from skinfluence.deletion.linear.coefficients import Coefficients, all_coefficients
+from skinfluence.base import BaseInfluence, check_count
+from skinfluence.deletion.linear.coefficients import all_coefficients
 from skinfluence.deletion.linear.deletion import LinearDeletion
+from skinfluence.deletion.linear.embedding import Embedding
 from skinfluence.deletion.linear.fit import Fitted, fitted_parts
-from skinfluence.exceptions import NotStationaryWarning
+from skinfluence.diagnostics import Diagnostics
+from skinfluence.exceptions import DegenerateDeletionWarning, NotStationaryWarning
 from skinfluence.explainers.linear_queries import make_queries, make_target
+from skinfluence.explainers.linear_refits import linear_agreement
+from skinfluence.explainers.refits import rows_to_refit, some_positions, take
+from skinfluence.metrics import Agreement
 from skinfluence.objectives import Rows, reader_of
 
 # Relative gradient above which a fit is not what its objective says, or is far from it.
@@ -35,7 +47,127 @@ TARGETS = ("loss", "decision_function", "proba", "params")
 class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_subclass__ is untyped
     MetaEstimatorMixin, TransformerMixin, BaseInfluence, auto_wrap_output_keys=None
 ):
-    """Influence of training rows on a fitted linear model: what deleting each would change."""
+    """Influence of the training rows on a fitted linear model: what deleting each would change.
+
+    The model minimised ``F = sum_i w_i l_i(theta) + m Omega(theta)``; its gradient and its exact
+    Hessian H, penalty included, are read off the fitted estimator. Deleting row i takes away the
+    gradient ``gbar_i = w_i g_i + dm_i grad Omega`` and the Hessian ``hbar_i``, and moves the
+    parameters by
+
+    - ``first_order``: ``H^-1 gbar_i``, and the target along its gradient (the influence function
+      of [1]_, as a deletion in units of the loss);
+    - ``newton``: ``(H - hbar_i)^-1 gbar_i``, and the target *evaluated* at the moved parameters:
+      exact for quadratic objectives, within some per cent of the change elsewhere;
+    - ``refit``: to the minimum without row i, all rows at once.
+
+    Use it to find the training rows behind a prediction (``proponents``, ``opponents``), rows that
+    are mislabelled or foreign (``self_influence``, ``rank_outliers``), and the classical
+    diagnostics of regression (``diagnostics``). Densities have explainers of their own. The first
+    steps of a pipeline are held fixed: only the model is refitted.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A linear model of scikit-learn, or a pipeline, search, FrozenEstimator, threshold wrapper,
+        TransformedTargetRegressor or OneVsRestClassifier of one. Fitted: explained as it is.
+        Unfitted: a clone is fitted.
+    method : {"auto", "first_order", "newton", "refit"}, default="auto"
+        How far the parameters are followed. "auto" is "newton", "first_order" where the Hessian
+        is too large to be formed, and the exact linear programme for QuantileRegressor;
+        `method_` says which.
+    target : str or callable, default="loss"
+        What a score is a change of. "loss": the query's own loss, as the estimator defines it,
+        unweighted. "decision_function" or "proba": that output; the class is `output`, else the
+        query's y, else the predicted one, so that what helps it has *negative* scores.
+        "params", "coef:NAME": the parameters, or those called NAME; scores are then asked with
+        X=None. A callable ``f(outputs, y)`` on outputs (n_rows, n_outputs) returns a value a row,
+        or a tuple of that and its derivative (n_rows, n_outputs), which is taken numerically
+        otherwise.
+    output : label or int, default=None
+        Class, or output of a regression with several, that "decision_function" and "proba" are
+        about.
+    hessian : {"observed", "expected"}, default="observed"
+        Curvature of generalised linear models whose link is not the canonical one. "expected" is
+        what R and SAS use; "observed" is nearer to a refit.
+    class_weights : {"recompute", "fixed"}, default="recompute"
+        Whether ``class_weight="balanced"`` follows the deletion, as a refit would have it.
+    relative : {None, "parameters", "loss"}, default=None
+        RelatIF [3]_: divide the scores of row i by ``|H^-1 gbar_i|`` (in the estimator's
+        parameters) or by ``sqrt(gbar_i'H^-1 gbar_i)``, so that rows which move everything do not
+        come first everywhere.
+    smoothing : float, default=None
+        Temperature t of losses with kinks: ``t log(1 + exp((1 - s) / t))`` for the hinge. None is
+        0.01 (times the spread of the targets, for a regression), and for QuantileRegressor no
+        smoothing: its deletions are exact.
+    solver : {"auto", "dense", "cg"}, default="auto"
+        Factorise the Hessian, or invert it by conjugate gradients with products by the rows.
+        "auto" factorises up to 10,000 parameters.
+    n_jobs : int, default=None
+        Threads over blocks of queries, in joblib's sense.
+    progress : bool, default=False
+        Show a tqdm bar.
+    random_state : int, RandomState instance or None, default=None
+        Handed to the clone of an unfitted estimator where its own is None.
+
+    Attributes
+    ----------
+    estimator_ : estimator
+        The fitted estimator: the one passed, or the fitted clone.
+    method_ : {"first_order", "newton", "refit", "exact"}
+        The method in use.
+    stationarity_ : tuple of float
+        Relative gradient of the objective at the fitted parameters, and after the private polish
+        at which scores are computed: about 1e-3 for default tolerances, 0.1 to 1 for other rows.
+    score_unit_ : str
+        What a score is measured in.
+    param_names_ : ndarray of str of shape (n_params,)
+        Columns of ``d_params``: ``[class:]feature``, the intercept last.
+    train_index_ : ndarray of shape (n_train,)
+        Labels of the training rows: the index of a pandas object, else positions.
+    n_samples_fit_ : int
+        Number of training rows.
+    n_features_in_ : int
+        Number of features seen by ``fit``.
+    feature_names_in_ : ndarray of str of shape (n_features_in_,)
+        Their names, where the training rows had names.
+
+    See Also
+    --------
+    KDEInfluence : Exact deletion from a kernel density.
+    GMMInfluence : Deletion from a Gaussian mixture.
+    KNNInfluence : Exact deletion from a nearest-neighbour density.
+
+    Notes
+    -----
+    Transformers of a pipeline, the parameters that a search chose, and a penalty chosen by
+    cross-validation are held fixed; ``validate(whole_pipeline=True)`` measures what that costs.
+
+    References
+    ----------
+    .. [1] P. W. Koh and P. Liang (2017), Understanding black-box predictions via influence
+       functions, ICML 34.
+    .. [2] D. Pregibon (1981), Logistic regression diagnostics, Annals of Statistics 9.
+    .. [3] E. Barshan, M.-E. Brunet and G. K. Dziugaite (2020), RelatIF: identifying explanatory
+       training examples via relative influence, AISTATS 23.
+
+    Examples
+    --------
+    The Newton step is exact for ridge regression:
+
+    >>> import numpy as np
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sklearn.linear_model import Ridge
+    >>> from skinfluence import InfluenceExplainer
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> model = Ridge().fit(X, y)
+    >>> explainer = InfluenceExplainer(model).fit(X, y)
+    >>> score = explainer.score_influence(X[:1], y[:1])[0, 7]
+    >>> kept = np.arange(len(X)) != 7
+    >>> refitted = Ridge().fit(X[kept], y[kept])
+    >>> losses = [(y[0] - m.predict(X[:1])[0]) ** 2 for m in (refitted, model)]
+    >>> bool(np.isclose(score, losses[0] - losses[1], rtol=1e-9))
+    True
+    """
 
     _parameter_constraints: dict = {
         **BaseInfluence._parameter_constraints,
@@ -44,6 +176,7 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         "hessian": [StrOptions({"observed", "expected"})],
         "class_weights": [StrOptions({"recompute", "fixed"})],
         "relative": [None, StrOptions({"parameters", "loss"})],
+        "smoothing": [None, Interval(Real, 0, None, closed="neither")],
         "solver": [StrOptions({"auto", "dense", "cg"})],
     }
     _accept_sparse = "csr"
@@ -58,6 +191,7 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         hessian: Literal["observed", "expected"] = "observed",
         class_weights: Literal["recompute", "fixed"] = "recompute",
         relative: Literal["parameters", "loss"] | None = None,
+        smoothing: float | None = None,
         solver: Literal["auto", "dense", "cg"] = "auto",
         n_jobs: int | None = None,
         progress: bool = False,
@@ -70,6 +204,7 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         self.hessian = hessian
         self.class_weights = class_weights
         self.relative = relative
+        self.smoothing = smoothing
         self.solver = solver
         self.n_jobs = n_jobs
         self.progress = progress
@@ -81,7 +216,30 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
     def fit(
         self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None
     ) -> InfluenceExplainer:
-        """Fit."""
+        """Fit the estimator, unless it is fitted, and take its objective's derivatives.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_train, n_features)
+            Training rows; whatever the estimator takes, sparse rows and tables included.
+        y : array-like of shape (n_train,) or (n_train, n_outputs)
+            Targets.
+        sample_weight : array-like of shape (n_train,), default=None
+            Non-negative weights; for a fitted estimator, those it was fitted with.
+
+        Returns
+        -------
+        self : InfluenceExplainer
+            Fitted.
+
+        Raises
+        ------
+        ValueError
+            If y is missing or holds labels the estimator does not know, the rows do not fit the
+            estimator, or an option does not exist for this model.
+        UnsupportedEstimatorError
+            If the estimator's objective is not known, or has no derivative.
+        """
         return self._fit(X, y, sample_weight)
 
     def get_metadata_routing(self) -> MetadataRouter:
@@ -113,12 +271,12 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
 
     def _check_model(self, model):
         reader_of(model).check(model)
-        if isinstance(self.target, str) and self.target not in TARGETS:
-            if not self.target.startswith("coef:"):
-                raise ValueError(
-                    f"target={self.target!r} is none of 'loss', 'decision_function', 'proba', "
-                    "'params' and 'coef:NAME'. Name one of them, or pass a function of the outputs."
-                )
+        known = callable(self.target) or self.target in TARGETS
+        if not known and not self.target.startswith("coef:"):
+            raise ValueError(
+                f"target={self.target!r} is none of 'loss', 'decision_function', 'proba', "
+                "'params' and 'coef:NAME'. Name one of them, or pass a function of the outputs."
+            )
 
     def _rows_before_fit(self, X):
         return X  # the estimator has its own view of X, and its own messages
@@ -133,10 +291,18 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
     def _explain(self, model, rows, y, sample_weight):
         weights = check_weights(sample_weight, rows)
         weights = np.ones(rows.shape[0]) if weights is None else weights
-        y = self._training_targets(rows, y)
+        self._sample_weight = None if sample_weight is None else weights
+        self._raw_targets = None if y is None else np.asarray(y)
+        self._fit_X = rows
+        y = self._train_y = self._training_targets(rows, y)
         self._model = model
-        self._linear_fit = reader_of(model).read(model, Rows(rows, y, weights))
+        self._linear_fit = reader_of(model).read(model, Rows(rows, y, weights, self.smoothing))
         self._target = make_target(self._linear_fit, self.target, model)
+        if self._linear_fit.linear_programme and self.relative is not None:
+            raise ValueError(
+                f"relative={self.relative!r} divides by first-order sizes, and the exact "
+                "deletions of a quantile regression have none. Set relative=None, or smoothing."
+            )
         fitted = fitted_parts(
             self._linear_fit,
             rows,
@@ -148,14 +314,17 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         self._parts = fitted.parts
         self.method_, self.stationarity_ = fitted.method, fitted.stationarity
         self._warn_if_loose(fitted)
-        self._coefficients, names = all_coefficients(fitted.parts, self._column_names(rows))
+        self._feature_columns = self._column_names(rows)
+        self._coefficients, names = all_coefficients(
+            fitted.parts, self._feature_columns, self._linear_fit.classes
+        )
         self.param_names_ = np.asarray([":".join(filter(None, pair)) for pair in names])
         self._coefficient_names = np.asarray([name for _, name in names])
-        self._train_y = y
         self._deletion = LinearDeletion(
             fitted.parts,
             self._target,
-            self._training_queries(rows, y),
+            None if self._target is None else self._make_queries(None, y),
+            n_train=rows.shape[0],
             method=self.method_,
             relative=self.relative,
             notes=fitted.notes,
@@ -171,12 +340,6 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         y = target_to_model_space(self.estimator_, np.asarray(y))
         check_consistent_length(rows, y)
         return y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
-
-    def _training_queries(self, rows, y):
-        if self._target is None:
-            return None
-        queries = self._make_queries(None, y)
-        return queries
 
     def _column_names(self, rows):
         for source in (*reversed(self._heads), self):
@@ -230,7 +393,13 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
 
     def _make_queries(self, X, y):
         return make_queries(
-            self._linear_fit, self._parts, X, y, target=self.target, output=self.output
+            self._model,
+            self._linear_fit,
+            self._parts,
+            X,
+            y,
+            target=self.target,
+            output=self.output,
         )
 
     def _wanted_coefficients(self, X):
@@ -247,9 +416,10 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         name = self.target.removeprefix("coef:")
         found = np.flatnonzero((self._coefficient_names == name) | (self.param_names_ == name))
         if not found.size:
+            names = ", ".join(self.param_names_[:8])
+            more = ", ..." if len(self.param_names_) > 8 else ""
             raise ValueError(
-                f"target={self.target!r} names no parameter. There are "
-                f"{', '.join(self.param_names_[:8])}{', ...' if len(self.param_names_) > 8 else ''}."
+                f"target={self.target!r} names no parameter. There are {names}{more}."
             )
         return found
 
@@ -262,23 +432,69 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
     # -- influence ------------------------------------------------------------------------------
 
     def _tiles(self, queries, desc):
-        return attribution.blocks(
+        yield from attribution.blocks(
             self._deletion, queries, n_jobs=self.n_jobs, progress=self.progress, desc=desc
         )
+        self._warn_of_rows()
 
-    def _self_influence(self):
+    def _warn_of_rows(self):
+        rows = self._deletion.report()["flagged_rows"]
+        if not len(rows):
+            return
+        shown = ", ".join(str(row) for row in rows[:5]) + (", ..." if len(rows) > 5 else "")
+        warnings.warn(
+            f"The model is not determined without some rows ({len(rows)} of "
+            f"{self.n_samples_fit_}: {shown}): nothing else holds one of its parameters. Their "
+            "scores are those of the solution nearest to the fit. Add a penalty, or read them as "
+            "a sign of rows that stand alone.",
+            DegenerateDeletionWarning,
+            stacklevel=4,
+        )
+
+    def self_influence(self, rows: ArrayLike | None = None) -> Any:
+        """Influence of training rows on their own value.
+
+        Parameters
+        ----------
+        rows : array-like of int, default=None
+            Positions of the training rows asked about; None for all.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_train,) or (n_rows,)
+            The target (by default the loss) at each row after deleting it minus before; the
+            diagonal of ``score_influence`` of the training rows, computed without that matrix.
+            High: the model bends for this row. A Series labelled by ``train_index_`` where
+            ``set_output`` asks for one.
+
+        Raises
+        ------
+        ValueError
+            If the target is the parameters, which no row has, or a position lies outside.
+        """
+        check_is_fitted(self)
+        if rows is None:
+            return super().self_influence()
+        rows = attribution.positions(rows, self.n_samples_fit_)
+        scores = self._self_influence(rows)
+        return labelled(self, scores, index=self.train_index_[rows], columns="self_influence")
+
+    def _self_influence(self, rows=None):
         if self._target is None:
             raise ValueError(
                 f"target={self.target!r} has no value at a row, so rows have no self influence. "
                 "Use d_params() for what each row does to the parameters, or target='loss'."
             )
         deletion = self._deletion
-        slices = _loops.slices(deletion.n_train, deletion.row_block)
+        rows = np.arange(deletion.n_train) if rows is None else rows
+        slices = _loops.slices(len(rows), deletion.row_block)
         bar = _loops.progress_bar(
             slices, total=len(slices), enabled=self.progress, desc="self_influence"
         )
-        scores = np.concatenate([deletion.self_change(rows) for rows in bar])
+        parts = [deletion.self_change_at(rows[part]) for part in bar]
+        scores = np.concatenate(parts) if parts else np.zeros(0)
         attribution.check_no_nan(scores)
+        self._warn_of_rows()
         return scores
 
     def _report(self):
@@ -298,3 +514,279 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
             moved = self._deletion.change(self._coefficients, self._deletion.delete(rows))
             out[rows] = -moved.T
         return labelled(self, out, index=self.train_index_, columns=self.param_names_)
+
+    def diagnostics(self) -> Any:
+        """Classical diagnostics of the fit: leverage, residuals, Cook's distance, DFBETAS, ...
+
+        They are those of the Newton step at the polished parameters, with the penalty in the
+        Hessian, in statsmodels' names; ``hessian="expected"`` gives R's and SAS's numbers.
+
+        Returns
+        -------
+        diagnostics : Diagnostics, or list of Diagnostics
+            See :class:`skinfluence.diagnostics.Diagnostics`; one for each output or one-vs-rest
+            class, where the estimator solves several problems.
+
+        Raises
+        ------
+        ValueError
+            If the loss is no deviance (support vector machines, Huber, quantiles).
+
+        See Also
+        --------
+        skinfluence.displays.InfluenceBubbleDisplay : Leverage, residual and distance in a picture.
+        """
+        check_is_fitted(self)
+        classes = self._linear_fit.classes
+        found = []
+        for part in self._parts:
+            n_outputs = part.problem.loss.n_outputs
+            names = list(self._feature_columns)
+            if part.problem.intercept is not None:
+                names.append("intercept")
+            found.append(
+                Diagnostics(
+                    part.objective,
+                    part.theta,
+                    expected=self.hessian == "expected",
+                    param_names=names,
+                    row_labels=self.train_index_,
+                    class_names=classes if n_outputs > 1 else None,
+                )
+            )
+        return found[0] if len(found) == 1 else found
+
+    def score_groups(self, X: Any = None, y: Any = None, *, groups: Any) -> Any:
+        """Influence of groups of training rows that are deleted together.
+
+        By this explainer's method: the first-order scores of a group's rows are added; the Newton
+        step is that of the objective without the whole group (not a sum of single steps), and
+        ``method="refit"`` refits without it.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, n_features), default=None
+            Queries; None asks what each group does to itself.
+        y : array-like of shape (n_queries,), default=None
+            Their targets, where the target needs them.
+        groups : array-like of shape (n_train,), or list of array-like of int
+            A label for each training row, or the positions of the rows of each group.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_queries, n_groups), or (n_groups,) without X
+            Columns follow the sorted labels, or the list. Without X, the sum over the group's own
+            rows of how their value changes.
+
+        Raises
+        ------
+        ValueError
+            If the labels are not one a training row, a position lies outside the rows, or a group
+            leaves no row.
+
+        References
+        ----------
+        .. [1] P. W. Koh, K.-S. Ang, H. Teo and P. Liang (2019), On the accuracy of influence
+           functions for measuring group effects, NeurIPS 32.
+        """
+        check_is_fitted(self)
+        names, members = attribution.group_members(groups, self.n_samples_fit_)
+        self._check_groups(members)
+        if X is None and self._target is not None:
+            own = [self._deletion.group_self_change(rows) for rows in members]
+            return labelled(self, np.array(own), index=names, columns="influence")
+        index, queries = self._labels_and_queries(X, y)
+        bar = _loops.progress_bar(
+            members, total=len(members), enabled=self.progress, desc="score_groups"
+        )
+        scores = np.stack([self._deletion.group_change(queries, rows) for rows in bar], axis=1)
+        attribution.check_no_nan(scores)
+        return labelled(self, scores, index=index, columns=names)
+
+    def _check_groups(self, members):
+        for rows in members:
+            if len(np.unique(rows)) < len(rows):
+                raise ValueError(
+                    "A group names a training row twice, and a row can be deleted only once. Pass "
+                    "np.unique of its positions."
+                )
+            if self._deletion.nothing_left(rows):
+                raise ValueError(
+                    f"A group holds all {len(rows)} rows that carry weight (or all rows of a "
+                    "class), and without it there is no model. Leave some of them out of it."
+                )
+
+    def _over_queries(self, queries, reduce):
+        if self.method_ != "first_order" or self.relative or self._target is None:
+            return super()._over_queries(queries, reduce)
+        total = self._deletion.over_queries(queries)
+        return total / queries.shape[0] if reduce == "mean" else total
+
+    # -- embedding ------------------------------------------------------------------------------
+
+    def transform(self, X: ArrayLike) -> Any:
+        """Embed rows so that dot products with ``train_embedding`` are first-order scores.
+
+        ``e(z) = L^-1 g_z`` with H = L L' and g_z the gradient of the prediction: the decision
+        function of the chosen (``output=``) or predicted class, or the target where it needs no
+        y. Neighbours in this space depend on the same training rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, n_features)
+            Rows.
+
+        Returns
+        -------
+        embedding : ndarray of shape (n_queries, n_dimensions)
+            One dimension a parameter; with more than 2,000 of them, one for each direction that
+            the training rows span.
+
+        Raises
+        ------
+        ValueError
+            If the Hessian is not positive, or is not at hand (``solver="cg"``).
+        """
+        check_is_fitted(self)
+        rows = self._model_rows(X)
+        index = row_labels(X, rows.shape[0])
+        kind = self.target if self._needs_no_y() else "decision_function"
+        queries = make_queries(
+            self._model,
+            self._linear_fit,
+            self._parts,
+            rows,
+            None,
+            target=kind,
+            output=self.output,
+        )
+        slopes = make_target(self._linear_fit, kind, self._model).gradient(queries)
+        embedding = np.hstack(
+            [
+                embed(embed.coordinates.design(rows).dense(), own)
+                for embed, own in zip(self._embeddings(), slopes, strict=True)
+            ]
+        )
+        return labelled(self, embedding, index=index, columns=self.get_feature_names_out())
+
+    def _embeddings(self):
+        if self._linear_fit.linear_programme:
+            raise ValueError(
+                "The embedding is made of derivatives, and a quantile regression has none. Set "
+                "smoothing to a temperature in units of y, or use score_influence."
+            )
+        return [Embedding(part, self._fit_X) for part in self._parts]
+
+    def _needs_no_y(self):
+        return self.target in ("decision_function", "proba") or callable(self.target)
+
+    def train_embedding(self) -> Any:
+        """Embed the training rows: ``L^-1 gbar_i``, gbar_i being what a deletion takes away.
+
+        Returns
+        -------
+        embedding : ndarray of shape (n_train, n_dimensions)
+            ``transform(Z) @ train_embedding().T`` are the first-order scores of the prediction;
+            the squared norms are the first-order self influence on the loss, for rows of weight 1
+            and an objective that is a sum.
+        """
+        check_is_fitted(self)
+        embedding = np.hstack([embed.training() for embed in self._embeddings()])
+        names = self.get_feature_names_out()
+        return labelled(self, embedding, index=self.train_index_, columns=names)
+
+    def get_feature_names_out(self, input_features: ArrayLike | None = None) -> np.ndarray:
+        """Name the columns of ``transform``.
+
+        Parameters
+        ----------
+        input_features : array-like of str, default=None
+            Checked against the columns seen by ``fit``; not used otherwise.
+
+        Returns
+        -------
+        names : ndarray of str of shape (n_dimensions,)
+            ``influence0``, ``influence1``, ...
+        """
+        check_is_fitted(self)
+        check_feature_names_in(self, input_features, generate_names=False)
+        size = sum(embed.size() for embed in self._embeddings())
+        return np.asarray([f"influence{j}" for j in range(size)], dtype=object)
+
+    def set_output(
+        self, *, transform: Literal["default", "pandas", "polars"] | None = None
+    ) -> Self:
+        """Choose the container of labelled results.
+
+        It rules ``score_influence``, ``self_influence``, ``score_groups``, ``d_params``,
+        ``transform`` and ``train_embedding``.
+
+        Parameters
+        ----------
+        transform : {"default", "pandas", "polars"}, default=None
+            None leaves the choice as it is.
+
+        Returns
+        -------
+        self : object
+            This explainer.
+        """
+        if transform is not None:
+            self._sklearn_output_config = {"transform": transform}
+        return self
+
+    # -- truth ----------------------------------------------------------------------------------
+
+    def validate(
+        self,
+        X: ArrayLike | None = None,
+        y: ArrayLike | None = None,
+        *,
+        n_refits: int = 20,
+        whole_pipeline: bool = False,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> Agreement:
+        """Compare scores with real refits.
+
+        Half of the deleted rows are those that move the parameters' losses most, the others are
+        drawn at random. Every refit is a real one by the estimator itself, then polished like the
+        fit.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, n_features), default=None
+            Queries; by default the training rows (at most 500 of them, drawn at random).
+        y : array-like of shape (n_queries,), default=None
+            Their targets.
+        n_refits : int, default=20
+            Number of rows to delete, at most the number of training rows.
+        whole_pipeline : bool, default=False
+            Refit the whole pipeline or search, where the scores hold all but the model fixed:
+            measures what that costs.
+        random_state : int, RandomState instance or None, default=None
+            Draws the rows and queries.
+
+        Returns
+        -------
+        agreement : Agreement
+            Pearson and Spearman correlation, slope, errors and the worst row, over all pairs;
+            see :class:`skinfluence.metrics.Agreement`.
+
+        Raises
+        ------
+        ValueError
+            If `n_refits` is out of range, or `whole_pipeline` is asked of a bare model.
+        """
+        check_is_fitted(self)
+        check_count("n_refits", n_refits, 1, self.n_samples_fit_)
+        if whole_pipeline and self.estimator_ is self._model:
+            raise ValueError(
+                "whole_pipeline=True needs a pipeline or search around the model, and this "
+                "estimator is a bare model. Leave it False: the refits are already complete."
+            )
+        rng = check_random_state(random_state)
+        rows = rows_to_refit(self._deletion.leverage(), n_refits, rng)
+        if X is None and self._target is not None:
+            positions = some_positions(self.n_samples_fit_, rng)
+            X, y = take(self._raw_rows, positions), self._raw_targets[positions]
+        return linear_agreement(self, X, y, rows, whole_pipeline=whole_pipeline)

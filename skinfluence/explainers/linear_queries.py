@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skinfluence.deletion.linear.part import Part
+from skinfluence.deletion.linear.part import BasePart
 from skinfluence.deletion.linear.queries import Queries
 from skinfluence.deletion.linear.targets import Loss, Output, Target, probability, user_function
-from skinfluence.objectives import LinearFit
+from skinfluence.objectives import LinearFit, reader_of
 from skinfluence.objectives.encoding import class_positions
 
 Array = NDArray[np.float64]
@@ -47,14 +47,23 @@ def make_target(fit: LinearFit, target: Any, estimator: Any) -> Target | None:
 
 
 def make_queries(
-    fit: LinearFit, parts: Sequence[Part], X: Any, y: Any, *, target: Any, output: Any
+    model: Any,
+    fit: LinearFit,
+    parts: Sequence[BasePart],
+    X: Any,
+    y: Any,
+    *,
+    target: Any,
+    output: Any,
 ) -> Queries:
     """Queries in the coordinates of each part, with what the target asks of them.
 
     Parameters
     ----------
+    model : estimator
+        The fitted model.
     fit : LinearFit
-    parts : sequence of Part
+    parts : sequence of BasePart
     X : ndarray or sparse array of shape (n_queries, p), or None
         In model space; None for the training rows.
     y : array-like or None
@@ -77,7 +86,7 @@ def make_queries(
                 "target='loss' measures the loss at each query, which needs its y. Pass y, or "
                 "explain the prediction: target='decision_function' or 'proba'."
             )
-        targets = fit.encode(y)
+        targets = reader_of(model).encode(model, y)
     elif target in ("decision_function", "proba"):
         choice = chosen_outputs(fit, outputs, y, output)
     return Queries(designs, outputs, targets, choice, None if y is None else np.asarray(y))

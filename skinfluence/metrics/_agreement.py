@@ -47,6 +47,10 @@ class Agreement:
         Number of pairs where both sides are the same infinity.
     n_infinite_wrong : int
         Number of pairs where one side is infinite and the other is not, or has the other sign.
+    estimated, actual : ndarray or None
+        The pairs, for a picture.
+    rows : ndarray or None
+        Training positions of the columns.
 
     See Also
     --------
@@ -72,6 +76,9 @@ class Agreement:
     n_pairs: int
     n_infinite: int = 0
     n_infinite_wrong: int = 0
+    estimated: Any = dataclasses.field(default=None, repr=False, compare=False)
+    actual: Any = dataclasses.field(default=None, repr=False, compare=False)
+    rows: Any = dataclasses.field(default=None, repr=False, compare=False)
 
     def frame(self) -> Any:
         """Return the numbers as a pandas DataFrame of one row, ready to be concatenated.
@@ -79,11 +86,13 @@ class Agreement:
         Returns
         -------
         frame : pandas.DataFrame of shape (1, 9)
-            One column per attribute.
+            One column per number.
         """
         import pandas as pd
 
-        return pd.DataFrame([dataclasses.asdict(self)])
+        pairs = ("estimated", "actual", "rows")
+        fields = [field.name for field in dataclasses.fields(self) if field.name not in pairs]
+        return pd.DataFrame([{name: getattr(self, name) for name in fields}])
 
     def __str__(self) -> str:
         lines = [
@@ -141,6 +150,9 @@ def agreement(
     See Also
     --------
     Agreement : What the numbers mean.
+    leave_one_out : Makes the truth, for any estimator.
+    top_k_overlap : Compares the first k rows only.
+    linear_datamodeling_score : Compares with models retrained on other rows.
     detection_auc : Judges scores by what they find.
 
     Examples
@@ -185,6 +197,9 @@ def agreement(
         n_pairs=estimated.size,
         n_infinite=int(same.sum()),
         n_infinite_wrong=wrong,
+        estimated=estimated,
+        actual=actual,
+        rows=rows,
     )
 
 
@@ -208,18 +223,22 @@ def _ranks(values: Array) -> Array:
 
     Not scipy's rankdata, whose old releases take inf and -inf for a NaN.
     """
-    values = values.ravel()
+    order, group = rounded_order(values.ravel())
+    counts = np.bincount(group)
+    ranks = np.empty(order.size)
+    ranks[order] = (np.cumsum(counts) - (counts - 1) / 2)[group]
+    return ranks
+
+
+def rounded_order(values: Array) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Ascending order of a vector, and the number of the tie each value in that order is in."""
     order = np.argsort(values, kind="stable")
     size = np.abs(values)
     typical = np.median(size[np.isfinite(size)]) if np.isfinite(size).any() else 0.0
     rounding = TIE * np.maximum(np.minimum(size[order][1:], size[order][:-1]), typical)
     with np.errstate(invalid="ignore"):  # inf - inf: a tie
         steps = np.diff(values[order]) > rounding
-    group = np.concatenate([[0], np.cumsum(steps)])
-    counts = np.bincount(group)
-    ranks = np.empty(values.size)
-    ranks[order] = (np.cumsum(counts) - (counts - 1) / 2)[group]
-    return ranks
+    return order, np.concatenate([[0], np.cumsum(steps)])
 
 
 def _relative(error: Array, actual: Array) -> float:

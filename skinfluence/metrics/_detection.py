@@ -96,6 +96,7 @@ def detection_auc(is_bad: ArrayLike, score: ArrayLike) -> float:
     See Also
     --------
     detection_curve : The curve itself.
+    detection_table : Scores beside trivial baselines and a random order.
     sklearn.metrics.roc_auc_score : The area against good rows checked.
     sklearn.metrics.average_precision_score : Kinder to scores that are right at the very top.
 

@@ -1,6 +1,16 @@
 """What a fitted estimator minimised: one family of estimators a file, found by a registry."""
 
-from skinfluence.objectives import logistic, ridge  # noqa: F401  (they register themselves)
+from skinfluence.objectives import (  # noqa: F401  (they register themselves)
+    elastic_net,
+    glm,
+    huber,
+    logistic,
+    meta,
+    quantile,
+    ridge,
+    sgd,
+    svm,
+)
 from skinfluence.objectives.objective import Objective, build, build_all
 from skinfluence.objectives.problem import LinearFit, Problem
 from skinfluence.objectives.registry import Reader, Rows, reader_of, register, registered

@@ -66,24 +66,25 @@ class Standardised(Coordinates):
     Parameters
     ----------
     X : ndarray or sparse array of shape (n, p)
+    weights : ndarray of shape (n,)
+        Of the rows, in their mean and spread: a row of weight 0 is none, one of weight 2 is two.
     intercept : bool
     centre : bool
         Only with an intercept that is not penalised, and never for sparse rows.
     """
 
-    def __init__(self, X: Any, *, intercept: bool, centre: bool):
+    def __init__(self, X: Any, weights: Array, *, intercept: bool, centre: bool):
         self.intercept = intercept
         self.options = {"intercept": intercept, "centre": centre}
-        p = X.shape[1]
+        share = weights / weights.sum()
+        self.shift = np.zeros(X.shape[1])
         if sparse.issparse(X):
-            self.shift = np.zeros(p)
-            square = np.asarray(X.multiply(X).mean(axis=0)).ravel() if X.shape[0] else self.shift
-            spread = np.sqrt(square)
+            spread = np.sqrt(X.multiply(X).T @ share)
         else:
-            self.shift = X.mean(axis=0) if centre else np.zeros(p)
-            size = np.abs(X).max(axis=0, initial=0.0)
-            spread = _spread(X, self.shift)
-            spread[spread <= CONSTANT * size] = 0.0
+            if centre:
+                self.shift = share @ X
+            spread = _spread(X, self.shift, share)
+            spread[spread <= CONSTANT * np.abs(self.shift)] = 0.0
         self.spread = np.where(spread > 0, spread, 1.0)
         self.constant = spread == 0
         self.scales = np.append(self.spread, 0.0) if intercept else self.spread
@@ -97,7 +98,9 @@ class Standardised(Coordinates):
         inner = rows[:, : X.shape[1]]
         np.subtract(X, self.shift, out=inner)
         inner /= self.spread
-        inner[:, self.constant] *= self.shift[self.constant] == 0
+        # A constant column less its mean is rounding, which is no information.
+        small = np.abs(inner[:, self.constant]) <= CONSTANT * np.abs(self.shift[self.constant])
+        inner[:, self.constant] *= ~small
         if self.intercept:
             rows[:, -1] = 1.0
         return DenseDesign(rows)
@@ -124,26 +127,23 @@ class RowSpace(Coordinates):
     Parameters
     ----------
     X : ndarray or sparse array of shape (n, p)
-    intercept : bool
-    centre : bool
-        As for :class:`Standardised`.
+    weights, intercept, centre
+        As for :class:`Standardised`; rows of weight 0 do not span anything.
     """
 
-    def __init__(self, X: Any, *, intercept: bool, centre: bool):
+    def __init__(self, X: Any, weights: Array, *, intercept: bool, centre: bool):
         self.intercept = intercept
         self.options = {"intercept": intercept, "centre": centre}
-        n = X.shape[0]
-        self.rows = X
-        self.shift = X.mean(axis=0) if centre and not sparse.issparse(X) else None
-        inner = self._gram(X)
-        values, vectors = linalg.eigh(inner)
-        keep = (
-            values > values[-1] * n * np.finfo(float).eps if n and values[-1] > 0 else values > 0
-        )
+        share = weights / weights.sum()
+        self.rows = X[np.flatnonzero(share)]
+        root = np.sqrt(share[share > 0])
+        self.shift = share @ X if centre and not sparse.issparse(X) else None
+        values, vectors = linalg.eigh(self._gram(self.rows) * np.outer(root, root))
+        keep = values > values[-1] * len(root) * np.finfo(float).eps
         values, vectors = values[keep], vectors[:, keep]
-        # X = sqrt(n) U . diag(spread) . Q', so the coordinates of the rows are sqrt(n) U.
-        self.spread = np.sqrt(values / n)
-        self.lift = vectors / (np.sqrt(n) * self.spread**2)
+        # sqrt(share) X = U diag(spread) Q', and Q = X' lift diag(spread).
+        self.spread = np.sqrt(values)
+        self.lift = root[:, None] * vectors / values
         self.scales = np.append(self.spread, 0.0) if intercept else self.spread
 
     def _centred(self, X):
@@ -170,7 +170,7 @@ class RowSpace(Coordinates):
 
     def from_user(self, theta: Array) -> Array:
         coef = theta[:-1] if self.intercept else theta
-        # w = Xc' lift t, and lift' Xc Xc' lift = 1 / spread^2
+        # w = X' lift t, and lift' X X' lift = 1 / spread^2.
         inner = self.lift.T @ np.asarray(self._centred(self.rows) @ coef)
         inner = inner * self.spread[:, None] ** 2
         if not self.intercept:
@@ -179,8 +179,9 @@ class RowSpace(Coordinates):
         return np.vstack([inner, theta[-1:] + offset])
 
 
-def _spread(X, shift):
+def _spread(X, shift, share):
     total = np.zeros(X.shape[1])
     for start in range(0, X.shape[0], 4096):
-        total += np.square(X[start : start + 4096] - shift).sum(axis=0)
-    return np.sqrt(total / max(X.shape[0], 1))
+        block = slice(start, start + 4096)
+        total += share[block] @ np.square(X[block] - shift)
+    return np.sqrt(total)

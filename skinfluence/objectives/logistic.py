@@ -10,9 +10,9 @@ from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
 
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.objectives.encoding import (
+    balanced_mass,
     class_positions,
     class_weights,
-    label_encoder,
     rebalance_of,
 )
 from skinfluence.objectives.losses import Logistic, Softmax
@@ -25,10 +25,13 @@ class LogisticReader(Reader):
 
     The intercept is free, but liblinear penalises it like a coefficient of a column that holds
     ``intercept_scaling``. Two classes are one logistic problem, several one softmax problem.
-    "balanced" counts sample weights.
+    "balanced" counts sample weights (rows, before scikit-learn 1.7).
     """
 
     estimators = (LogisticRegression, LogisticRegressionCV)
+
+    def encode(self, estimator: Any, y: Any) -> list[Any]:
+        return [class_positions(y, estimator.classes_).astype(np.float64)]
 
     def check(self, estimator: Any) -> None:
         if isinstance(estimator, LogisticRegressionCV) and not estimator.refit:
@@ -52,19 +55,19 @@ class LogisticReader(Reader):
                 "solver, or OneVsRestClassifier(LogisticRegression(solver='liblinear'))."
             )
         binary = len(classes) == 2
-        own = class_weights(estimator.class_weight, classes, codes, rows.sample_weight)
+        mass = balanced_mass(rows.sample_weight)
+        own = class_weights(estimator.class_weight, classes, codes, mass)
         problem = Problem(
             loss=Logistic() if binary else Softmax(len(classes)),
             y=codes.astype(np.float64),
             weights=rows.sample_weight * own[codes],
             coef=coef.T,
             intercept=_intercept(estimator),
-            rebalance=rebalance_of(estimator.class_weight, codes, rows.sample_weight),
+            rebalance=rebalance_of(estimator.class_weight, codes, mass),
             **_penalty(estimator),
         )
         return LinearFit(
             (problem,),
-            encode=label_encoder(classes),
             classes=classes,
             proba=_binary_proba if binary else _softmax_proba,
         )

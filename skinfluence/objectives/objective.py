@@ -152,7 +152,11 @@ def build_all(problems: Sequence[Problem], X: Any) -> list[tuple[Objective, Arra
 
 
 def build(
-    problem: Problem, X: Any, known: list[tuple[Coordinates, Design]] | None = None
+    problem: Problem,
+    X: Any,
+    known: list[tuple[Coordinates, Design]] | None = None,
+    *,
+    kind: type[Coordinates] | None = None,
 ) -> tuple[Objective, Array]:
     """Put a problem into coordinates.
 
@@ -163,6 +167,8 @@ def build(
         The rows it was fitted on.
     known : list of (Coordinates, Design) or None, default=None
         Those of other problems on the same rows; new ones are added.
+    kind : type or None, default=None
+        Which coordinates to use; None for the best.
 
     Returns
     -------
@@ -170,7 +176,7 @@ def build(
     theta : ndarray of shape (P, K)
         The fitted parameters, in its coordinates.
     """
-    coordinates, design = _coordinates_and_design(problem, X, [] if known is None else known)
+    coordinates, design = _coordinates_and_design(problem, X, [] if known is None else known, kind)
     n_outputs = problem.loss.n_outputs
     shape = (len(coordinates.scales), n_outputs)
     parameters = problem.coef
@@ -201,12 +207,14 @@ def build(
     return objective, np.where(free, coordinates.from_user(parameters), 0.0)
 
 
-def _coordinates_and_design(problem, X, known):
-    kind, options = choose_coordinates(problem, X)
+def _coordinates_and_design(problem, X, known, kind):
+    best, options = choose_coordinates(problem, X)
+    kind = best if kind is None else kind
     for coordinates, design in known:
+        # Class weights of one-vs-rest problems differ, but coordinates only have to be good.
         if type(coordinates) is kind and coordinates.options == options:
             return coordinates, design
-    coordinates = kind(X, **options)
+    coordinates = kind(X, problem.weights, **options)
     known.append((coordinates, coordinates.design(X)))
     return known[-1]
 
@@ -217,12 +225,13 @@ def choose_coordinates(problem: Problem, X: Any) -> tuple[type[Coordinates], dic
     centre = intercept and not (problem.intercept_l2 or problem.intercept_l1)
     centre = centre and (problem.intercept_free is None or all(problem.intercept_free))
     options = {"intercept": intercept, "centre": centre}
-    n, p = X.shape
+    held = np.flatnonzero(problem.weights)
+    n, p = len(held), X.shape[1]
     l2 = np.unique(problem.l2)
     isotropic = len(l2) == 1 and not (np.any(problem.l1) or problem.l21 or problem.positive)
     if isotropic and n <= ROW_SPACE_ROWS:
         unpenalised = l2[0] == 0
-        if p >= n or (unpenalised and not sparse.issparse(X) and _rank(X, centre) < p):
+        if p >= n or (unpenalised and not sparse.issparse(X) and _rank(X[held], centre) < p):
             return RowSpace, options
     return Standardised, options
 

@@ -82,17 +82,17 @@ class LinearFit:
     problems : tuple of Problem
         The loss of a query is the sum of theirs. Outputs are numbered through, problem by
         problem, constant outputs left out.
-    encode : callable
-        ``encode(y)`` gives the targets of new rows for each problem, a list; it refuses labels
-        that training did not see.
     classes : ndarray or None, default=None
         Labels, for a classifier.
     proba : callable or None, default=None
         ``proba(outputs)`` maps (..., n_outputs) to (..., n_classes); None where the estimator has
         no predict_proba.
+    linear_programme : bool, default=False
+        Whether the fit is a vertex of a linear programme (QuantileRegressor), which derivatives
+        do not describe.
     """
 
     problems: tuple[Problem, ...]
-    encode: Callable[[Any], list[Array]]
     classes: Any = None
     proba: Callable[[Array], Array] | None = None
+    linear_programme: bool = False

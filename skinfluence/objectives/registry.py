@@ -27,11 +27,15 @@ class Rows:
         Labels or targets as the user passed them.
     sample_weight : ndarray of shape (n,)
         Ones where there were none.
+    smoothing : float or None, default=None
+        Temperature of losses with kinks (hinge, epsilon-insensitive, pinball), in the units of
+        the margin or of the targets; None leaves it to the reader.
     """
 
     X: Any
     y: Any
     sample_weight: Array
+    smoothing: float | None = None
 
     @property
     def n(self) -> int:
@@ -55,6 +59,13 @@ class Reader(ABC):
 
     def check(self, estimator: Any) -> None:  # noqa: B027 (most readers refuse nothing)
         """Refuse an estimator, fitted or not, whose options have no objective to differentiate."""
+
+    @abstractmethod
+    def encode(self, estimator: Any, y: Any) -> list[Any]:
+        """Targets of any rows for each problem, as its loss takes them.
+
+        Labels that training did not see, and targets outside the loss's domain, are refused.
+        """
 
     @abstractmethod
     def read(self, estimator: Any, rows: Rows) -> LinearFit:

@@ -13,9 +13,13 @@ from sklearn.linear_model import (
     RidgeCV,
 )
 
+from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.objectives.encoding import (
     class_positions,
     class_weights,
+    coefficients,
+    columns,
+    indicators,
     real_targets,
     rebalance_of,
     signs,
@@ -23,15 +27,6 @@ from skinfluence.objectives.encoding import (
 from skinfluence.objectives.losses import SquaredError
 from skinfluence.objectives.problem import LinearFit, Problem
 from skinfluence.objectives.registry import Reader, Rows, register
-
-
-def coefficients(estimator: Any) -> tuple[Any, Any]:
-    """``coef_`` as (n_outputs, p) and ``intercept_`` as (n_outputs,), or None without one."""
-    coef = np.atleast_2d(np.asarray(estimator.coef_, dtype=np.float64))
-    if not estimator.fit_intercept:
-        return coef, None
-    intercept = np.broadcast_to(np.asarray(estimator.intercept_, dtype=np.float64), len(coef))
-    return coef, np.array(intercept)
 
 
 def _problems(estimator, targets, weights, alphas, **options):
@@ -52,10 +47,6 @@ def _problems(estimator, targets, weights, alphas, **options):
     )
 
 
-def _columns(y):
-    return [y] if y.ndim == 1 else list(y.T)
-
-
 class RidgeReader(Reader):
     """``sum_i s_i |y_i - f_i|^2 + sum_k alpha_k |w_k|^2``, the intercept free.
 
@@ -64,42 +55,63 @@ class RidgeReader(Reader):
 
     estimators = (LinearRegression, Ridge, RidgeCV)
 
+    def encode(self, estimator: Any, y: Any) -> list[Any]:
+        return columns(real_targets(y, len(np.atleast_2d(estimator.coef_))))
+
     def read(self, estimator: Any, rows: Rows) -> LinearFit:
-        n_outputs = len(np.atleast_2d(estimator.coef_))
         alpha = getattr(estimator, "alpha_", getattr(estimator, "alpha", 0.0))
         problems = _problems(
             estimator,
-            _columns(real_targets(rows.y, n_outputs)),
+            self.encode(estimator, rows.y),
             rows.sample_weight,
             alpha,
             positive=getattr(estimator, "positive", False),
         )
-        return LinearFit(problems, encode=lambda y: _columns(real_targets(y, n_outputs)))
+        return LinearFit(problems)
 
 
 class RidgeClassifierReader(Reader):
-    """Ridge on targets +-1, every row weighted by its class; "balanced" counts rows."""
+    """Ridge on targets +-1, every row weighted by its class; "balanced" counts rows.
+
+    Several classes are one problem each against the rest; several labels a row are one problem
+    each, which have no class weights.
+    """
 
     estimators = (RidgeClassifier, RidgeClassifierCV)
 
-    def read(self, estimator: Any, rows: Rows) -> LinearFit:
+    def encode(self, estimator: Any, y: Any) -> list[Any]:
         classes = estimator.classes_
-        codes = class_positions(rows.y, classes)
-        ones = np.ones(rows.n)
-        own = class_weights(estimator.class_weight, classes, codes, ones)
+        if np.ndim(y) == 2:
+            return columns(2.0 * indicators(y, len(classes)) - 1.0)
+        return signs(class_positions(y, classes), len(classes))
+
+    def read(self, estimator: Any, rows: Rows) -> LinearFit:
+        weights, rebalance = self._weights(estimator, rows)
         problems = _problems(
             estimator,
-            signs(codes, len(classes)),
-            rows.sample_weight * own[codes],
-            getattr(estimator, "alpha_", estimator.alpha if hasattr(estimator, "alpha") else 0.0),
+            self.encode(estimator, rows.y),
+            weights,
+            getattr(estimator, "alpha_", getattr(estimator, "alpha", 0.0)),
             positive=getattr(estimator, "positive", False),
-            rebalance=rebalance_of(estimator.class_weight, codes, ones),
+            rebalance=rebalance,
         )
-        return LinearFit(
-            problems,
-            encode=lambda y: signs(class_positions(y, classes), len(classes)),
-            classes=classes,
-        )
+        classes = None if np.ndim(rows.y) == 2 else estimator.classes_
+        return LinearFit(problems, classes=classes)
+
+    @staticmethod
+    def _weights(estimator, rows):
+        if estimator.class_weight is None:
+            return rows.sample_weight, None
+        if np.ndim(rows.y) == 2:
+            raise UnsupportedEstimatorError(
+                f"{type(estimator).__name__} weights a row with several labels by the product of "
+                "their class weights, which is not read. Set class_weight=None, or use "
+                "MultiOutputClassifier."
+            )
+        classes = estimator.classes_
+        codes, ones = class_positions(rows.y, classes), np.ones(rows.n)
+        own = class_weights(estimator.class_weight, classes, codes, ones)
+        return rows.sample_weight * own[codes], rebalance_of(estimator.class_weight, codes, ones)
 
 
 register(RidgeReader())

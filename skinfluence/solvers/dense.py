@@ -85,6 +85,26 @@ class DenseInverse(Inverse):
         solved = linalg.cho_solve((self._factor, True), self._scale * columns, check_finite=False)
         return self._scale * solved
 
+    def half(self, columns: Array) -> Array:
+        """``L^-1 columns`` with matrix = L L', (rank, M): products become those by the inverse.
+
+        Raises
+        ------
+        ValueError
+            If the matrix is not positive.
+        """
+        inner = columns if self._embed is None else columns[self._embed]
+        if not self.size:
+            return np.zeros((0, columns.shape[1]))
+        if self._factor is not None:
+            return linalg.solve_triangular(self._factor, self._scale * inner, lower=True)
+        if not self.definite:
+            raise ValueError(
+                "The Hessian at the fitted parameters is not positive, so it is no inner product "
+                "and gives no embedding. Use hessian='expected', or score_influence."
+            )
+        return (self._vectors.T @ inner) / np.sqrt(self._values)[:, None]
+
     def matrix(self, size: int) -> Array:
         if self._matrix is None:
             self._matrix = self(np.eye(size))

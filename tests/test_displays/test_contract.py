@@ -32,8 +32,28 @@ DISPLAYS = {
         },
         (np.zeros((2, 2)),),
     ),
+    displays.InfluenceBubbleDisplay: (
+        {"leverage": SCORES**2, "residuals": SCORES, "cooks_distance": SCORES**2},
+        (),
+    ),
+    displays.InfluenceIndexDisplay: ({"values": SCORES**2}, ()),
+    displays.AgreementDisplay: (
+        {"estimated": SCORES, "actual": SCORES**3},
+        (np.zeros((3, 2)), np.zeros(3)),
+    ),
+}
+OF_REGRESSION = {
+    displays.InfluenceBubbleDisplay,
+    displays.InfluenceIndexDisplay,
+    displays.AgreementDisplay,
 }
 EXTRA = {displays.ImageGridDisplay: {"image_shape": (1, 2)}}
+
+
+@pytest.fixture
+def fitted(cls, request):
+    """The fitted explainer that `cls` is for."""
+    return request.getfixturevalue("regression" if cls in OF_REGRESSION else "explainer")
 
 
 def test_every_display_is_covered():
@@ -53,10 +73,10 @@ def test_plot_returns_self_and_sets_its_artists(cls):
 
 
 @pytest.mark.parametrize("cls", DISPLAYS)
-def test_draws_into_the_axes_given(cls, explainer):
+def test_draws_into_the_axes_given(cls, fitted):
     fig, (left, right) = plt.subplots(1, 2)
     arguments = DISPLAYS[cls][1]
-    display = cls.from_explainer(explainer, *arguments, ax=right, **EXTRA.get(cls, {}))
+    display = cls.from_explainer(fitted, *arguments, ax=right, **EXTRA.get(cls, {}))
     assert isinstance(display, cls)
     assert display.ax_ is right
     assert display.figure_ is fig
@@ -95,9 +115,9 @@ def test_without_matplotlib_the_error_names_the_extra(cls, monkeypatch):
 
 
 @pytest.mark.parametrize("cls", DISPLAYS)
-def test_an_explainer_that_is_not_fitted_is_refused(cls, explainer):
+def test_an_explainer_that_is_not_fitted_is_refused(cls, fitted):
     from sklearn.base import clone
     from sklearn.exceptions import NotFittedError
 
     with pytest.raises(NotFittedError):
-        cls.from_explainer(clone(explainer), *DISPLAYS[cls][1], **EXTRA.get(cls, {}))
+        cls.from_explainer(clone(fitted), *DISPLAYS[cls][1], **EXTRA.get(cls, {}))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +36,7 @@ class Coefficients:
 
 
 def all_coefficients(
-    parts: Sequence[Part], feature_names: Sequence[str]
+    parts: Sequence[Part], feature_names: Sequence[str], classes: Any = None
 ) -> tuple[Coefficients, list[tuple[str, str]]]:
     """All parameters, problem by problem and output by output, and how each is called.
 
@@ -48,12 +49,14 @@ def all_coefficients(
     several = sum(_n_coefficient_outputs(part) for part in parts) > 1
     for index, part in enumerate(parts):
         problem = part.problem
-        for k in range(problem.loss.n_outputs):
+        n_outputs = problem.loss.n_outputs
+        labels = classes if classes is not None and len(classes) == n_outputs else range(n_outputs)
+        for k in range(n_outputs):
             constant = k in problem.constant_outputs
             rows = [] if constant else list(range(n_features))
             if constant or (problem.intercept is not None and _intercept_free(problem, k)):
                 rows.append(n_features)
-            own = "" if not several or constant else problem.name or str(k)
+            own = "" if not several or constant else problem.name or str(labels[k])
             for row in rows:
                 place.append((index, row, k))
                 last = "scale" if constant else "intercept"

@@ -27,8 +27,9 @@ class LinearDeletion(Deletion):
     ----------
     parts : sequence of Part
     target : Target
-    train : Queries
-        The training rows as queries, for self influence.
+    train : Queries or None
+        The training rows as queries, for self influence; None where parameters are the target.
+    n_train : int
     method : {"first_order", "newton", "refit"}
     relative : {None, "parameters", "loss"}
         RelatIF: divide by how far the parameters move, or by how far the losses do.
@@ -41,15 +42,16 @@ class LinearDeletion(Deletion):
         self,
         parts: Sequence[Part],
         target: Target,
-        train: Queries,
+        train: Queries | None,
         *,
+        n_train: int,
         method: str,
         relative: str | None,
         notes: Notes,
     ):
         self.parts, self.target, self.train = parts, target, train
         self.method, self.relative, self.notes = method, relative, notes
-        self.n_train = train.shape[0]
+        self.n_train = n_train
         self.row_block = self._row_block()
 
     # -- memory ---------------------------------------------------------------------------------
@@ -112,12 +114,15 @@ class LinearDeletion(Deletion):
         return changes if sizes is None else _divided(changes, sizes)
 
     def _coefficients(self, wanted, state):
-        n_rows = len(state[0]) if isinstance(state[0], np.ndarray) and state[0].ndim == 1 else -1
-        changes = np.empty((wanted.shape[0], n_rows if n_rows >= 0 else state[0].shape[-1]))
-        for index, (part, kept) in enumerate(zip(self.parts, state, strict=True)):
+        pairs = zip(self.parts, state, strict=True)
+        return self._user_coefficients(wanted, [self._moves_of(part, own) for part, own in pairs])
+
+    def _user_coefficients(self, wanted, moves):
+        changes = np.empty((wanted.shape[0], moves[0].shape[2]))
+        for index, (part, move) in enumerate(zip(self.parts, moves, strict=True)):
             own = np.flatnonzero(wanted.part == index)
             if own.size:
-                moved = part.user_moves(self._moves_of(part, kept))
+                moved = part.user_moves(move)
                 changes[own] = moved[wanted.row[own], wanted.output[own]]
         return changes
 
@@ -164,8 +169,11 @@ class LinearDeletion(Deletion):
         return scores
 
     def self_change(self, rows: slice) -> Array:
-        positions = np.arange(rows.start, rows.stop)
-        own = self.train[rows]
+        return self.self_change_at(np.arange(rows.start, rows.stop))
+
+    def self_change_at(self, positions: NDArray[np.intp]) -> Array:
+        """As :meth:`self_change`, at any positions."""
+        own = self.train.at(positions)
         moves = [part.moves(positions) for part in self.parts]
         deltas = [
             np.einsum("ip,pki->ik", design.dense(), move)[:, None]
@@ -181,6 +189,31 @@ class LinearDeletion(Deletion):
             changes = self.target.change(own, deltas)[:, 0]
         sizes = self._sizes(positions)
         return changes if sizes is None else _divided(changes, sizes)
+
+    def group_change(self, X: Queries | Coefficients, rows: NDArray[np.intp]) -> Array:
+        """Change at each query when all of `rows` are deleted together, (n_queries,)."""
+        moves = [part.group_moves(rows) for part in self.parts]
+        if isinstance(X, Coefficients):
+            return self._user_coefficients(X, moves)[:, 0]
+        deltas = [outputs_moved(d, move) for d, move in zip(X.designs, moves, strict=True)]
+        if self.method == "first_order":
+            gradients = self.target.gradient(X)
+            pairs = zip(gradients, deltas, strict=True)
+            return sum((gradient * delta[:, 0]).sum(axis=1) for gradient, delta in pairs)
+        return self.target.change(X, deltas)[:, 0]
+
+    def group_self_change(self, rows: NDArray[np.intp]) -> float:
+        """Sum over `rows` of how each one's value changes when all of them are deleted."""
+        return float(self.group_change(self.train.at(rows), rows).sum())
+
+    def nothing_left(self, rows: NDArray[np.intp]) -> bool:
+        """Whether deleting `rows` leaves no weight, or a class without any."""
+        for part in self.parts:
+            weights = part.objective.weights.copy()
+            weights[rows] = 0.0
+            if not weights.any():
+                return True
+        return False
 
     def over_queries(self, queries: Queries) -> Array:
         """Sum of the first-order scores over all queries, (n_train,): one solve a part."""
@@ -210,9 +243,18 @@ class LinearDeletion(Deletion):
                 total += np.square(part.user_moves(shaped)).sum(axis=(0, 1))
         return np.sqrt(np.maximum(total, 0.0))
 
+    def leverage(self) -> Array:
+        """How strongly each row moves the fit, over all parts, (n_train,)."""
+        total = np.zeros(self.n_train)
+        for rows in _loops.slices(self.n_train, self.row_block):
+            positions = np.arange(rows.start, rows.stop)
+            for part in self.parts:
+                total[rows] += part.leverage(positions)
+        return total
+
     def report(self) -> dict[str, Any]:
         notes = self.notes
-        flagged = sorted(notes.alone | notes.indefinite | notes.failed)
+        flagged = sorted(notes.alone | notes.indefinite | notes.failed | notes.not_unique)
         return {
             "method": self.method,
             "flagged_rows": np.asarray(flagged, dtype=np.intp),

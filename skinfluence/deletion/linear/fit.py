@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skinfluence.curvature import LinearCurvature
-from skinfluence.deletion.linear.part import Notes, Part
+from skinfluence.deletion.linear.part import BasePart, Notes, Part
+from skinfluence.deletion.linear.programme import ProgrammePart
+from skinfluence.deletion.quantile import QuantilePath
 from skinfluence.objectives import LinearFit, Objective, build_all
 from skinfluence.solvers.minimise import minimise
 from skinfluence.solvers.stationarity import stationarity
@@ -28,7 +31,7 @@ class Fitted:
 
     Parameters
     ----------
-    parts : list of Part
+    parts : sequence of BasePart
     notes : Notes
     stationarity : tuple of float
         Largest relative gradient over the parts before and after the polish.
@@ -39,7 +42,7 @@ class Fitted:
         What "auto" became: a Newton step where its inverses can be afforded.
     """
 
-    parts: list[Part]
+    parts: Sequence[BasePart]
     notes: Notes
     stationarity: tuple[float, float]
     converged: bool
@@ -74,6 +77,9 @@ def fitted_parts(
     tol : float, default=1e-10
         Relative residual of conjugate gradients.
     """
+    if fit.linear_programme:
+        return _programme(fit, X, method)
+    _check_method(fit, method)
     built = build_all(fit.problems, X)
     if solver == "auto":
         largest = max(theta.size for _, theta in built)
@@ -91,6 +97,40 @@ def fitted_parts(
         curvature = LinearCurvature(objective, theta, expected=expected, solver=solver, tol=tol)
         parts.append(Part(problem, objective, theta, curvature, method, notes))
     return Fitted(parts, notes, (before, after), converged, solver, method)
+
+
+def _check_method(fit, method):
+    smoothed = any(problem.loss.temperature > 0 for problem in fit.problems)
+    if method == "refit" and smoothed:
+        raise ValueError(
+            "method='refit' would refit the smoothed loss, which is not what the estimator "
+            "minimised. Use method='newton', which says what it is, or the squared loss "
+            "(squared_hinge, squared_epsilon_insensitive), which needs no smoothing."
+        )
+
+
+def _programme(fit, X, method):
+    if method in ("first_order", "newton"):
+        raise ValueError(
+            f"method={method!r} needs derivatives, and a quantile regression is a vertex of a "
+            "linear programme, which has none. Use method='auto', which is exact, or set "
+            "smoothing to a temperature in units of y."
+        )
+    (problem,) = fit.problems
+    ((objective, _),) = build_all(fit.problems, X)
+    path = QuantilePath(
+        X,
+        problem.y,
+        problem.weights,
+        quantile=problem.loss.quantile,
+        alpha=float(problem.l1),
+        fit_intercept=problem.intercept is not None,
+        coef=problem.coef[:, 0],
+        intercept=0.0 if problem.intercept is None else float(problem.intercept[0]),
+    )
+    notes = Notes()
+    part = ProgrammePart(problem, objective, path, notes)
+    return Fitted([part], notes, (path.gap, 0.0), True, "dense", "exact")
 
 
 def polished(

@@ -109,7 +109,7 @@ class NewtonInverse:
         left = np.eye(n_outputs) - bends @ spread
         share = left[:, 0, 0] if n_outputs == 1 else _smallest_share(left)
         self.alone = np.abs(share) <= ALONE
-        self.indefinite = share < 0
+        self.indefinite = share < -ALONE
         left[self.alone] = np.eye(n_outputs)
         self._correction = np.linalg.solve(left, bends)
         self._correction[self.alone] = 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skinfluence.curvature import LinearCurvature
+from skinfluence.deletion.linear.groups import group_newton, group_refit
 from skinfluence.deletion.linear.moves import NewtonInverse, first_order, leaving
 from skinfluence.deletion.linear.refit import refit
 from skinfluence.objectives import Objective, Problem
@@ -25,10 +27,11 @@ class Notes:
     indefinite: set[int] = field(default_factory=set)
     refitted_alone: set[int] = field(default_factory=set)
     failed: set[int] = field(default_factory=set)
+    not_unique: set[int] = field(default_factory=set)
     n_sweeps: int = 0
 
 
-class Part:
+class BasePart(ABC):
     """Moves of one problem's parameters when rows are deleted.
 
     Parameters
@@ -38,9 +41,48 @@ class Part:
     objective : Objective
     theta : ndarray of shape (P, K)
         Polished parameters.
+    method : str
+    notes : Notes
+    """
+
+    def __init__(
+        self, problem: Problem, objective: Objective, theta: Array, method: str, notes: Notes
+    ):
+        self.problem, self.objective, self.theta = problem, objective, theta
+        self.method, self.notes = method, notes
+
+    @abstractmethod
+    def moves(self, rows: NDArray[np.intp]) -> Array:
+        """Change of theta when each of `rows` is deleted, (P, K, b)."""
+
+    @abstractmethod
+    def group_moves(self, rows: NDArray[np.intp]) -> Array:
+        """Change of theta when all of `rows` are deleted together, (P, K, 1)."""
+
+    @abstractmethod
+    def leverage(self, rows: NDArray[np.intp]) -> Array:
+        """How strongly each of `rows` moves the fit, in any unit, (b,)."""
+
+    @abstractmethod
+    def report(self) -> dict[str, Any]:
+        """How the moves were reached."""
+
+    def user_moves(self, moves: Array) -> Array:
+        """Moves in the user's coefficients (and intercepts, last), (p [+ 1], K, b)."""
+        size, n_outputs, b = moves.shape
+        user = self.objective.coordinates.to_user(moves.reshape(size, n_outputs * b))
+        return user.reshape(-1, n_outputs, b)
+
+
+class Part(BasePart):
+    """Moves by the curvature at the fitted parameters.
+
+    Parameters
+    ----------
+    problem, objective, theta, notes
+        As in :class:`BasePart`.
     curvature : LinearCurvature
     method : {"first_order", "newton", "refit"}
-    notes : Notes
     """
 
     def __init__(
@@ -52,11 +94,10 @@ class Part:
         method: str,
         notes: Notes,
     ):
-        self.problem, self.objective, self.theta = problem, objective, theta
-        self.curvature, self.method, self.notes = curvature, method, notes
+        super().__init__(problem, objective, theta, method, notes)
+        self.curvature = curvature
 
     def moves(self, rows: NDArray[np.intp]) -> Array:
-        """Change of theta when each of `rows` is deleted, (P, K, b)."""
         gone = leaving(self.curvature, rows)
         if self.method == "first_order":
             flat = first_order(self.curvature, gone)
@@ -68,7 +109,9 @@ class Part:
 
     def _newton(self, gone):
         inverse = NewtonInverse(self.curvature, gone)
-        self.notes.alone.update(gone.rows[inverse.alone].tolist())
+        if self.theta.shape[1] > 1:
+            # With one output such a row is exact: nothing else feels the direction it holds.
+            self.notes.alone.update(gone.rows[inverse.alone].tolist())
         self.notes.indefinite.update(gone.rows[inverse.indefinite].tolist())
         return inverse.move()
 
@@ -78,6 +121,21 @@ class Part:
         self.notes.refitted_alone.update(result.alone)
         self.notes.failed.update(result.failed)
         return result.moves
+
+    def leverage(self, rows: NDArray[np.intp]) -> Array:
+        gradient = self.leaving_gradients(rows)
+        return np.abs((gradient * self.curvature.inverse()(gradient)).sum(axis=0))
+
+    def group_moves(self, rows: NDArray[np.intp]) -> Array:
+        if self.method == "first_order":
+            total = self.leaving_gradients(rows).sum(axis=1, keepdims=True)
+            return self.first_order_moves(total)
+        if self.method == "newton":
+            return group_newton(self.curvature, rows)[:, :, None]
+        move, converged = group_refit(self.curvature, rows)
+        if not converged:
+            self.notes.failed.update(rows.tolist())
+        return move[:, :, None]
 
     def leaving_gradients(self, rows: NDArray[np.intp]) -> Array:
         """gbar of each row, (P K, b): what first-order scores of all queries share."""
@@ -97,12 +155,5 @@ class Part:
         moves = self.curvature.inverse()(gradients)
         return moves.reshape(*self.theta.shape, -1)
 
-    def user_moves(self, moves: Array) -> Array:
-        """Moves in the user's coefficients (and intercepts, last), (p [+ 1], K, b)."""
-        size, n_outputs, b = moves.shape
-        user = self.objective.coordinates.to_user(moves.reshape(size, n_outputs * b))
-        return user.reshape(-1, n_outputs, b)
-
     def report(self) -> dict[str, Any]:
-        """How the fit's own curvature was inverted."""
         return self.curvature.report()

@@ -46,6 +46,10 @@ class Queries:
         # Slices of everything would copy sparse rows for nothing.
         if part.start == 0 and part.stop == self.shape[0]:
             return self
+        return self.at(part)
+
+    def at(self, part: slice | NDArray[np.intp]) -> Queries:
+        """Some of the queries, by slice or positions."""
         designs: dict[int, Design] = {}
         for design in self.designs:
             if id(design) not in designs:

@@ -34,7 +34,11 @@ class Target(ABC):
 
 
 class Loss(Target):
-    """The query's own loss, summed over the parts."""
+    """The query's own loss, summed over the parts.
+
+    Where a loss is smoothed, its change is that of the estimator's own loss, kinks and all, under
+    the moves of the smoothed one; its gradient is the smoothed one's.
+    """
 
     def __init__(self, losses: Sequence[PointLoss]):
         self.losses = losses
@@ -42,7 +46,7 @@ class Loss(Target):
     def change(self, queries: Queries, deltas: Sequence[Array]) -> Array:
         total = None
         for loss, outputs, y, delta in self._parts(queries, deltas):
-            change = loss.change(outputs[:, None], delta, y[:, None])
+            change = loss.raw.change(outputs[:, None], delta, y[:, None])
             total = change if total is None else np.add(total, change, out=total)
         return total
 

@@ -30,6 +30,8 @@ class PointLoss(ABC):
     ----------
     n_outputs : int
         Number K of outputs.
+    temperature : float
+        Of a smoothed loss; 0 where nothing is smoothed.
     smooth : bool
         False where the curvature jumps (squared hinge, Huber).
     shift_invariant : bool
@@ -39,6 +41,7 @@ class PointLoss(ABC):
     """
 
     n_outputs: int = 1
+    temperature: float = 0.0
     smooth: bool = True
     shift_invariant: bool = False
     has_expected: bool = False
@@ -54,6 +57,11 @@ class PointLoss(ABC):
     @abstractmethod
     def curvature(self, eta: Array, y: Any, *, expected: bool = False) -> Array:
         """Second derivative by the outputs, of shape (..., K, K)."""
+
+    @property
+    def raw(self) -> PointLoss:
+        """The loss without smoothing, which the estimator minimised."""
+        return self
 
     def change(self, eta: Array, delta: Array, y: Any) -> Array:
         """``value(eta + delta) - value(eta)``, to full precision for small `delta`."""

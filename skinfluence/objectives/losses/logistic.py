@@ -8,6 +8,7 @@ import numpy as np
 from scipy.special import expit, logsumexp, softmax
 
 from skinfluence.objectives.losses.base import Array, PointLoss
+from skinfluence.objectives.losses.ramp import softplus_change
 
 
 class Logistic(PointLoss):
@@ -27,14 +28,7 @@ class Logistic(PointLoss):
 
     def change(self, eta: Array, delta: Array, y: Any) -> Array:
         sign = 2.0 * y - 1.0
-        error = expit(-sign * eta[..., 0])  # what the model gives to the wrong class
-        moved = -sign * delta[..., 0]
-        # Of a large move the exponential may overflow; then the loss is linear.
-        with np.errstate(over="ignore"):
-            changed = np.log1p(error * np.expm1(moved))
-        if np.isfinite(changed).all():
-            return changed
-        return np.where(np.isfinite(changed), changed, super().change(eta, delta, y))
+        return softplus_change(-sign * eta[..., 0], -sign * delta[..., 0])
 
 
 class Softmax(PointLoss):
@@ -73,10 +67,15 @@ class Softmax(PointLoss):
         return outer
 
     def change(self, eta: Array, delta: Array, y: Any) -> Array:
-        chosen = np.where(self._indicator(y), delta, 0.0).sum(axis=-1)
+        own = self._indicator(y)
+        # Relative to the move of the own class only the others count, and their p is accurate.
+        move = delta - np.where(own, delta, 0.0).sum(axis=-1, keepdims=True)
         with np.errstate(over="ignore", invalid="ignore"):
-            grown = np.log1p((softmax(eta, axis=-1) * np.expm1(delta)).sum(axis=-1))
-        changed = grown - chosen
-        if np.isfinite(changed).all():
+            others = np.where(own, 0.0, softmax(eta, axis=-1)) * np.expm1(move)
+            inner = others.sum(axis=-1)
+            changed = np.log1p(inner)
+        # Overflow, or digits lost near -1: the change is large and plain values are accurate.
+        trusted = np.isfinite(changed) & (inner > -0.5)
+        if trusted.all():
             return changed
-        return np.where(np.isfinite(changed), changed, super().change(eta, delta, y))
+        return np.where(trusted, changed, super().change(eta, delta, y))

@@ -1,0 +1,6 @@
+"""Classical regression diagnostics: leverage, residuals, Cook's distance and their relatives."""
+
+from skinfluence.diagnostics.diagnostics import Diagnostics
+from skinfluence.diagnostics.outliers import OutlierTest
+
+__all__ = ["Diagnostics", "OutlierTest"]
