@@ -44,6 +44,9 @@ cat_readmitted (within 30 days) and cat_age; for every number num_NAME.""",
 spamassassin_bow.npz is not here, so this replication is skipped. It holds the SpamAssassin public
 corpus as word counts: data, indices, indptr, shape of a CSR matrix (mails x words), y (1 = spam).
 scikit-learn's CountVectorizer(min_df=10) makes them from the mails.""",
+    "spambase.npz": """\
+spambase.npz is not here, so this part is skipped. It holds UCI's Spambase as X (4601, 57) and y
+(1 = spam): sklearn.datasets.fetch_openml("spambase") has it.""",
 }
 
 
