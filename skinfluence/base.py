@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from abc import ABC, abstractmethod
 from numbers import Integral
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -355,6 +355,28 @@ class BaseInfluence(BaseEstimator, ABC):
         tiles = self._tiles(queries, "score_groups")
         scores = attribution.over_groups(tiles, queries.shape[0], membership)
         return labelled(self, scores, index=index, columns=names)
+
+    def set_output(
+        self, *, transform: Literal["default", "pandas", "polars"] | None = None
+    ) -> Self:
+        """Choose the container of labelled results.
+
+        It rules every result with a label for each row: ``score_influence``, ``self_influence``,
+        ``score_groups``, ``transform``.
+
+        Parameters
+        ----------
+        transform : {"default", "pandas", "polars"}, default=None
+            None leaves the choice as it is.
+
+        Returns
+        -------
+        self : object
+            This explainer.
+        """
+        if transform is not None:
+            self._sklearn_output_config = {"transform": transform}
+        return self
 
     def _labels_and_queries(self, X, y=None):
         queries = self._queries(X, y)

@@ -16,9 +16,7 @@ from skinfluence.objectives import Rows, build_all, reader_of
 from skinfluence.solvers.minimise import minimise
 
 
-def polish(
-    estimator: Any, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
-) -> Any:
+def polish(estimator: Any, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Any:
     """Copy of a fitted linear model at the exact minimum of its objective.
 
     Solvers stop when their tolerance is met, which is often further from the minimum than the

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from numbers import Real
-from typing import Any, Literal, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -309,27 +309,6 @@ class DensityInfluence(  # type: ignore[call-arg]  # scikit-learn's __init_subcl
         if len(set(labels.tolist())) != len(labels):
             labels = np.arange(self.n_samples_fit_)
         return np.asarray([f"influence_{label}" for label in labels], dtype=object)
-
-    def set_output(
-        self, *, transform: Literal["default", "pandas", "polars"] | None = None
-    ) -> Self:
-        """Choose the container of labelled results.
-
-        It rules ``score_influence``, ``self_influence``, ``score_groups`` and ``transform``.
-
-        Parameters
-        ----------
-        transform : {"default", "pandas", "polars"}, default=None
-            None leaves the choice as it is.
-
-        Returns
-        -------
-        self : object
-            This explainer.
-        """
-        if transform is not None:
-            self._sklearn_output_config = {"transform": transform}
-        return self
 
     # -- truth ------------------------------------------------------------------------------
 

@@ -201,11 +201,11 @@ class GMMInfluence(DensityInfluence):
     def _default_estimator(self):
         return GaussianMixture()
 
-    def _fit_clone(self, estimator, X, sample_weight):
+    def _fit_clone(self, estimator, X, y, sample_weight):
         # Rows are a NumPy array here, and under array API dispatch GaussianMixture refuses its
         # own default initialisation.
         with config_context(array_api_dispatch=False):
-            return super()._fit_clone(estimator, X, sample_weight)
+            return super()._fit_clone(estimator, X, y, sample_weight)
 
     def _check_model(self, model):
         if isinstance(model, GaussianMixture):

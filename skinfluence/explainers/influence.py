@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import warnings
 from collections.abc import Callable
 from numbers import Real
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import MetaEstimatorMixin, TransformerMixin
-from sklearn.exceptions import NotFittedError
-from sklearn.utils import check_random_state, get_tags
+from sklearn.base import TransformerMixin
+from sklearn.utils import check_random_state
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
-from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from skinfluence import _loops, attribution
 from skinfluence._compat import (
@@ -22,30 +19,20 @@ from skinfluence._compat import (
     StrOptions,
     _fit_context,
     check_feature_names_in,
-    check_weights,
 )
 from skinfluence._output import labelled, row_labels
-from skinfluence._peel import target_to_model_space
-from skinfluence.base import BaseInfluence, check_count
-from skinfluence.deletion.linear.coefficients import all_coefficients
-from skinfluence.deletion.linear.deletion import LinearDeletion
-from skinfluence.deletion.linear.embedding import Embedding
-from skinfluence.deletion.linear.fit import Fitted, fitted_parts
+from skinfluence.base import check_count
+from skinfluence.deletion.linear.queries import known
 from skinfluence.diagnostics import Diagnostics
-from skinfluence.exceptions import DegenerateDeletionWarning, NotStationaryWarning
+from skinfluence.explainers.linear import LinearInfluence
 from skinfluence.explainers.linear_queries import make_queries, make_target
 from skinfluence.explainers.linear_refits import linear_agreement
 from skinfluence.explainers.refits import rows_to_refit, some_positions, take
 from skinfluence.metrics import Agreement
-from skinfluence.objectives import Rows, reader_of
-
-# Relative gradient above which a fit is not what its objective says, or is far from it.
-LOOSE = 3e-2
-TARGETS = ("loss", "decision_function", "proba", "params")
 
 
 class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_subclass__ is untyped
-    MetaEstimatorMixin, TransformerMixin, BaseInfluence, auto_wrap_output_keys=None
+    TransformerMixin, LinearInfluence, auto_wrap_output_keys=None
 ):
     """Influence of the training rows on a fitted linear model: what deleting each would change.
 
@@ -170,7 +157,7 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
     """
 
     _parameter_constraints: dict = {
-        **BaseInfluence._parameter_constraints,
+        **LinearInfluence._parameter_constraints,
         "method": [StrOptions({"auto", "first_order", "newton", "refit"})],
         "target": [str, callable],
         "hessian": [StrOptions({"observed", "expected"})],
@@ -179,7 +166,6 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         "smoothing": [None, Interval(Real, 0, None, closed="neither")],
         "solver": [StrOptions({"auto", "dense", "cg"})],
     }
-    _accept_sparse = "csr"
 
     def __init__(
         self,
@@ -210,7 +196,12 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         self.progress = progress
         self.random_state = random_state
 
-    # -- fitting --------------------------------------------------------------------------------
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = []
+        return tags
+
+    # -- fitting ----------------------------------------------------------------------------------
 
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(
@@ -254,202 +245,7 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         router = MetadataRouter(owner=self).add_self_request(self)
         return router.add(estimator=self.estimator, method_mapping=mapping)
 
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.target_tags.required = True
-        tags.transformer_tags.preserves_dtype = []
-        inner = get_tags(self.estimator).input_tags
-        for name in ("sparse", "allow_nan", "pairwise", "positive_only", "categorical", "string"):
-            setattr(tags.input_tags, name, getattr(inner, name))
-        return tags
-
-    def _default_estimator(self):
-        raise ValueError(
-            "estimator is None, and InfluenceExplainer explains a model of yours. Pass one, "
-            "fitted or not, e.g. InfluenceExplainer(LogisticRegression())."
-        )
-
-    def _check_model(self, model):
-        reader_of(model).check(model)
-        known = callable(self.target) or self.target in TARGETS
-        if not known and not self.target.startswith("coef:"):
-            raise ValueError(
-                f"target={self.target!r} is none of 'loss', 'decision_function', 'proba', "
-                "'params' and 'coef:NAME'. Name one of them, or pass a function of the outputs."
-            )
-
-    def _rows_before_fit(self, X):
-        return X  # the estimator has its own view of X, and its own messages
-
-    def _rows_after_fit(self, X):
-        return validate_data(self, X, **self._validation(), ensure_min_samples=2)
-
-    def _validation(self):
-        # No copy: the rows are copied into coordinates of their own.
-        return {"dtype": np.float64, "accept_sparse": self._accept_sparse}
-
-    def _explain(self, model, rows, y, sample_weight):
-        weights = check_weights(sample_weight, rows)
-        weights = np.ones(rows.shape[0]) if weights is None else weights
-        self._sample_weight = None if sample_weight is None else weights
-        self._raw_targets = None if y is None else np.asarray(y)
-        self._fit_X = rows
-        y = self._train_y = self._training_targets(rows, y)
-        self._model = model
-        self._linear_fit = reader_of(model).read(model, Rows(rows, y, weights, self.smoothing))
-        self._target = make_target(self._linear_fit, self.target, model)
-        if self._linear_fit.linear_programme and self.relative is not None:
-            raise ValueError(
-                f"relative={self.relative!r} divides by first-order sizes, and the exact "
-                "deletions of a quantile regression have none. Set relative=None, or smoothing."
-            )
-        fitted = fitted_parts(
-            self._linear_fit,
-            rows,
-            method=self.method,
-            expected=self.hessian == "expected",
-            fixed_class_weights=self.class_weights == "fixed",
-            solver=self.solver,
-        )
-        self._parts = fitted.parts
-        self.method_, self.stationarity_ = fitted.method, fitted.stationarity
-        self._warn_if_loose(fitted)
-        self._feature_columns = self._column_names(rows)
-        self._coefficients, names = all_coefficients(
-            fitted.parts, self._feature_columns, self._linear_fit.classes
-        )
-        self.param_names_ = np.asarray([":".join(filter(None, pair)) for pair in names])
-        self._coefficient_names = np.asarray([name for _, name in names])
-        self._deletion = LinearDeletion(
-            fitted.parts,
-            self._target,
-            None if self._target is None else self._make_queries(None, y),
-            n_train=rows.shape[0],
-            method=self.method_,
-            relative=self.relative,
-            notes=fitted.notes,
-        )
-        self.score_unit_ = self._unit()
-
-    def _training_targets(self, rows, y):
-        if y is None:
-            raise ValueError(
-                f"{type(self).__name__} requires y to be passed, but the target y is None. Pass "
-                "the targets that the estimator was fitted on."
-            )
-        y = target_to_model_space(self.estimator_, np.asarray(y))
-        check_consistent_length(rows, y)
-        return y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
-
-    def _column_names(self, rows):
-        for source in (*reversed(self._heads), self):
-            with contextlib.suppress(AttributeError, ValueError, NotFittedError):
-                names = source.get_feature_names_out() if source is not self else None
-                names = self.feature_names_in_ if names is None else names
-                if len(names) == rows.shape[1]:
-                    return [str(name) for name in names]
-        return [f"x{j}" for j in range(rows.shape[1])]
-
-    def _unit(self):
-        unit = "loss" if self.target == "loss" else "target" if callable(self.target) else None
-        unit = unit or {"params": "parameter"}.get(self.target, self.target)
-        unit = "parameter" if unit.startswith("coef:") else unit
-        return unit if self.relative is None else f"{unit} a unit of change of the {self.relative}"
-
-    def _warn_if_loose(self, fitted: Fitted):
-        before, after = fitted.stationarity
-        if not fitted.converged:
-            warnings.warn(
-                f"{type(self._model).__name__}: no minimum of its objective was found from the "
-                f"fitted parameters (relative gradient {after:.1e}). Classes that are separable "
-                "without a penalty have none, and neither have directions that no row holds. Add "
-                "a penalty, or drop the columns that separate; until then scores mean little.",
-                NotStationaryWarning,
-                stacklevel=5,
-            )
-        elif before > LOOSE:
-            warnings.warn(
-                f"{type(self._model).__name__} is not at a minimum of its own objective on these "
-                f"rows: the relative gradient is {before:.1e}, and {after:.1e} after a polish. "
-                "Either these rows, targets or weights did not train it, or its tolerance is "
-                "loose. Scores belong to the polished parameters: pass what it was fitted on, or "
-                "refit with a smaller tol.",
-                NotStationaryWarning,
-                stacklevel=5,
-            )
-
-    # -- queries --------------------------------------------------------------------------------
-
-    def _queries(self, X, y=None):
-        check_is_fitted(self)
-        if self._target is None:
-            return self._wanted_coefficients(X)
-        if y is not None:
-            y = target_to_model_space(self.estimator_, np.asarray(y))
-        X = self._model_rows(X)
-        if y is not None:
-            check_consistent_length(X, y)
-        return self._make_queries(X, y)
-
-    def _make_queries(self, X, y):
-        return make_queries(
-            self._model,
-            self._linear_fit,
-            self._parts,
-            X,
-            y,
-            target=self.target,
-            output=self.output,
-        )
-
-    def _wanted_coefficients(self, X):
-        if X is not None:
-            raise ValueError(
-                f"target={self.target!r} is about the fitted parameters, not about queries. Pass "
-                "X=None: score_influence(None)."
-            )
-        return self._coefficients[self._selected_coefficients()]
-
-    def _selected_coefficients(self):
-        if self.target == "params":
-            return np.arange(len(self.param_names_))
-        name = self.target.removeprefix("coef:")
-        found = np.flatnonzero((self._coefficient_names == name) | (self.param_names_ == name))
-        if not found.size:
-            names = ", ".join(self.param_names_[:8])
-            more = ", ..." if len(self.param_names_) > 8 else ""
-            raise ValueError(
-                f"target={self.target!r} names no parameter. There are {names}{more}."
-            )
-        return found
-
-    def _labels_and_queries(self, X, y=None):
-        queries = self._queries(X, y)
-        if self._target is None:
-            return self.param_names_[self._selected_coefficients()], queries
-        return row_labels(X, queries.shape[0]), queries
-
-    # -- influence ------------------------------------------------------------------------------
-
-    def _tiles(self, queries, desc):
-        yield from attribution.blocks(
-            self._deletion, queries, n_jobs=self.n_jobs, progress=self.progress, desc=desc
-        )
-        self._warn_of_rows()
-
-    def _warn_of_rows(self):
-        rows = self._deletion.report()["flagged_rows"]
-        if not len(rows):
-            return
-        shown = ", ".join(str(row) for row in rows[:5]) + (", ..." if len(rows) > 5 else "")
-        warnings.warn(
-            f"The model is not determined without some rows ({len(rows)} of "
-            f"{self.n_samples_fit_}: {shown}): nothing else holds one of its parameters. Their "
-            "scores are those of the solution nearest to the fit. Add a penalty, or read them as "
-            "a sign of rows that stand alone.",
-            DegenerateDeletionWarning,
-            stacklevel=4,
-        )
+    # -- influence --------------------------------------------------------------------------------
 
     def self_influence(self, rows: ArrayLike | None = None) -> Any:
         """Influence of training rows on their own value.
@@ -478,27 +274,6 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         rows = attribution.positions(rows, self.n_samples_fit_)
         scores = self._self_influence(rows)
         return labelled(self, scores, index=self.train_index_[rows], columns="self_influence")
-
-    def _self_influence(self, rows=None):
-        if self._target is None:
-            raise ValueError(
-                f"target={self.target!r} has no value at a row, so rows have no self influence. "
-                "Use d_params() for what each row does to the parameters, or target='loss'."
-            )
-        deletion = self._deletion
-        rows = np.arange(deletion.n_train) if rows is None else rows
-        slices = _loops.slices(len(rows), deletion.row_block)
-        bar = _loops.progress_bar(
-            slices, total=len(slices), enabled=self.progress, desc="self_influence"
-        )
-        parts = [deletion.self_change_at(rows[part]) for part in bar]
-        scores = np.concatenate(parts) if parts else np.zeros(0)
-        attribution.check_no_nan(scores)
-        self._warn_of_rows()
-        return scores
-
-    def _report(self):
-        return {**self._deletion.report(), "stationarity": self.stationarity_}
 
     def d_params(self) -> Any:
         """Fitted parameters minus those without each row, as statsmodels and R have it.
@@ -529,7 +304,7 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
 
         Raises
         ------
-        ValueError
+        UnsupportedEstimatorError
             If the loss is no deviance (support vector machines, Huber, quantiles).
 
         See Also
@@ -603,26 +378,7 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         attribution.check_no_nan(scores)
         return labelled(self, scores, index=index, columns=names)
 
-    def _check_groups(self, members):
-        for rows in members:
-            if len(np.unique(rows)) < len(rows):
-                raise ValueError(
-                    "A group names a training row twice, and a row can be deleted only once. Pass "
-                    "np.unique of its positions."
-                )
-            if self._deletion.nothing_left(rows):
-                raise ValueError(
-                    f"A group holds all {len(rows)} rows that carry weight (or all rows of a "
-                    "class), and without it there is no model. Leave some of them out of it."
-                )
-
-    def _over_queries(self, queries, reduce):
-        if self.method_ != "first_order" or self.relative or self._target is None:
-            return super()._over_queries(queries, reduce)
-        total = self._deletion.over_queries(queries)
-        return total / queries.shape[0] if reduce == "mean" else total
-
-    # -- embedding ------------------------------------------------------------------------------
+    # -- embedding --------------------------------------------------------------------------------
 
     def transform(self, X: ArrayLike) -> Any:
         """Embed rows so that dot products with ``train_embedding`` are first-order scores.
@@ -660,7 +416,7 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
             target=kind,
             output=self.output,
         )
-        slopes = make_target(self._linear_fit, kind, self._model).gradient(queries)
+        slopes = known(make_target(self._linear_fit, kind, self._model)).gradient(queries)
         embedding = np.hstack(
             [
                 embed(embed.coordinates.design(rows).dense(), own)
@@ -668,17 +424,6 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
             ]
         )
         return labelled(self, embedding, index=index, columns=self.get_feature_names_out())
-
-    def _embeddings(self):
-        if self._linear_fit.linear_programme:
-            raise ValueError(
-                "The embedding is made of derivatives, and a quantile regression has none. Set "
-                "smoothing to a temperature in units of y, or use score_influence."
-            )
-        return [Embedding(part, self._fit_X) for part in self._parts]
-
-    def _needs_no_y(self):
-        return self.target in ("decision_function", "proba") or callable(self.target)
 
     def train_embedding(self) -> Any:
         """Embed the training rows: ``L^-1 gbar_i``, gbar_i being what a deletion takes away.
@@ -713,29 +458,7 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         size = sum(embed.size() for embed in self._embeddings())
         return np.asarray([f"influence{j}" for j in range(size)], dtype=object)
 
-    def set_output(
-        self, *, transform: Literal["default", "pandas", "polars"] | None = None
-    ) -> Self:
-        """Choose the container of labelled results.
-
-        It rules ``score_influence``, ``self_influence``, ``score_groups``, ``d_params``,
-        ``transform`` and ``train_embedding``.
-
-        Parameters
-        ----------
-        transform : {"default", "pandas", "polars"}, default=None
-            None leaves the choice as it is.
-
-        Returns
-        -------
-        self : object
-            This explainer.
-        """
-        if transform is not None:
-            self._sklearn_output_config = {"transform": transform}
-        return self
-
-    # -- truth ----------------------------------------------------------------------------------
+    # -- truth ------------------------------------------------------------------------------------
 
     def validate(
         self,
@@ -788,5 +511,5 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         rows = rows_to_refit(self._deletion.leverage(), n_refits, rng)
         if X is None and self._target is not None:
             positions = some_positions(self.n_samples_fit_, rng)
-            X, y = take(self._raw_rows, positions), self._raw_targets[positions]
+            X, y = take(self._raw_rows, positions), known(self._raw_targets)[positions]
         return linear_agreement(self, X, y, rows, whole_pipeline=whole_pipeline)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import clone
 from sklearn.svm import LinearSVC, LinearSVR
+
 from skinfluence._compat import routing_enabled
 from skinfluence._peel import peel, target_to_model_space, to_model_space, unfrozen, weight_key
 from skinfluence.deletion.linear.fit import polished
@@ -15,7 +16,6 @@ from skinfluence.explainers.refits import take
 from skinfluence.metrics import Agreement, agreement
 from skinfluence.objectives import Rows, build_all, reader_of
 from skinfluence.objectives.search import without_search
-
 
 # What a solver must do where no polish can follow it.
 TIGHT, MANY = 1e-9, 10**6

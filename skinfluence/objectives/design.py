@@ -36,8 +36,8 @@ class Design(ABC):
         """Sum of the rows times `values` of shape (n, M): (P, M)."""
 
     @abstractmethod
-    def magnitude(self, values: Array) -> Array:
-        """As `adjoint`, with the absolute values of the rows."""
+    def absolute(self) -> Design:
+        """The design of the absolute values of the rows."""
 
     @abstractmethod
     def gram(self, c: Array) -> Array:
@@ -76,12 +76,8 @@ class DenseDesign(Design):
     def adjoint(self, values: Array) -> Array:
         return self.rows.T @ values
 
-    def magnitude(self, values: Array) -> Array:
-        total = np.zeros((self.shape[1], values.shape[1]))
-        for start in range(0, len(self), GRAM_ROWS):
-            part = slice(start, start + GRAM_ROWS)
-            total += np.abs(self.rows[part]).T @ values[part]
-        return total
+    def absolute(self) -> DenseDesign:
+        return DenseDesign(np.abs(self.rows))
 
     def gram(self, c: Array) -> Array:
         total = np.zeros((self.shape[1], self.shape[1]))
@@ -118,14 +114,11 @@ class SparseDesign(Design):
         return self.rows @ theta[:-1] + theta[-1]
 
     def adjoint(self, values: Array) -> Array:
-        return self._adjoint(self.rows, values)
-
-    def magnitude(self, values: Array) -> Array:
-        return self._adjoint(abs(self.rows), values)
-
-    def _adjoint(self, rows, values):
-        inner = rows.T @ values
+        inner = self.rows.T @ values
         return np.vstack([inner, values.sum(axis=0)[None]]) if self.intercept else inner
+
+    def absolute(self) -> SparseDesign:
+        return SparseDesign(abs(self.rows), self.intercept)
 
     def gram(self, c: Array) -> Array:
         scaled = sparse.csr_array(self.rows.multiply(c[:, None]))

@@ -40,7 +40,7 @@ def class_positions(y: Any, classes: NDArray[Any]) -> NDArray[np.intp]:
     unseen = classes[positions] != y
     if np.any(unseen):
         raise ValueError(
-            f"y holds {np.asarray(y)[unseen][0]!r}, which is none of the {len(classes)} labels "
+            f"y holds {_plain(np.asarray(y)[unseen][0])!r}, which is none of the {len(classes)} labels "
             f"that the estimator was fitted on ({_few(classes)}). Its loss is not defined there: "
             "leave such rows out, or fit with that label."
         )

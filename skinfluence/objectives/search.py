@@ -44,7 +44,8 @@ def without_search(estimator: BaseEstimator) -> Any:
 
 
 def _held(estimator, cls, chosen):
-    known = cls().get_params()
+    # "auto" of a search is refused by the estimator itself; it only concerns speed.
+    known = set(cls().get_params()) - {"precompute"}
     given = estimator.get_params(deep=False)
     held = cls(**{name: value for name, value in given.items() if name in known})
     values = {name: getattr(estimator, f"{name}_", None) for name in chosen}

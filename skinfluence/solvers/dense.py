@@ -35,7 +35,9 @@ class DenseInverse(Inverse):
     ):
         self.size = len(matrix)
         self._matrix: Array | None = None
+        self._inner: Array | None = None
         self._embed = None if embed is None or embed.all() else np.flatnonzero(embed)
+        self._n_entries = self.size if embed is None else len(embed)
         size = np.sqrt(np.abs(np.diag(matrix)))
         scale = 1.0 / np.where(size > 0, size, 1.0)
         filled = matrix
@@ -63,12 +65,14 @@ class DenseInverse(Inverse):
     def _eigen(self, matrix):
         values, vectors = linalg.eigh(matrix)
         size = np.abs(values)
-        seen = size > size.max() * self.size * np.finfo(float).eps
+        # Null directions come out a few rounding errors of the largest eigenvalue high.
+        seen = size > size.max() * max(10.0 * self.size * np.finfo(float).eps, TRUSTED)
         self.null_dim = int((~seen).sum())
         self.definite = bool((values[seen] > 0).all())
         self.condition = float(size[seen].max() / size[seen].min()) if seen.any() else 1.0
         self._factor = None
         self._values, self._vectors = values[seen], vectors[:, seen]
+        self._idle = vectors[:, ~seen]
 
     def __call__(self, columns: Array) -> Array:
         if self._embed is None:
@@ -82,8 +86,18 @@ class DenseInverse(Inverse):
             return np.zeros_like(columns)
         if self._factor is None:
             return self._vectors @ ((self._vectors.T @ columns) / self._values[:, None])
+        if columns.shape[1] >= self.size:
+            # One product by the inverse is as accurate as two triangular solves, and faster.
+            return self._full() @ columns
         solved = linalg.cho_solve((self._factor, True), self._scale * columns, check_finite=False)
         return self._scale * solved
+
+    def _full(self):
+        if self._inner is None:
+            lower, _ = linalg.lapack.dpotri(self._factor, lower=1)
+            inner = np.tril(lower) + np.tril(lower, -1).T
+            self._inner = inner * self._scale * self._scale.T
+        return self._inner
 
     def half(self, columns: Array) -> Array:
         """``L^-1 columns`` with matrix = L L', (rank, M): products become those by the inverse.
@@ -104,6 +118,19 @@ class DenseInverse(Inverse):
                 "and gives no embedding. Use hessian='expected', or score_influence."
             )
         return (self._vectors.T @ inner) / np.sqrt(self._values)[:, None]
+
+    def null_basis(self) -> Array | None:
+        """Directions that were found not to be seen, orthonormal, (N, q); None if there are none.
+
+        Those given as `null` are not among them where the rest is well conditioned.
+        """
+        if not self.size or self._factor is not None or not self._idle.shape[1]:
+            return None
+        if self._embed is None:
+            return self._idle
+        basis = np.zeros((self._n_entries, self._idle.shape[1]))
+        basis[self._embed] = self._idle
+        return basis
 
     def matrix(self, size: int) -> Array:
         if self._matrix is None:

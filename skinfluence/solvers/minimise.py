@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +15,7 @@ from skinfluence.solvers.active_set import (
     feasible,
     first_kink,
     kinked,
+    lengths,
     newton_step,
     project,
 )
@@ -27,13 +27,16 @@ EPS = float(np.finfo(np.float64).eps)
 # What a step must gain, as a share of what its slope promises (Armijo).
 GAIN = 1e-4
 # A point that cannot be improved is a minimum below this stationarity.
-RESOLVED = 1e-9
+RESOLVED = 1e-7
 # A full step that cuts the violation to this share leaves a curvature that is good for another.
 KEEP = 1e-2
 # Near a minimum steps are small against the outputs. Three that are not: there is none.
 SMALL, NEAR, LARGE_STEPS = 1e-2, 1e-8, 3
 # All losses together, against those of theta = 0, where classes are separated.
 VANISHED = 1e-13
+# A step without curvature is not stretched beyond this.
+FAR = 1e18
+BISECTIONS = 8
 # Unmatched by progress, so many trials or steps among rounding errors end the search.
 IDLE = 3
 
@@ -115,12 +118,13 @@ class _Search:
         self.floor = EPS * self.point.scale
         self.curvature: Curvature | None = None
         self.idle = self.large_steps = 0
+        self.endless = False  # whether F has been seen to have no minimum
 
     def run(self, max_iter: int) -> Minimum:
         n_iter = 0
         while self.point.ratio > self.tol and n_iter < max_iter and self._advance():
             n_iter += 1
-        resolved = self.best.ratio <= max(RESOLVED, self.tol) and self.large_steps < LARGE_STEPS
+        resolved = self.best.ratio <= max(RESOLVED, self.tol) and not self.endless
         end = self.best if resolved else self.point
         return Minimum(end.theta, end.ratio, n_iter, resolved)
 
@@ -128,6 +132,8 @@ class _Search:
         """Take one step; False where there is none, or no minimum to step to."""
         before, reused = self.point, self.curvature is not None
         moved = self._line_search(self._step())
+        if moved is None and not reused:
+            moved = self._line_search(self._cautious_step())
         if moved is None:
             self.curvature = None
             return reused
@@ -137,18 +143,19 @@ class _Search:
         if not ((refining or quick) and self._same_entries()):
             self.curvature = None
         self.large_steps = self.large_steps + 1 if before.ratio < NEAR and share > SMALL else 0
+        self.endless |= self.large_steps >= LARGE_STEPS or self._vanishes()
         better = self.point.ratio < 0.5 * self.best.ratio
         # Where F all but vanishes its gains can be noise and not look it.
         still = rounding or self.best.ratio < RESOLVED
         self.idle = self.idle + 1 if still and not better else 0
         if self.point.ratio < self.best.ratio:
             self.best = self.point
-        return self.idle < IDLE and self.large_steps < LARGE_STEPS and not self._vanishes()
+        return self.idle < IDLE and not self.endless
 
     def _step(self) -> Array:
         point = self.point
         if self.curvature is not None:
-            return self.curvature.step(point.violated, point.scale)
+            return self.curvature.step(point.theta, point.violated, point.scale)
         entering = entering_groups(self.objective, point.theta, point.violated, point.scale)
         if entering is not None:
             return entering
@@ -156,6 +163,13 @@ class _Search:
             self.objective, point.theta, point.violated, point.scale
         )
         return step
+
+    def _cautious_step(self) -> Array:
+        """The step for a curvature that nearly died out in some direction, and misled Newton's."""
+        point = self.point
+        if self.curvature is None or point.ratio <= RESOLVED:
+            return np.zeros_like(point.theta)
+        return self.curvature.step(point.theta, point.violated, point.scale, trusted=False)
 
     def _same_entries(self) -> bool:
         """Whether the curvature at hand is that of the entries that can still move."""
@@ -169,40 +183,66 @@ class _Search:
         """The new point, its step against the outputs, whether all of it, and of rounding size."""
         objective, theta = self.objective, self.point.theta
         rounding = 4.0 * EPS * objective.size(theta)
-        blurred = 0
-        for length in _lengths(first_kink(objective, theta, step)):
-            moved = project(objective, theta, length * step) - theta
-            slope = float((self.point.violated * moved).sum())
-            change = objective.change(theta, moved)
+        blurred, rejected = 0, 1.0
+        for length in lengths(first_kink(objective, theta, step)):
+            moved, slope, change = self._trial(step, length)
             gains = slope < 0 and change <= GAIN * slope
             if not gains and not change <= rounding:
+                rejected = length
                 continue
+            if gains and length < 1.0 and not objective.loss.smooth:
+                moved = self._between(step, length, rejected)
+            if gains and length == 1.0 and self.curvature is not None and self.curvature.straight:
+                moved = self._further(step, moved, change, rounding)
             point = _Point.at(objective, theta + moved, self.floor)
             if gains or point.ratio < self.point.ratio:
-                share = _share(objective, point.theta, moved)
-                return point, share, length == 1.0, abs(slope) <= rounding
+                return point, _share(objective, theta, moved), length == 1.0, -slope <= rounding
             blurred += 1
             if blurred > IDLE:
                 return None
         return None
 
+    def _trial(self, step: Array, length: float) -> tuple[Array, float, float]:
+        """The move by a length of `step`, what its slope promises, and by how much F changes."""
+        theta = self.point.theta
+        moved = project(self.objective, theta, length * step) - theta
+        slope = float((self.point.violated * moved).sum())
+        return moved, slope, self.objective.change(theta, moved)
+
+    def _further(self, step: Array, moved: Array, change: float, rounding: float) -> Array:
+        """The move as far along a step without curvature as F goes on falling."""
+        length = 2.0
+        while length < FAR:
+            further, slope, total = self._trial(step, length)
+            if not total <= change + GAIN * slope:
+                break
+            moved, change, length = further, total, 2.0 * length
+        # A smooth loss that levels out does so for ever.
+        level = length >= FAR or total <= change + rounding
+        self.endless |= level and self.objective.loss.smooth
+        return moved
+
+    def _between(self, step: Array, length: float, rejected: float) -> Array:
+        """The best move up to the last length that was too much, where curvature jumps between."""
+        moved, _, change = self._trial(step, length)
+        for _ in range(BISECTIONS):
+            middle = 0.5 * (length + rejected)
+            further, _, total = self._trial(step, middle)
+            if total < change:
+                length, moved, change = middle, further, total
+            else:
+                rejected = middle
+        return moved
+
     def _vanishes(self) -> bool:
         """Whether all losses die out where no minimum is."""
         start = self.objective.value(np.zeros_like(self.point.theta))
         value = self.objective.value(self.point.theta)
-        return self.point.ratio > RESOLVED and 0.0 <= value < VANISHED * start
+        vanished = 0.0 <= value < VANISHED * start < np.inf
+        return self.point.ratio > RESOLVED and vanished
 
 
 def _share(objective, theta, moved):
     size = np.abs(objective.outputs(theta)).max(initial=0.0)
     change = np.abs(objective.outputs(moved)).max(initial=0.0)
     return change / size if size else 0.0
-
-
-def _lengths(kink: float) -> Iterator[float]:
-    """1, 1/2, 1/4, ... and the length at which the first entry meets its kink."""
-    length = 1.0
-    while length > 1e-18:
-        yield length
-        half = 0.5 * length
-        length = kink if half < kink < length else half

@@ -11,6 +11,8 @@ Array = NDArray[np.float64]
 
 # Residuals this far below the outputs they are differences of count as zero.
 INTERPOLATING = 1e-4
+# Rows whose absolute values are held at a time.
+BLOCK = 4096
 
 
 def violation(objective: Objective, theta: Array) -> Array:
@@ -37,18 +39,21 @@ def violation(objective: Objective, theta: Array) -> Array:
 def gradient_scale(objective: Objective, theta: Array) -> Array:
     """Sum of the sizes of all terms of the gradient, (P, K): it bounds :func:`violation`.
 
-    ``scale_j = sum_i w_i (|l'_i| + 1e-4 l''_i |eta_i|) |x~_ij| + m |Omega'_j|``. The second term
-    is by how much the first moves with the outputs; it matters where residuals are rounding
-    errors of the outputs (a fit that interpolates), whose gradient is their rounding error too.
-    It does not where a logistic loss dies out, since its curvature dies with its slope.
+    ``scale_j = sum_i w_i (|l'_i| + 1e-4 l''_i sum_k |x~_ik theta_k|) |x~_ij| + m |Omega'_j|``.
+    The second term is by how much the first moves with the terms of the outputs. It matters where
+    residuals are rounding errors of the outputs (a fit that interpolates), whose gradient is a
+    rounding error too. It does not where a logistic loss dies out: its curvature dies with it.
     """
-    loss, penalty = objective.loss, objective.penalty
-    eta = objective.outputs(theta)
-    curvature = np.einsum("nkk->nk", loss.curvature(eta, objective.y))
-    size = np.abs(loss.gradient(eta, objective.y)) + INTERPOLATING * np.abs(curvature * eta)
-    data = objective.design.magnitude(objective.weights[:, None] * size)
-    own = penalty.l2 * np.abs(theta) + penalty.l1 + penalty.l21[:, None]
-    return data + objective.m * own
+    loss, penalty, design = objective.loss, objective.penalty, objective.design
+    total = objective.m * (penalty.l2 * np.abs(theta) + penalty.l1 + penalty.l21[:, None])
+    for start in range(0, len(design), BLOCK):
+        rows = slice(start, start + BLOCK)
+        part, y = design.take(rows), objective.y[rows]
+        eta, sizes = part.times(theta), part.absolute()
+        bend = np.abs(np.einsum("nkk->nk", loss.curvature(eta, y)))
+        slope = np.abs(loss.gradient(eta, y)) + INTERPOLATING * bend * sizes.times(np.abs(theta))
+        total = total + sizes.adjoint(objective.weights[rows, None] * slope)
+    return total
 
 
 def stationarity(objective: Objective, theta: Array) -> float:

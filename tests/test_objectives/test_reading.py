@@ -20,13 +20,16 @@ from sklearn.linear_model import (
     SGDClassifier,
     SGDRegressor,
 )
+from sklearn.multioutput import MultiOutputRegressor
 from sklearn.svm import SVC, LinearSVC, LinearSVR
 from sklearn.tree import DecisionTreeRegressor
 
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.objectives import LinearFit, Reader, Rows, reader_of, register, registered
 from skinfluence.objectives.losses import Hinge, Pinball
-from tests.test_objectives.cases import CASES
+from skinfluence.objectives.search import without_search
+from tests.test_objectives.cases import CASES, fitted
+from tests.test_objectives.data import quiet
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(40, 3))
@@ -40,6 +43,10 @@ def read(estimator, y, **options):
     reader = reader_of(estimator)
     reader.check(estimator)
     return reader.read(estimator, Rows(X, y, np.ones(len(X)), **options))
+
+
+def encode(estimator, y):
+    return reader_of(estimator).encode(estimator, y)
 
 
 def test_every_registered_estimator_has_a_case():
@@ -78,6 +85,9 @@ def test_a_reader_of_ones_own_is_found(monkeypatch):
     class TripledReader(Reader):
         estimators = (Tripled,)
 
+        def encode(self, estimator, y):
+            return reader_of(LinearRegression()).encode(estimator, 3.0 * y)
+
         def read(self, estimator, rows):
             inner = Rows(rows.X, 3.0 * rows.y, rows.sample_weight)
             return reader_of(LinearRegression()).read(estimator, inner)
@@ -101,9 +111,9 @@ CLASSIFIERS = [
 @pytest.mark.parametrize("estimator", CLASSIFIERS, ids=str)
 @pytest.mark.parametrize("y, unseen", [(LABELS, "zebra"), (CLASSES, 7)])
 def test_labels_that_training_did_not_see_are_refused(estimator, y, unseen):
-    fit = read(estimator, y)
-    with pytest.raises(ValueError, match=rf"{unseen}'?\)?, which is none of the . labels"):
-        fit.encode(np.array([y[0], unseen]))
+    read(estimator, y)
+    with pytest.raises(ValueError, match=rf"y holds '?{unseen}'?, which is none of the . labels"):
+        encode(estimator, np.array([y[0], unseen]))
 
 
 REGRESSORS = [
@@ -119,16 +129,17 @@ REGRESSORS = [
 
 @pytest.mark.parametrize("estimator", REGRESSORS, ids=str)
 def test_the_wrong_number_of_targets_is_refused(estimator):
-    fit = read(estimator, np.abs(REAL))
-    assert len(fit.encode(np.abs(REAL[:3, None]))[0]) == 3
+    read(estimator, np.abs(REAL))
+    assert len(encode(estimator, np.abs(REAL[:3, None]))[0]) == 3
     with pytest.raises(ValueError, match="y has 2 columns, and the estimator was fitted on 1"):
-        fit.encode(np.ones((3, 2)))
+        encode(estimator, np.ones((3, 2)))
 
 
 def test_one_column_for_several_targets_is_refused():
-    fit = read(MultiTaskLasso(), np.column_stack([REAL, REAL]))
+    estimator = MultiTaskLasso()
+    read(estimator, np.column_stack([REAL, REAL]))
     with pytest.raises(ValueError, match="y has 1 columns, and the estimator was fitted on 2"):
-        fit.encode(REAL)
+        encode(estimator, REAL)
 
 
 @pytest.mark.parametrize(
@@ -136,17 +147,18 @@ def test_one_column_for_several_targets_is_refused():
     [(PoissonRegressor(), -1.0, "at least 0"), (GammaRegressor(), 0.0, "positive")],
 )
 def test_targets_outside_the_domain_of_a_deviance_are_refused(estimator, bad, condition):
-    fit = read(estimator, np.abs(REAL) + 0.1)
+    read(estimator, np.abs(REAL) + 0.1)
     with pytest.raises(
         ValueError, match=f"y holds {bad:g}, and .* takes targets that are {condition}"
     ):
-        fit.encode(np.array([1.0, bad]))
+        encode(estimator, np.array([1.0, bad]))
 
 
 def test_labels_of_another_shape_are_refused():
-    fit = read(RidgeClassifier(), np.column_stack([REAL > 0, REAL > 1]).astype(int))
+    estimator = RidgeClassifier()
+    read(estimator, np.column_stack([REAL > 0, REAL > 1]).astype(int))
     with pytest.raises(ValueError, match=r"y has shape \(3, 1\), and .* rows of 2 labels"):
-        fit.encode(np.ones((3, 1)))
+        encode(estimator, np.ones((3, 1)))
 
 
 @pytest.mark.parametrize(
@@ -187,6 +199,17 @@ def test_another_penalty_for_each_class_is_refused():
         reader_of(estimator).read(estimator, Rows(X, CLASSES, np.ones(len(X))))
 
 
+@pytest.mark.parametrize(
+    "penalty, strengths",
+    [("l2", (0.5, 0.0)), ("l1", (0.0, 0.5)), ("elasticnet", (0.4, 0.1)), (None, (0.0, 0.0))],
+)
+def test_the_older_names_of_penalties_are_read(penalty, strengths):
+    estimator = LogisticRegression(C=2.0).fit(X, CLASSES)
+    estimator.penalty, estimator.l1_ratio = penalty, 0.2
+    fit = reader_of(estimator).read(estimator, Rows(X, CLASSES, np.ones(len(X))))
+    assert_allclose((fit.problems[0].l2, fit.problems[0].l1), strengths, rtol=1e-15)
+
+
 @pytest.mark.parametrize("kind", [RidgeClassifier, RidgeClassifierCV])
 def test_class_weights_of_several_labels_are_refused(kind):
     labels = np.column_stack([REAL > 0, REAL > 1]).astype(int)
@@ -214,3 +237,24 @@ def test_a_linear_programme_is_marked_unless_it_is_smoothed():
     assert not smoothed.linear_programme
     assert isinstance(smoothed.problems[0].loss, Pinball)
     assert not read(Lasso(), REAL).linear_programme
+
+
+SEARCHES = [case for case in CASES if "CV" in type(case.estimator).__name__]
+
+
+@pytest.mark.parametrize("case", SEARCHES, ids=str)
+def test_a_search_without_its_search_fits_the_same(case):
+    estimator, data, _, _ = fitted(case)
+    weights = {} if data.sample_weight is None else {"sample_weight": data.sample_weight}
+    with quiet():
+        held = without_search(estimator).fit(data.X, data.y, **weights)
+    assert "CV" not in type(held).__name__
+    scale = np.abs(estimator.coef_).max()
+    assert_allclose(held.coef_, estimator.coef_, rtol=0, atol=1e-4 * scale)
+
+
+def test_another_number_of_columns_is_refused():
+    estimator = MultiOutputRegressor(Ridge())
+    read(estimator, np.column_stack([REAL, REAL]))
+    with pytest.raises(ValueError, match="y has 3 columns, and the estimator was fitted on 2"):
+        encode(estimator, np.ones((4, 3)))

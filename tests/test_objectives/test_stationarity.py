@@ -6,10 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from skinfluence.objectives import build_all
+from skinfluence.objectives import build_all, reader_of
+from skinfluence.objectives.search import without_search
 from skinfluence.solvers.minimise import minimise
 from skinfluence.solvers.stationarity import stationarity
 from tests.test_objectives.cases import CASES, fitted
+from tests.test_objectives.data import quiet, take
 
 
 def by_name(name):
@@ -30,7 +32,8 @@ def shortfall(built):
         none = np.where(np.arange(len(theta))[:, None] == len(theta) - 1, best, 0.0)
         none = none if objective.coordinates.intercept else 0.0 * theta
         best = plain.value(best)
-        shares.append((plain.value(theta) - best) / (plain.value(none) - best))
+        explained = max(plain.value(none) - best, 1e-300)
+        shares.append((plain.value(theta) - best) / explained)
     return max(shares)
 
 
@@ -126,3 +129,24 @@ def test_class_weights_of_negatives_are_caught(name):
         return replace(problem, weights=own)
 
     assert caught(case, rebuilt(case, doctor))
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.tol is not None], ids=str)
+def test_a_refit_is_stationary_for_the_objective_without_the_rows(case):
+    estimator, data, _, built = fitted(case)
+    gone = np.array([3, 17])
+    kept = np.delete(np.arange(len(data.y)), gone)
+    weights = {} if data.sample_weight is None else {"sample_weight": data.sample_weight[kept]}
+    with quiet():
+        refit = without_search(estimator).fit(data.X[kept], data.y[kept], **weights)
+    fit = reader_of(refit).read(refit, take(data.rows, kept))
+    for (objective, _), problem in zip(built, fit.problems, strict=True):
+        theta = objective.coordinates.from_user(parameters(problem))
+        theta = np.where(objective.free, theta, 0.0)
+        assert stationarity(objective.without(gone), theta) < 10.0 * case.tol
+
+
+def parameters(problem):
+    if problem.intercept is None:
+        return problem.coef
+    return np.vstack([problem.coef, problem.intercept])

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skinfluence.deletion.linear.part import Part
+from skinfluence.deletion.linear.part import BasePart
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Coefficients:
 
 
 def all_coefficients(
-    parts: Sequence[Part], feature_names: Sequence[str], classes: Any = None
+    parts: Sequence[BasePart], feature_names: Sequence[str], classes: Any = None
 ) -> tuple[Coefficients, list[tuple[str, str]]]:
     """All parameters, problem by problem and output by output, and how each is called.
 
@@ -61,8 +61,8 @@ def all_coefficients(
                 place.append((index, row, k))
                 last = "scale" if constant else "intercept"
                 names.append((own, feature_names[row] if row < n_features else last))
-    part, row, output = np.asarray(place, dtype=np.intp).reshape(-1, 3).T
-    return Coefficients(part, row, output), names
+    columns = np.asarray(place, dtype=np.intp).reshape(-1, 3).T
+    return Coefficients(*columns), names
 
 
 def _n_coefficient_outputs(part):

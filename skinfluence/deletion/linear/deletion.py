@@ -12,12 +12,16 @@ from skinfluence import _loops
 from skinfluence.deletion.base import Deletion
 from skinfluence.deletion.linear.coefficients import Coefficients
 from skinfluence.deletion.linear.moves import class_gradients
-from skinfluence.deletion.linear.part import Notes, Part
-from skinfluence.deletion.linear.queries import Queries
+from skinfluence.deletion.linear.part import Notes
+from skinfluence.deletion.linear.queries import Queries, known
 from skinfluence.deletion.linear.targets import Target
 from skinfluence.objectives.design import DenseDesign
 
 Array = NDArray[np.float64]
+
+
+# Bytes of temporaries of one block of queries: what stays in the cache is not fetched twice.
+TILE = 2**23
 
 
 class LinearDeletion(Deletion):
@@ -25,8 +29,9 @@ class LinearDeletion(Deletion):
 
     Parameters
     ----------
-    parts : sequence of Part
-    target : Target
+    parts : sequence of BasePart
+    target : Target or None
+        None where parameters are the target.
     train : Queries or None
         The training rows as queries, for self influence; None where parameters are the target.
     n_train : int
@@ -40,8 +45,8 @@ class LinearDeletion(Deletion):
 
     def __init__(
         self,
-        parts: Sequence[Part],
-        target: Target,
+        parts: Sequence[Any],
+        target: Target | None,
         train: Queries | None,
         *,
         n_train: int,
@@ -80,7 +85,7 @@ class LinearDeletion(Deletion):
         n_outputs = sum(part.theta.shape[1] for part in self.parts)
         size = sum(part.theta.size for part in self.parts)
         a_query = n_rows * (1 if self.method == "first_order" else 2 + 3 * n_outputs) + 3 * size
-        return max(1, int(budget / (8.0 * a_query)))
+        return max(1, int(min(budget, TILE) / (8.0 * a_query)))
 
     # -- scores ---------------------------------------------------------------------------------
 
@@ -104,7 +109,7 @@ class LinearDeletion(Deletion):
         elif self.method == "first_order":
             changes = self._linear(X, state)
         else:
-            changes = self.target.change(
+            changes = known(self.target).change(
                 X,
                 [
                     outputs_moved(design, moves)
@@ -132,7 +137,7 @@ class LinearDeletion(Deletion):
         return part.moves(kept) if kept.ndim == 1 else part.first_order_moves(kept)
 
     def _linear(self, queries, state):
-        gradients = self.target.gradient(queries)
+        gradients = known(self.target).gradient(queries)
         total = None
         for part, design, gradient, kept in zip(
             self.parts, queries.designs, gradients, state, strict=True
@@ -173,20 +178,20 @@ class LinearDeletion(Deletion):
 
     def self_change_at(self, positions: NDArray[np.intp]) -> Array:
         """As :meth:`self_change`, at any positions."""
-        own = self.train.at(positions)
+        own = known(self.train).at(positions)
         moves = [part.moves(positions) for part in self.parts]
         deltas = [
             np.einsum("ip,pki->ik", design.dense(), move)[:, None]
             for design, move in zip(own.designs, moves, strict=True)
         ]
         if self.method == "first_order":
-            gradients = self.target.gradient(own)
+            gradients = known(self.target).gradient(own)
             changes = sum(
                 (gradient * delta[:, 0]).sum(axis=1)
                 for gradient, delta in zip(gradients, deltas, strict=True)
             )
         else:
-            changes = self.target.change(own, deltas)[:, 0]
+            changes = known(self.target).change(own, deltas)[:, 0]
         sizes = self._sizes(positions)
         return changes if sizes is None else _divided(changes, sizes)
 
@@ -197,14 +202,14 @@ class LinearDeletion(Deletion):
             return self._user_coefficients(X, moves)[:, 0]
         deltas = [outputs_moved(d, move) for d, move in zip(X.designs, moves, strict=True)]
         if self.method == "first_order":
-            gradients = self.target.gradient(X)
+            gradients = known(self.target).gradient(X)
             pairs = zip(gradients, deltas, strict=True)
             return sum((gradient * delta[:, 0]).sum(axis=1) for gradient, delta in pairs)
-        return self.target.change(X, deltas)[:, 0]
+        return known(self.target).change(X, deltas)[:, 0]
 
     def group_self_change(self, rows: NDArray[np.intp]) -> float:
         """Sum over `rows` of how each one's value changes when all of them are deleted."""
-        return float(self.group_change(self.train.at(rows), rows).sum())
+        return float(self.group_change(known(self.train).at(rows), rows).sum())
 
     def nothing_left(self, rows: NDArray[np.intp]) -> bool:
         """Whether deleting `rows` leaves no weight, or a class without any."""
@@ -217,7 +222,7 @@ class LinearDeletion(Deletion):
 
     def over_queries(self, queries: Queries) -> Array:
         """Sum of the first-order scores over all queries, (n_train,): one solve a part."""
-        gradients = self.target.gradient(queries)
+        gradients = known(self.target).gradient(queries)
         total = np.zeros(self.n_train)
         for part, design, gradient in zip(self.parts, queries.designs, gradients, strict=True):
             solved = part.solved_sum(design, gradient)

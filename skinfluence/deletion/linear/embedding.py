@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from skinfluence.curvature import LinearCurvature
 from skinfluence.deletion.linear.moves import leaving
-from skinfluence.deletion.linear.part import Part
+from skinfluence.deletion.linear.part import BasePart, Part
 from skinfluence.objectives import build
 from skinfluence.objectives.coordinates import Coordinates, RowSpace, Standardised
 
@@ -33,11 +33,12 @@ class Embedding:
         Its rows.
     """
 
-    def __init__(self, part: Part, X: Any):
+    def __init__(self, part: BasePart, X: Any):
         n_user = int(np.prod(part.user_moves(np.zeros((*part.theta.shape, 1))).shape[:2]))
+        assert isinstance(part, Part)  # a linear programme is refused before
         self.curvature = part.curvature
         if isinstance(part.objective.coordinates, RowSpace) and n_user <= CANONICAL:
-            # What lies outside the span of the rows moves no training row, but it tells rows apart.
+            # What lies outside the span of the rows moves no training row, but tells rows apart.
             user = part.objective.coordinates.to_user(part.theta)
             objective, _ = build(part.problem, X, kind=Standardised)
             theta = objective.coordinates.from_user(user)
@@ -64,7 +65,7 @@ class Embedding:
     def training(self) -> Array:
         """Embed what the deletion of each training row takes away."""
         rows = np.arange(self.curvature.objective.n_train)
-        return self._embed(leaving(self.curvature, rows).gradient)
+        return self._embed(leaving(self.curvature, rows).gradient(self.curvature))
 
     def size(self) -> int:
         """Number of dimensions."""

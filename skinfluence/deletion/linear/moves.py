@@ -34,8 +34,10 @@ class Leaving:
         The ratio of the row's own class.
     m : ndarray of shape (b,)
         The penalty's multiplier after the deletion.
-    gradient : ndarray of shape (P K, b)
-        gbar, entries that do not move left out (0).
+    slopes : ndarray of shape (b, K)
+        Derivative of the row's own term by its outputs: ``w_i l'_i``, reweighted.
+    rest : ndarray of shape (P K, b) or None
+        What of gbar is not the row's own; None where that is nothing.
     """
 
     rows: NDArray[np.intp]
@@ -43,7 +45,13 @@ class Leaving:
     ratios: Array | None
     own: Array
     m: Array
-    gradient: Array
+    slopes: Array
+    rest: Array | None
+
+    def gradient(self, curvature: LinearCurvature) -> Array:
+        """gbar, (P K, b), 0 in entries that do not move."""
+        own = curvature.spread(self.dense, self.slopes)
+        return own if self.rest is None else own + self.rest
 
 
 def leaving(curvature: LinearCurvature, rows: NDArray[np.intp]) -> Leaving:
@@ -55,21 +63,24 @@ def leaving(curvature: LinearCurvature, rows: NDArray[np.intp]) -> Leaving:
     if rebalance is not None:
         ratios = rebalance.ratios(rebalance.removed_by(rows))
         own = ratios[rebalance.group_of_row[rows], np.arange(len(rows))]
-    gradient = curvature.spread(dense, own[:, None] * curvature.slopes[rows])
+    rest = None
     share = objective.m_share[rows]
     if share.any():
-        gradient += np.multiply.outer(_masked(curvature, curvature.penalty_gradient), share)
+        rest = np.multiply.outer(_masked(curvature, curvature.penalty_gradient), share)
     if ratios is not None:
-        gradient -= class_gradients(curvature) @ (ratios - 1.0)
-    return Leaving(rows, dense, ratios, own, objective.m - share, gradient)
+        followed = class_gradients(curvature) @ (ratios - 1.0)
+        rest = -followed if rest is None else rest - followed
+    slopes = own[:, None] * curvature.slopes[rows]
+    return Leaving(rows, dense, ratios, own, objective.m - share, slopes, rest)
 
 
 def class_gradients(curvature: LinearCurvature) -> Array:
     """Gradient of the loss of each weight group, (P K, n_groups)."""
-    groups = curvature.objective.rebalance.group_of_row
-    design = curvature.objective.design
+    rebalance, design = curvature.objective.rebalance, curvature.objective.design
+    assert rebalance is not None
+    groups = rebalance.group_of_row
     sums = []
-    for g in range(curvature.objective.rebalance.n_groups):
+    for g in range(rebalance.n_groups):
         slopes = np.where((groups == g)[:, None], curvature.slopes, 0.0)
         sums.append(_masked(curvature, design.adjoint(slopes)))
     return np.stack(sums, axis=1)
@@ -81,7 +92,7 @@ def _masked(curvature, matrix):
 
 def first_order(curvature: LinearCurvature, gone: Leaving) -> Array:
     """``H^-1 gbar_i``, (P K, b): the infinitesimal jackknife."""
-    return curvature.inverse()(gone.gradient)
+    return curvature.inverse()(gone.gradient(curvature))
 
 
 class NewtonInverse:
@@ -129,10 +140,22 @@ class NewtonInverse:
 
     def move(self) -> Array:
         """The Newton step from the fitted parameters, (P K, b)."""
-        moves = self(self.gone.gradient)
+        moves = self._plain()
+        moves += self._corrected(self.curvature.contract(self.gone.dense, moves))
         if self.alone.any():
             moves[:, self.alone] = self._least_norm(self.alone)
         return moves
+
+    def _plain(self):
+        """``H'^-1 gbar``: the row's own part is a mixture of the columns already solved for."""
+        slopes = self.gone.slopes
+        if self.solved.shape[1] == 1:
+            plain = self.solved[:, 0] * slopes[:, 0]
+        else:
+            plain = np.einsum("pki,ik->pi", self.solved, slopes)
+        if self.gone.rest is not None:
+            plain += self.curvature.solve(self.gone.rest, self.alpha)
+        return plain
 
     def _least_norm(self, alone):
         # Nobody else feels the direction t = H^-1 x_i, so the refit of least norm has no part of

@@ -139,7 +139,7 @@ class Part(BasePart):
 
     def leaving_gradients(self, rows: NDArray[np.intp]) -> Array:
         """gbar of each row, (P K, b): what first-order scores of all queries share."""
-        return leaving(self.curvature, rows).gradient
+        return leaving(self.curvature, rows).gradient(self.curvature)
 
     def solved(self, rows: Array, gradient: Array) -> Array:
         """``H^-1 (x_z (x) phi'_z)`` of queries, (P K, q), from dense rows and slopes (q, K)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,13 @@ from numpy.typing import NDArray
 from skinfluence.objectives.design import Design
 
 Array = NDArray[np.float64]
+T = TypeVar("T")
+
+
+def known(value: T | None) -> T:
+    """A field of the queries that the target needs, and which is therefore there."""
+    assert value is not None
+    return value
 
 
 @dataclass(frozen=True)

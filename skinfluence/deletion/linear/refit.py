@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from skinfluence.curvature import LinearCurvature
 from skinfluence.deletion.linear.moves import Leaving, NewtonInverse
+from skinfluence.objectives import Objective
 from skinfluence.solvers.minimise import minimise
 
 Array = NDArray[np.float64]
@@ -50,7 +51,8 @@ def refit(curvature: LinearCurvature, gone: Leaving) -> Refits:
     """
     inverse = NewtonInverse(curvature, gone)
     result = Refits(inverse.move())
-    settled = inverse.alone.copy()
+    # Without a gradient nothing is pulled away: rows of no weight, or outside a margin.
+    settled = inverse.alone | ~gone.gradient.any(axis=0)
     last = np.full(len(gone.rows), np.inf)
     slow = np.zeros(len(gone.rows), dtype=bool)
     floor = 4.0 * np.finfo(float).eps * np.linalg.norm(curvature.theta)
@@ -63,15 +65,24 @@ def refit(curvature: LinearCurvature, gone: Leaving) -> Refits:
         result.moves -= step
         result.n_sweeps += 1
         size = np.linalg.norm(result.moves, axis=0)
-        settled |= finite & (length <= DONE * size + floor)
+        # A slow column stands still from now on, which is not to have arrived.
+        settled |= finite & ~slow & (length <= DONE * size + floor)
         slow |= ~finite | (~settled & (length > SLOW * last))
         last = np.where(settled | slow, last, length)
     _one_by_one(curvature, gone, result, ~settled | _left_its_face(curvature, gone, result.moves))
     return result
 
 
-def deleted_gradient(curvature: LinearCurvature, gone: Leaving, moves: Array) -> Array:
-    """Gradient of each deleted objective at its own parameters, (P K, b)."""
+def deleted_gradient(
+    curvature: LinearCurvature,
+    gone: Leaving,
+    moves: Array,
+    entries: NDArray[np.bool_] | None = None,
+) -> Array:
+    """Gradient of each deleted objective at its own parameters, (P K, b).
+
+    Entries that do not move are 0; `entries` (P, K) names others to be shown.
+    """
     objective = curvature.objective
     size, n_outputs = curvature.theta.shape
     shaped = moves.reshape(size, n_outputs, -1)
@@ -82,13 +93,14 @@ def deleted_gradient(curvature: LinearCurvature, gone: Leaving, moves: Array) ->
     with np.errstate(over="ignore", invalid="ignore"):
         slopes = objective.loss.gradient(np.moveaxis(outputs, 1, 2), objective.y[:, None])
     slopes = np.moveaxis(slopes, 2, 1) * objective.weights[:, None, None]
-    if gone.ratios is not None:
+    if gone.ratios is not None and objective.rebalance is not None:
         slopes *= gone.ratios[objective.rebalance.group_of_row][:, None, :]
     slopes[gone.rows, :, np.arange(len(gone.rows))] = 0.0
     gradient = objective.design.adjoint(slopes.reshape(len(slopes), -1)).reshape(shaped.shape)
     moved = curvature.theta[:, :, None] + shaped
     gradient += gone.m * objective.penalty.gradient(moved)
-    return (gradient * curvature.moving[:, :, None]).reshape(moves.shape)
+    shown = curvature.moving if entries is None else entries
+    return (gradient * shown[:, :, None]).reshape(moves.shape)
 
 
 def _left_its_face(curvature, gone, moves):
@@ -111,8 +123,8 @@ def _violates(curvature, gone, moves):
     still = objective.free & ~curvature.moving
     if not still.any():
         return np.zeros(len(gone.rows), dtype=bool)
-    everything = _EverythingMoves(curvature)
-    pull = deleted_gradient(everything, gone, moves).reshape(*curvature.theta.shape, -1)
+    pull = deleted_gradient(curvature, gone, moves, objective.free)
+    pull = pull.reshape(*curvature.theta.shape, -1)
     room = (gone.m * penalty.l1[:, :, None]) * (1.0 + 1e-12)
     over = np.where(objective.positive[:, :, None], -pull - room, np.abs(pull) - room)
     over = np.where((penalty.l21 > 0)[:, None, None], -1.0, over)
@@ -122,26 +134,18 @@ def _violates(curvature, gone, moves):
     return ((over > 0) & still[:, :, None]).any(axis=(0, 1)) | (rows_over > 0).any(axis=0)
 
 
-class _EverythingMoves:
-    """A curvature whose held entries have a gradient too."""
-
-    def __init__(self, curvature):
-        self.objective, self.theta, self.outputs = (
-            curvature.objective,
-            curvature.theta,
-            curvature.outputs,
-        )
-        self.moving = curvature.objective.free
-
-
 def _one_by_one(curvature, gone, result, which):
     for i in np.flatnonzero(which):
         row = int(gone.rows[i])
-        start = curvature.theta + _finite(result.moves[:, i]).reshape(curvature.theta.shape)
-        found = minimise(curvature.objective.without(gone.rows[i : i + 1]), start)
+        left = curvature.objective.without(gone.rows[i : i + 1])
+        move = result.moves[:, i].reshape(curvature.theta.shape)
+        found = minimise(left, feasible_start(left, curvature.theta, move))
         result.moves[:, i] = (found.theta - curvature.theta).ravel()
         (result.alone if found.converged else result.failed).append(row)
 
 
-def _finite(move):
-    return move if np.isfinite(move).all() else np.zeros_like(move)
+def feasible_start(objective: Objective, theta: Array, move: Array) -> Array:
+    """Where a search starts: at the end of `move`, unless it has left the domain of the loss."""
+    with np.errstate(all="ignore"):
+        inside = np.isfinite(objective.value(theta + move))
+    return theta + move if inside else theta

@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skinfluence.deletion.linear.queries import Queries
+from skinfluence.deletion.linear.queries import Queries, known
 from skinfluence.objectives.losses import PointLoss
 
 Array = NDArray[np.float64]
 
 # Relative step of a central difference: the cube root of the rounding error.
 STEP = 6e-6
+# The steepest slope that a query can have; its square is still a number.
+STEEP = 1e150
 
 
 class Target(ABC):
@@ -44,20 +46,20 @@ class Loss(Target):
         self.losses = losses
 
     def change(self, queries: Queries, deltas: Sequence[Array]) -> Array:
-        total = None
-        for loss, outputs, y, delta in self._parts(queries, deltas):
-            change = loss.raw.change(outputs[:, None], delta, y[:, None])
-            total = change if total is None else np.add(total, change, out=total)
-        return total
+        changes = [
+            loss.raw.change(outputs[:, None], delta, y[:, None])
+            for loss, outputs, y, delta in self._parts(queries, deltas)
+        ]
+        return changes[0] if len(changes) == 1 else np.sum(changes, axis=0)
 
     def gradient(self, queries: Queries) -> list[Array]:
-        return [
-            loss.gradient(outputs, y)
-            for loss, outputs, y in zip(self.losses, queries.outputs, queries.targets, strict=True)
-        ]
+        triples = zip(self.losses, queries.outputs, known(queries.targets), strict=True)
+        with np.errstate(over="ignore"):
+            # Far outside slopes overflow, and infinity times a move of zero would be NaN.
+            return [np.clip(loss.gradient(eta, y), -STEEP, STEEP) for loss, eta, y in triples]
 
     def _parts(self, queries, deltas):
-        return zip(self.losses, queries.outputs, queries.targets, deltas, strict=True)
+        return zip(self.losses, queries.outputs, known(queries.targets), deltas, strict=True)
 
 
 class Output(Target):
@@ -158,7 +160,7 @@ def probability(visible: Sequence[int], proba: Callable[[Array], Array]) -> OfOu
     """The probability that the model gives to the chosen class."""
 
     def function(outputs: Array, queries: Queries) -> Array:
-        chosen = np.broadcast_to(queries.choice[:, None, None], (*outputs.shape[:2], 1))
+        chosen = np.broadcast_to(known(queries.choice)[:, None, None], (*outputs.shape[:2], 1))
         return np.take_along_axis(proba(outputs), chosen, axis=-1)[..., 0]
 
     return OfOutputs(visible, function)

@@ -10,8 +10,8 @@ from scipy.special import xlogy
 
 from skinfluence.objectives.losses.base import Array, PointLoss
 
-# Where the exponents are below this, a series of this many terms has all digits.
-SERIES_BELOW, SERIES_TERMS = 0.5, 16
+# Exponents below this lose more than a digit in a difference; so many terms have them all.
+SERIES_BELOW, SERIES_TERMS = 0.1, 11
 
 
 class HalfDeviance(PointLoss):
@@ -65,22 +65,26 @@ class HalfDeviance(PointLoss):
 
     def gradient(self, eta: Array, y: Any) -> Array:
         log_mu, valid = self._log_mean(eta)
-        exponent = 1 - self.power if self.link == "log" else -self.power
-        slope = (np.exp(log_mu) - y) * np.exp(exponent * log_mu)
+        a, b = self._exponents()
+        with np.errstate(over="ignore", under="ignore"):
+            slope = np.exp(a * log_mu) - y * np.exp(b * log_mu)
         # An infinite loss has no slope to follow.
         return np.where(valid, slope, 0.0)[..., None]
 
     def curvature(self, eta: Array, y: Any, *, expected: bool = False) -> Array:
-        p = self.power
         log_mu, valid = self._log_mean(eta)
-        exponent = 2 - p if self.link == "log" else -p
-        c = np.exp(exponent * log_mu)
-        if not expected:
-            # Weight of the residual: the derivative of what multiplies it in the gradient.
-            factor = 1 - p if self.link == "log" else -p
-            residual = np.exp(log_mu) - y
-            c = c + factor * residual * np.exp((exponent - 1) * log_mu)
+        a, b = self._exponents()
+        shift = 0.0 if self.link == "log" else 1.0  # a derivative by mu takes a power away
+        y = np.exp(log_mu) if expected else y
+        with np.errstate(over="ignore", under="ignore"):
+            c = a * np.exp((a - shift) * log_mu) - b * y * np.exp((b - shift) * log_mu)
         return np.where(valid, c, 0.0)[..., None, None]
+
+    def _exponents(self):
+        """a and b of the slope ``mu^a - y mu^b``."""
+        if self.link == "log":
+            return 2 - self.power, 1 - self.power
+        return 1 - self.power, -self.power
 
     def change(self, eta: Array, delta: Array, y: Any) -> Array:
         log_mu, valid = self._log_mean(eta)

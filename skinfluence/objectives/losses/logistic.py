@@ -28,7 +28,14 @@ class Logistic(PointLoss):
 
     def change(self, eta: Array, delta: Array, y: Any) -> Array:
         sign = 2.0 * y - 1.0
-        return softplus_change(-sign * eta[..., 0], -sign * delta[..., 0])
+        u, move = -sign * eta[..., 0], -sign * delta[..., 0]
+        with np.errstate(over="ignore"):
+            inner = np.expm1(move)
+        inner *= expit(u)
+        # Near -1 the logarithm loses digits, and at inf the value: rare, and worth more passes.
+        if inner.size and inner.min() > -0.5 and inner.max() < np.inf:
+            return np.log1p(inner, out=inner)
+        return softplus_change(u, move)
 
 
 class Softmax(PointLoss):
@@ -69,10 +76,16 @@ class Softmax(PointLoss):
     def change(self, eta: Array, delta: Array, y: Any) -> Array:
         own = self._indicator(y)
         # Relative to the move of the own class only the others count, and their p is accurate.
-        move = delta - np.where(own, delta, 0.0).sum(axis=-1, keepdims=True)
+        # Class by class, so that memory is walked as outputs of many moves lie in it.
+        others = np.where(own, 0.0, softmax(eta, axis=-1))
+        chosen = own[..., 0] * delta[..., 0]
+        for k in range(1, self.n_outputs):
+            chosen += own[..., k] * delta[..., k]
+        inner = np.zeros_like(chosen)
         with np.errstate(over="ignore", invalid="ignore"):
-            others = np.where(own, 0.0, softmax(eta, axis=-1)) * np.expm1(move)
-            inner = others.sum(axis=-1)
+            for k in range(self.n_outputs):
+                move = delta[..., k] - chosen
+                inner += others[..., k] * np.expm1(move, out=move)
             changed = np.log1p(inner)
         # Overflow, or digits lost near -1: the change is large and plain values are accurate.
         trusted = np.isfinite(changed) & (inner > -0.5)
