@@ -63,7 +63,8 @@ def refit(curvature: LinearCurvature, gone: Leaving) -> Refits:
         result.moves -= step
         result.n_sweeps += 1
         size = np.linalg.norm(result.moves, axis=0)
-        settled |= finite & (length <= DONE * size + floor)
+        # Columns that are slow stand still, which does not mean that they have arrived.
+        settled |= finite & ~slow & (length <= DONE * size + floor)
         slow |= ~finite | (~settled & (length > SLOW * last))
         last = np.where(settled | slow, last, length)
     _one_by_one(curvature, gone, result, ~settled | _left_its_face(curvature, gone, result.moves))
