@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -74,10 +75,7 @@ class LinearCurvature:
             products = [_Products(self, rows) for rows in groups]
             self._matrices: list[Any] = [*products, _PenaltyProducts(self)]
         else:
-            mask = self.moving.ravel()
-            both = np.outer(mask, mask)
-            penalty = objective.penalty.hessian(self.theta) * both
-            self._matrices = [*(self._data_hessian(rows) * both for rows in groups), penalty]
+            self._matrices = [*map(self._data_hessian, groups), self._penalty_hessian()]
         self.full = np.append(np.ones(len(groups)), objective.m)
         self._inverses: dict[bytes, Inverse] = {}
 
@@ -91,7 +89,23 @@ class LinearCurvature:
     def _data_hessian(self, rows):
         design = self.objective.design
         part = design if isinstance(rows, slice) else design.take(rows)
-        return gram_blocks(part, self.bends[rows])
+        features = self._moving_features()
+        if len(features) < len(self.moving):
+            part = part.columns(features)
+        return self._between_moving(gram_blocks(part, self.bends[rows]))
+
+    def _penalty_hessian(self):
+        features = self._moving_features()
+        penalty = self.objective.penalty.take(features)
+        return self._between_moving(penalty.hessian(self.theta[features]))
+
+    def _moving_features(self):
+        # Of thousands of columns an l1 penalty may leave tens.
+        return np.flatnonzero(self.moving.any(axis=1))
+
+    def _between_moving(self, matrix):
+        chosen = self.moving[self._moving_features()].ravel()
+        return matrix if chosen.all() else matrix[np.ix_(chosen, chosen)]
 
     def null_space(self) -> Array:
         """Directions that no row and no penalty sees, orthonormal, (P K, q).
@@ -120,16 +134,24 @@ class LinearCurvature:
             parts = zip(alpha, self._matrices, strict=True)
             diagonal = sum(a * matrix.diagonal() for a, matrix in parts)
             return ConjugateGradients(
-                lambda columns: self._mixed(alpha, columns),
+                partial(self._mixed, alpha),
                 np.where(self.moving, diagonal, 0.0).ravel(),
                 tol=self.tol,
             )
         kept = self.moving.ravel()
         total = sum(a * matrix for a, matrix in zip(alpha, self._matrices, strict=True))
-        null = self.null_space()[kept]
-        return DenseInverse(total[np.ix_(kept, kept)], null, embed=kept)
+        return DenseInverse(total, self.null_space()[kept], embed=kept)
 
     def _mixed(self, alpha, columns):
+        """``sum_a alpha_a M_a columns``; alpha is (A,), or (A, b) with one mixture a column."""
+        kept = self.moving.ravel()
+        if self.solver == "cg" or kept.all():
+            return self._sum(alpha, columns)
+        mixed = np.zeros_like(columns)
+        mixed[kept] = self._sum(alpha, columns[kept])
+        return mixed
+
+    def _sum(self, alpha, columns):
         parts = zip(alpha, self._matrices, strict=True)
         return sum(a * (matrix @ columns) for a, matrix in parts)
 

@@ -304,7 +304,7 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
 
         Raises
         ------
-        ValueError
+        UnsupportedEstimatorError
             If the loss is no deviance (support vector machines, Huber, quantiles).
 
         See Also

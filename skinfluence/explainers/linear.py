@@ -30,6 +30,8 @@ from skinfluence.objectives import Rows, reader_of
 
 # Relative gradient above which a fit is not what its objective says, or is far from it.
 LOOSE = 3e-2
+# The same for a fit whose loss had to be smoothed, and for steps that never came near.
+FAR = 0.3
 TARGETS = ("loss", "decision_function", "proba", "params")
 
 
@@ -106,6 +108,7 @@ class LinearInfluence(MetaEstimatorMixin, BaseInfluence):
         )
         self._parts = fitted.parts
         self.method_, self.stationarity_ = fitted.method, fitted.stationarity
+        self._refuse_far_averages(fitted.stationarity[0])
         self._warn_if_loose(fitted)
         self._feature_columns = self._column_names(rows)
         self._coefficients, names = all_coefficients(
@@ -149,6 +152,18 @@ class LinearInfluence(MetaEstimatorMixin, BaseInfluence):
         unit = "parameter" if unit.startswith("coef:") else unit
         return unit if self.relative is None else f"{unit} a unit of change of the {self.relative}"
 
+    def _is_smoothed(self):
+        return any(problem.loss.temperature > 0 for problem in self._linear_fit.problems)
+
+    def _refuse_far_averages(self, before):
+        if before > FAR and getattr(self._model, "average", False):
+            raise ValueError(
+                f"{type(self._model).__name__}(average={self._model.average!r}) stopped far from "
+                f"the minimum of its objective (relative gradient {before:.1e}), so its "
+                "coefficients are an average of steps, which no deletion from the objective "
+                "describes. Raise max_iter and lower tol, or set average=False."
+            )
+
     def _warn_if_loose(self, fitted: Fitted):
         before, after = fitted.stationarity
         if not fitted.converged:
@@ -160,7 +175,7 @@ class LinearInfluence(MetaEstimatorMixin, BaseInfluence):
                 NotStationaryWarning,
                 stacklevel=5,
             )
-        elif before > LOOSE:
+        elif before > (FAR if self._is_smoothed() else LOOSE):
             warnings.warn(
                 f"{type(self._model).__name__} is not at a minimum of its own objective on these "
                 f"rows: the relative gradient is {before:.1e}, and {after:.1e} after a polish. "

@@ -37,6 +37,7 @@ class DenseInverse(Inverse):
         self._matrix: Array | None = None
         self._inner: Array | None = None
         self._embed = None if embed is None or embed.all() else np.flatnonzero(embed)
+        self._n_entries = self.size if embed is None else len(embed)
         size = np.sqrt(np.abs(np.diag(matrix)))
         scale = 1.0 / np.where(size > 0, size, 1.0)
         filled = matrix
@@ -71,6 +72,7 @@ class DenseInverse(Inverse):
         self.condition = float(size[seen].max() / size[seen].min()) if seen.any() else 1.0
         self._factor = None
         self._values, self._vectors = values[seen], vectors[:, seen]
+        self._idle = vectors[:, ~seen]
 
     def __call__(self, columns: Array) -> Array:
         if self._embed is None:
@@ -116,6 +118,19 @@ class DenseInverse(Inverse):
                 "and gives no embedding. Use hessian='expected', or score_influence."
             )
         return (self._vectors.T @ inner) / np.sqrt(self._values)[:, None]
+
+    def null_basis(self) -> Array | None:
+        """Directions that were found not to be seen, orthonormal, (N, q); None if there are none.
+
+        Those given as `null` are not among them where the rest is well conditioned.
+        """
+        if not self.size or self._factor is not None or not self._idle.shape[1]:
+            return None
+        if self._embed is None:
+            return self._idle
+        basis = np.zeros((self._n_entries, self._idle.shape[1]))
+        basis[self._embed] = self._idle
+        return basis
 
     def matrix(self, size: int) -> Array:
         if self._matrix is None:

@@ -6,7 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skinfluence.curvature import LinearCurvature
-from skinfluence.deletion.linear.moves import class_gradients
+from skinfluence.deletion.linear.moves import ALONE, class_gradients
+from skinfluence.deletion.linear.refit import feasible_start
+from skinfluence.solvers import DenseInverse
 from skinfluence.solvers.minimise import minimise
 
 Array = NDArray[np.float64]
@@ -17,7 +19,8 @@ def group_newton(curvature: LinearCurvature, rows: NDArray[np.intp]) -> Array:
 
     ``(H' - sum_S w_i h_i) Delta = sum_S gbar_i``. With few rows, by their outputs (Woodbury):
     ``Delta = H'^-1 r + T (I - C E'T)^-1 C E'H'^-1 r``, E the rows' unit gradients, T = H'^-1 E and
-    C their curvatures; with more rows than parameters, by a factorisation of its own.
+    C their curvatures; with more rows than parameters, or where nothing else holds one of their
+    directions, by a factorisation of its own.
     """
     objective = curvature.objective
     n_outputs = curvature.theta.shape[1]
@@ -30,15 +33,17 @@ def group_newton(curvature: LinearCurvature, rows: NDArray[np.intp]) -> Array:
     plain = curvature.solve(gradient[:, None], alpha)[:, 0]
     bends = _block_diagonal(own[:, None, None] * curvature.bends[rows])
     left = np.eye(units.shape[1]) - bends @ (units.T @ solved)
+    if np.linalg.svd(left, compute_uv=False)[-1] <= ALONE:
+        return _by_its_own_factor(curvature, rows)
     weight = np.linalg.solve(left, bends @ (units.T @ plain))
     return (plain + solved @ weight).reshape(curvature.theta.shape)
 
 
 def group_refit(curvature: LinearCurvature, rows: NDArray[np.intp]) -> tuple[Array, bool]:
     """Move to the minimum without `rows`, (P, K), and whether there is one."""
-    start = curvature.theta + group_newton(curvature, rows)
-    start = start if np.isfinite(start).all() else curvature.theta
-    found = minimise(curvature.objective.without(rows), start)
+    left = curvature.objective.without(rows)
+    start = feasible_start(left, curvature.theta, group_newton(curvature, rows))
+    found = minimise(left, start)
     return found.theta - curvature.theta, found.converged
 
 
@@ -71,7 +76,20 @@ def _by_its_own_factor(curvature, rows):
         tol=curvature.tol,
     )
     gradient = np.where(curvature.moving, left.gradient(curvature.theta), 0.0)
-    return -own.inverse()(gradient.reshape(-1, 1)).reshape(curvature.theta.shape)
+    step = -own.inverse()(gradient.reshape(-1, 1))[:, 0]
+    return _of_least_norm(own, step).reshape(curvature.theta.shape)
+
+
+def _of_least_norm(curvature, step):
+    """The step to the coefficients of least norm, where directions are left that no row holds."""
+    inverse = curvature.inverse()
+    idle = inverse.null_basis() if isinstance(inverse, DenseInverse) else None
+    if idle is None:
+        return step
+    metric = np.repeat(curvature.objective.coordinates.metric(), curvature.theta.shape[1])
+    root = np.sqrt(metric)[:, None]
+    along = np.linalg.lstsq(root * idle, root[:, 0] * (curvature.theta.ravel() + step))[0]
+    return step - idle @ along
 
 
 def _block_diagonal(blocks):

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from skinfluence.curvature import LinearCurvature
 from skinfluence.deletion.linear.moves import Leaving, NewtonInverse
+from skinfluence.objectives import Objective
 from skinfluence.solvers.minimise import minimise
 
 Array = NDArray[np.float64]
@@ -50,7 +51,8 @@ def refit(curvature: LinearCurvature, gone: Leaving) -> Refits:
     """
     inverse = NewtonInverse(curvature, gone)
     result = Refits(inverse.move())
-    settled = inverse.alone.copy()
+    # Without a gradient nothing is pulled away: rows of no weight, or outside a margin.
+    settled = inverse.alone | ~gone.gradient.any(axis=0)
     last = np.full(len(gone.rows), np.inf)
     slow = np.zeros(len(gone.rows), dtype=bool)
     floor = 4.0 * np.finfo(float).eps * np.linalg.norm(curvature.theta)
@@ -63,7 +65,7 @@ def refit(curvature: LinearCurvature, gone: Leaving) -> Refits:
         result.moves -= step
         result.n_sweeps += 1
         size = np.linalg.norm(result.moves, axis=0)
-        # Columns that are slow stand still, which does not mean that they have arrived.
+        # A slow column stands still from now on, which is not to have arrived.
         settled |= finite & ~slow & (length <= DONE * size + floor)
         slow |= ~finite | (~settled & (length > SLOW * last))
         last = np.where(settled | slow, last, length)
@@ -135,11 +137,15 @@ def _violates(curvature, gone, moves):
 def _one_by_one(curvature, gone, result, which):
     for i in np.flatnonzero(which):
         row = int(gone.rows[i])
-        start = curvature.theta + _finite(result.moves[:, i]).reshape(curvature.theta.shape)
-        found = minimise(curvature.objective.without(gone.rows[i : i + 1]), start)
+        left = curvature.objective.without(gone.rows[i : i + 1])
+        move = result.moves[:, i].reshape(curvature.theta.shape)
+        found = minimise(left, feasible_start(left, curvature.theta, move))
         result.moves[:, i] = (found.theta - curvature.theta).ravel()
         (result.alone if found.converged else result.failed).append(row)
 
 
-def _finite(move):
-    return move if np.isfinite(move).all() else np.zeros_like(move)
+def feasible_start(objective: Objective, theta: Array, move: Array) -> Array:
+    """Where a search starts: at the end of `move`, unless it has left the domain of the loss."""
+    with np.errstate(all="ignore"):
+        inside = np.isfinite(objective.value(theta + move))
+    return theta + move if inside else theta

@@ -16,6 +16,8 @@ Array = NDArray[np.float64]
 
 # Relative step of a central difference: the cube root of the rounding error.
 STEP = 6e-6
+# The steepest slope that a query can have; its square is still a number.
+STEEP = 1e150
 
 
 class Target(ABC):
@@ -51,12 +53,10 @@ class Loss(Target):
         return changes[0] if len(changes) == 1 else np.sum(changes, axis=0)
 
     def gradient(self, queries: Queries) -> list[Array]:
-        return [
-            loss.gradient(outputs, y)
-            for loss, outputs, y in zip(
-                self.losses, queries.outputs, known(queries.targets), strict=True
-            )
-        ]
+        triples = zip(self.losses, queries.outputs, known(queries.targets), strict=True)
+        with np.errstate(over="ignore"):
+            # Far outside slopes overflow, and infinity times a move of zero would be NaN.
+            return [np.clip(loss.gradient(eta, y), -STEEP, STEEP) for loss, eta, y in triples]
 
     def _parts(self, queries, deltas):
         return zip(self.losses, queries.outputs, known(queries.targets), deltas, strict=True)
