@@ -105,6 +105,9 @@ class NewtonInverse:
     ----------
     alone : ndarray of bool of shape (b,)
         Rows without which some direction has no curvature left; their correction is left out.
+    exact : ndarray of bool of shape (b,)
+        Those of them whose step is a refit nevertheless: with one output nothing else feels the
+        direction that the row holds, unless a kink or a bound pulls along it.
     indefinite : ndarray of bool of shape (b,)
         Rows without which the Hessian is no longer positive: the step may climb.
     """
@@ -120,6 +123,9 @@ class NewtonInverse:
         left = np.eye(n_outputs) - bends @ spread
         share = left[:, 0, 0] if n_outputs == 1 else _smallest_share(left)
         self.alone = np.abs(share) <= ALONE
+        objective = curvature.objective
+        pulled = not objective.penalty.is_smooth or objective.positive.any()
+        self.exact = self.alone & (n_outputs == 1 and not pulled)
         self.indefinite = share < -ALONE
         left[self.alone] = np.eye(n_outputs)
         self._correction = np.linalg.solve(left, bends)
@@ -142,8 +148,8 @@ class NewtonInverse:
         """The Newton step from the fitted parameters, (P K, b)."""
         moves = self._plain()
         moves += self._corrected(self.curvature.contract(self.gone.dense, moves))
-        if self.alone.any():
-            moves[:, self.alone] = self._least_norm(self.alone)
+        if self.exact.any():
+            moves[:, self.exact] = self._least_norm(self.exact)
         return moves
 
     def _plain(self):
@@ -157,11 +163,11 @@ class NewtonInverse:
             plain += self.curvature.solve(self.gone.rest, self.alpha)
         return plain
 
-    def _least_norm(self, alone):
+    def _least_norm(self, rows):
         # Nobody else feels the direction t = H^-1 x_i, so the refit of least norm has no part of
         # the coefficients along it, and is otherwise where it was.
         curvature = self.curvature
-        direction = self.solved[:, 0, alone]
+        direction = self.solved[:, 0, rows]
         metric = np.repeat(curvature.objective.coordinates.metric(), curvature.theta.shape[1])
         along = (metric * curvature.theta.ravel()) @ direction
         size = (metric[:, None] * direction**2).sum(axis=0)

@@ -109,9 +109,7 @@ class Part(BasePart):
 
     def _newton(self, gone):
         inverse = NewtonInverse(self.curvature, gone)
-        if self.theta.shape[1] > 1:
-            # With one output such a row is exact: nothing else feels the direction it holds.
-            self.notes.alone.update(gone.rows[inverse.alone].tolist())
+        self.notes.alone.update(gone.rows[inverse.alone & ~inverse.exact].tolist())
         self.notes.indefinite.update(gone.rows[inverse.indefinite].tolist())
         return inverse.move()
 

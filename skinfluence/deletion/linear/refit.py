@@ -52,9 +52,9 @@ def refit(curvature: LinearCurvature, gone: Leaving) -> Refits:
     inverse = NewtonInverse(curvature, gone)
     result = Refits(inverse.move())
     # Without a gradient nothing is pulled away: rows of no weight, or outside a margin.
-    settled = inverse.alone | ~result.moves.any(axis=0)
+    settled = inverse.exact | ~result.moves.any(axis=0)
     last = np.full(len(gone.rows), np.inf)
-    slow = np.zeros(len(gone.rows), dtype=bool)
+    slow = inverse.alone & ~settled
     floor = 4.0 * np.finfo(float).eps * np.linalg.norm(curvature.theta)
     while not (settled | slow).all() and result.n_sweeps < MAX_SWEEPS:
         step = inverse(deleted_gradient(curvature, gone, result.moves))
