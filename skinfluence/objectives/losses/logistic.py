@@ -29,9 +29,9 @@ class Logistic(PointLoss):
     def change(self, eta: Array, delta: Array, y: Any) -> Array:
         sign = 2.0 * y - 1.0
         u, move = -sign * eta[..., 0], -sign * delta[..., 0]
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             inner = np.expm1(move)
-        inner *= expit(u)
+            inner *= expit(u)
         # Near -1 the logarithm loses digits, and at inf the value: rare, and worth more passes.
         if inner.size and inner.min() > -0.5 and inner.max() < np.inf:
             return np.log1p(inner, out=inner)
