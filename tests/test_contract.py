@@ -6,7 +6,7 @@ import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skinfluence.testing import explainer_checks
-from tests.cases import CASES
+from tests.cases import CASES, CONTRACTS
 
 
 @pytest.mark.parametrize(
@@ -15,7 +15,14 @@ from tests.cases import CASES
         pytest.param(check, id=f"{name}-{case}")
         for case in CASES
         if case.error is not None
-        for name, check in explainer_checks(case.explainer, case.X, error=case.error)
+        for name, check in explainer_checks(
+            case.explainer,
+            case.X,
+            case.y,
+            error=case.error,
+            correlation=case.correlation,
+            repeats=case.repeats,
+        )
     ],
 )
 def test_explainer_law(check):
@@ -24,6 +31,6 @@ def test_explainer_law(check):
 
 # Some checks fit on ten rows, and two components do not survive every deletion from those.
 @pytest.mark.filterwarnings("ignore::skinfluence.exceptions.DegenerateDeletionWarning")
-@parametrize_with_checks([case.explainer for case in CASES if case.check_estimator])
+@parametrize_with_checks([case.explainer for case in CASES if case.check_estimator] + CONTRACTS)
 def test_scikit_learn_contract(estimator, check):
     check(estimator)
