@@ -164,13 +164,15 @@ _INNER = [
     LinearSVR(loss="squared_epsilon_insensitive"),
     SGDClassifier(random_state=0),
     SGDRegressor(random_state=0),
-    QuantileRegressor(),
     make_pipeline(PolynomialFeatures(1, include_bias=False), LogisticRegression()),
-    GridSearchCV(Ridge(), {"alpha": [1.0]}, cv=2),
+    GridSearchCV(Ridge(), {"alpha": [1.0]}, cv=2, error_score="raise"),
     TransformedTargetRegressor(Ridge()),
     OneVsRestClassifier(LogisticRegression()),
 ]
-CONTRACTS = [InfluenceExplainer(inner, random_state=0) for inner in _INNER]
+CONTRACTS = [
+    *(InfluenceExplainer(inner, random_state=0) for inner in _INNER),
+    InfluenceExplainer(QuantileRegressor(), smoothing=0.1),
+]
 
 CASES = [
     Case(KDEInfluence()),

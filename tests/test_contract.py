@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skinfluence.testing import explainer_checks
@@ -29,8 +30,32 @@ def test_explainer_law(check):
     check()
 
 
-# Some checks fit on ten rows, and two components do not survive every deletion from those.
+WEIGHTED = (
+    "check_all_zero_sample_weights_error",
+    "check_sample_weight_equivalence_on_dense_data",
+    "check_sample_weight_equivalence_on_sparse_data",
+    "check_sample_weights_list",
+    "check_sample_weights_not_an_array",
+    "check_sample_weights_not_overwritten",
+    "check_sample_weights_pandas_series",
+    "check_sample_weights_shape",
+)
+
+
+def expected_failures(explainer):
+    """Checks whose failure is scikit-learn's own."""
+    if isinstance(explainer.get_params().get("estimator"), OneVsRestClassifier):
+        return dict.fromkeys(WEIGHTED, "OneVsRestClassifier takes weights only where they are routed")
+    return {}
+
+
+# Some checks fit on ten rows, and two components do not survive every deletion from those; others
+# stop solvers long before a minimum.
 @pytest.mark.filterwarnings("ignore::skinfluence.exceptions.DegenerateDeletionWarning")
-@parametrize_with_checks([case.explainer for case in CASES if case.check_estimator] + CONTRACTS)
+@pytest.mark.filterwarnings("ignore::skinfluence.exceptions.NotStationaryWarning")
+@parametrize_with_checks(
+    [case.explainer for case in CASES if case.check_estimator] + CONTRACTS,
+    expected_failed_checks=expected_failures,
+)
 def test_scikit_learn_contract(estimator, check):
     check(estimator)
