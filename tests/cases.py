@@ -159,7 +159,7 @@ _INNER = [
     LinearRegression(),
     RidgeClassifier(),
     ElasticNet(alpha=0.1),
-    HuberRegressor(),
+    HuberRegressor(alpha=1.0),
     LinearSVC(),
     LinearSVR(loss="squared_epsilon_insensitive"),
     SGDClassifier(random_state=0),
