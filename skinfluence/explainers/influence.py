@@ -458,6 +458,9 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         size = sum(embed.size() for embed in self._embeddings())
         return np.asarray([f"influence{j}" for j in range(size)], dtype=object)
 
+    # TransformerMixin has one of its own, which rules transform alone.
+    set_output = LinearInfluence.set_output
+
     # -- truth ------------------------------------------------------------------------------------
 
     def validate(

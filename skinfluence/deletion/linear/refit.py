@@ -52,7 +52,7 @@ def refit(curvature: LinearCurvature, gone: Leaving) -> Refits:
     inverse = NewtonInverse(curvature, gone)
     result = Refits(inverse.move())
     # Without a gradient nothing is pulled away: rows of no weight, or outside a margin.
-    settled = inverse.alone | ~gone.gradient.any(axis=0)
+    settled = inverse.alone | ~result.moves.any(axis=0)
     last = np.full(len(gone.rows), np.inf)
     slow = np.zeros(len(gone.rows), dtype=bool)
     floor = 4.0 * np.finfo(float).eps * np.linalg.norm(curvature.theta)

@@ -29,9 +29,9 @@ class Logistic(PointLoss):
     def change(self, eta: Array, delta: Array, y: Any) -> Array:
         sign = 2.0 * y - 1.0
         u, move = -sign * eta[..., 0], -sign * delta[..., 0]
+        inner = np.empty(np.broadcast_shapes(u.shape, move.shape))
         with np.errstate(over="ignore"):
-            inner = np.expm1(move)
-        inner *= expit(u)
+            np.multiply(np.expm1(move), expit(u), out=inner)
         # Near -1 the logarithm loses digits, and at inf the value: rare, and worth more passes.
         if inner.size and inner.min() > -0.5 and inner.max() < np.inf:
             return np.log1p(inner, out=inner)
@@ -81,11 +81,12 @@ class Softmax(PointLoss):
         chosen = own[..., 0] * delta[..., 0]
         for k in range(1, self.n_outputs):
             chosen += own[..., k] * delta[..., k]
-        inner = np.zeros_like(chosen)
-        with np.errstate(over="ignore", invalid="ignore"):
+        inner = np.zeros(np.broadcast_shapes(chosen.shape, others.shape[:-1]))
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             for k in range(self.n_outputs):
                 move = delta[..., k] - chosen
-                inner += others[..., k] * np.expm1(move, out=move)
+                np.expm1(move, out=move)
+                inner += others[..., k] * move
             changed = np.log1p(inner)
         # Overflow, or digits lost near -1: the change is large and plain values are accurate.
         trusted = np.isfinite(changed) & (inner > -0.5)
