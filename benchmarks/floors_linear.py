@@ -33,7 +33,7 @@ def one_solve(X, theta):
 def softmax_scores(X, y, theta, Xq, yq):
     """The same for several classes, theta (p, K), targets as positions: an explicit Hessian."""
     p = softmax(X @ theta, axis=1)
-    (n, size), n_outputs = X.shape, theta.shape[1]
+    size, n_outputs = theta.shape
     hessian = np.empty((n_outputs, size, n_outputs, size))
     for k in range(n_outputs):
         for l in range(k + 1):
@@ -68,7 +68,7 @@ def gram_and_solve(X, weights, block=4096):
 
 
 def sparse_product(X, theta, n_columns):
-    """One product by the Hessian of a sparse logistic regression: what an iteration of CG costs."""
+    """One product by the Hessian of a sparse logistic regression: an iteration of CG."""
     p = expit(X @ theta)
     columns = np.ones((X.shape[1], n_columns))
     return sparse.csr_array(X).T @ ((p * (1.0 - p))[:, None] * (X @ columns)) + columns

@@ -28,9 +28,14 @@ from skinfluence import InfluenceExplainer
 from skinfluence.metrics import leave_one_out
 
 HEADER = [
-    "library", "call", "factor to ours", "rest after the factor", "Spearman with refits",
-    "slope to refits", "what makes the difference",
-]  # fmt: skip
+    "library",
+    "call",
+    "factor to ours",
+    "rest after the factor",
+    "Spearman with refits",
+    "slope to refits",
+    "what makes the difference",
+]
 
 
 def problem():
@@ -54,20 +59,60 @@ def torch_libraries(X, y, model, damping):
     n = len(X)
     if find_spec("pydvl"):
         call = partial(pydvl_direct, rows)
-        yield "pyDVL", "Direct, regularization=damping / n", call(damping / n), "Hessian of the mean loss: no 1 / n"  # fmt: skip
-        yield "pyDVL", "Direct, regularization=0", call(0.0), "the penalty is not in the loss it is given"  # fmt: skip
-        yield "pyDVL", "Direct, regularization=damping", call(damping), "damping n times the penalty"  # fmt: skip
+        yield (
+            "pyDVL",
+            "Direct, regularization=damping / n",
+            call(damping / n),
+            "Hessian of the mean loss: no 1 / n",
+        )
+        yield (
+            "pyDVL",
+            "Direct, regularization=0",
+            call(0.0),
+            "the penalty is not in the loss it is given",
+        )
+        yield (
+            "pyDVL",
+            "Direct, regularization=damping",
+            call(damping),
+            "damping n times the penalty",
+        )
     if find_spec("captum"):
         call = partial(captum_naive, rows)
-        yield "captum", "Naive, all directions, hessian_reg=damping", call(damping=damping), "sum of the losses, as ours"  # fmt: skip
-        yield "captum", "Naive, hessian_reg=1e-6 (default)", call(damping=1e-6), "the penalty is left out"  # fmt: skip
-        yield "captum", "Naive, projection_dim=5", call(damping=damping, projection_dim=5), "only the strongest directions of the inverse (default 50)"  # fmt: skip
+        yield (
+            "captum",
+            "Naive, all directions, hessian_reg=damping",
+            call(damping=damping),
+            "sum of the losses, as ours",
+        )
+        yield (
+            "captum",
+            "Naive, hessian_reg=1e-6 (default)",
+            call(damping=1e-6),
+            "the penalty is left out",
+        )
+        yield (
+            "captum",
+            "Naive, projection_dim=5",
+            call(damping=damping, projection_dim=5),
+            "only the strongest directions of the inverse (default 50)",
+        )
     if find_spec("dattri"):
         call = partial(dattri_explicit, rows)
-        yield "dattri", "Explicit, one batch, regularization=damping / n", call(damping / n), "Hessian of the mean loss: no 1 / n"  # fmt: skip
+        yield (
+            "dattri",
+            "Explicit, one batch, regularization=damping / n",
+            call(damping / n),
+            "Hessian of the mean loss: no 1 / n",
+        )
         for size in (284, 57):
             count = -(-n // size)
-            yield "dattri", f"the same in {count} batches", call(damping / n, size), "sums the inverses of the batches' Hessians"  # fmt: skip
+            yield (
+                "dattri",
+                f"the same in {count} batches",
+                call(damping / n, size),
+                "sums the inverses of the batches' Hessians",
+            )
 
 
 def statsmodels(X, y, model, damping):
@@ -82,7 +127,12 @@ def statsmodels(X, y, model, damping):
     before = X @ fit.params
     changes = np.logaddexp(0, -signs[:, None] * (before[:, None] + X @ moves))
     changes -= np.logaddexp(0, -signs * before)[:, None]
-    yield "statsmodels", "GLM.get_influence, losses at params - d_params", changes, "a fit without the penalty; d_params has the other sign"  # fmt: skip
+    yield (
+        "statsmodels",
+        "GLM.get_influence, losses at params - d_params",
+        changes,
+        "a fit without the penalty; d_params has the other sign",
+    )
 
 
 def main(argv=None):
@@ -92,9 +142,7 @@ def main(argv=None):
     damping = 1.0 / model.C
     watched = np.random.default_rng(0).choice(len(X), 20 if options.quick else 150, replace=False)
     note("libraries: refits")
-    truth = leave_one_out(
-        model, X, y, loss="log_loss", rows=watched, polish=skinfluence.polish
-    )
+    truth = leave_one_out(model, X, y, loss="log_loss", rows=watched, polish=skinfluence.polish)
     results = [*ours(X, y, model)]
     note("libraries: peers")
     with contextlib.redirect_stderr(io.StringIO()):
@@ -106,11 +154,11 @@ def main(argv=None):
         for name, call, scores, reason in results
     ]
     text = f"""\
-Breast cancer, {len(X)} rows, ten standardised features, logistic regression without an intercept,
-C = {model.C} (penalty {damping:g} |w|^2 / 2), float64, all at the same polished coefficients. Factor:
-least squares of the library's scores on our first-order scores; rest: what that leaves, relative.
-Spearman and slope: against {len(watched)} polished refits, all queries; a slope of 1 is the unit of
-the loss. All have the sign of ours: positive where the row helps.
+Breast cancer, {len(X)} rows, ten standardised features, logistic regression without intercept,
+C = {model.C} (penalty {damping:g} |w|^2 / 2), float64, all at the same polished coefficients.
+Factor: least squares of the library's scores on our first-order scores; rest: what that leaves,
+relative. Spearman and slope: against {len(watched)} polished refits, all queries; a slope of 1
+is the unit of the loss. All have the sign of ours: positive where the row helps.
 
 {table(HEADER, rows)}"""
     publish("libraries", "Why do two libraries disagree?", text, options)

@@ -23,8 +23,8 @@ from skinfluence.metrics import detection_auc
 
 SPAM_FILE = "spamassassin_bow.npz"
 HOW_TO_MAKE_SPAM = f"""\
-{SPAM_FILE} is not here, so this set is skipped. It holds the SpamAssassin mails as counts of words:
-the parts of a CSR matrix (data, indices, indptr, shape) and y (1 = spam). The mails are at
+{SPAM_FILE} is not here, so this set is skipped. It holds the SpamAssassin mails as counts of
+words: the parts of a CSR matrix (data, indices, indptr, shape) and y (1 = spam). The mails are at
 https://spamassassin.apache.org/old/publiccorpus; sklearn's CountVectorizer(min_df=5) makes the
 counts. Pass the directory as --data-dir or in the environment as SKINFLUENCE_DATA."""
 METHODS = ("first_order", "newton", "refit")
@@ -100,9 +100,9 @@ def main(argv=None):
             rows.append([name, len(loaded[0]), C, *_aucs(*loaded, C, options.quick)])
     header = ["data", "rows", "C", *METHODS, "loss", "gradient norm", "distance", "random", "best"]
     text = f"""\
-Logistic regression on labels of which 10 % are flipped; AUC with which they are ranked first, mean
-and standard deviation over 5 draws (spam 3). The three methods rank by self influence; exact refits
-only up to 600 rows.
+Logistic regression on labels of which 10 % are flipped; AUC with which they are ranked first,
+mean and standard deviation over 5 draws (spam 3). The three methods rank by self influence; exact
+refits only up to 600 rows.
 
 {table(header, rows)}"""
     publish("mislabels", "F6: detection of wrong labels", text, options)

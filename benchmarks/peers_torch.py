@@ -60,7 +60,9 @@ def captum_naive(
     batch_size: int = 1_000,
 ) -> Any:
     """captum's NaiveInfluenceFunction; by default it keeps 50 directions of the Hessian."""
-    from captum.influence._core.influence_function import NaiveInfluenceFunction
+    from captum.influence._core.influence_function import (  # noqa: PLC2701 (not exported)
+        NaiveInfluenceFunction,
+    )
 
     influence = NaiveInfluenceFunction(
         problem.net,
@@ -90,9 +92,7 @@ def dattri_explicit(
             torch.func.functional_call(problem.net, parameters, rows), targets
         )
 
-    task = AttributionTask(
-        loss_func=loss, model=problem.net, checkpoints=problem.net.state_dict()
-    )
+    task = AttributionTask(loss_func=loss, model=problem.net, checkpoints=problem.net.state_dict())
     damping = 1.0 / problem.n if damping is None else damping
     attributor = IFAttributorExplicit(task=task, regularization=damping)
     train = problem.loader(problem.n if batch_size is None else batch_size)

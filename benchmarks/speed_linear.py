@@ -33,12 +33,12 @@ def _torch_peers(make, dattri_batch=None):
 def _beside_peers(make, wanted, remark):
     cases = [floor("numpy: Hessian, Cholesky, GEMM", setups.floor_scores, 1, make=make)]
     for method in ("first_order", "newton"):
-        cases.append(ours(f"fit + score_influence, {method}", setups.scores, 1, make=make, method=method))  # fmt: skip
+        cases.append(
+            ours(f"fit + score_influence, {method}", setups.scores, 1, make=make, method=method)
+        )
     found = measure(cases + _torch_peers(make), rounds=5)
     reference = found[0].answer
-    agreement = "; ".join(
-        f"{one.case.name} {_scale(one.answer, reference)}" for one in found[1:]
-    )
+    agreement = "; ".join(f"{one.case.name} {_scale(one.answer, reference)}" for one in found[1:])
     return _text(found, wanted, f"{remark} Scale and relative residual to the floor: {agreement}.")
 
 
@@ -80,7 +80,14 @@ def _g2(n, p):
     cases = [ours("fit + d_params, refit", setups.refit_all, 1, make=make, watched=watched)]
     for solver in ("lbfgs", "newton-cholesky"):
         cases.append(
-            peer(f"warm refits, {solver}, tol = 1e-12", setups.warm_refits, n / len(watched), make=make, watched=watched, solver=solver)  # fmt: skip
+            peer(
+                f"warm refits, {solver}, tol = 1e-12",
+                setups.warm_refits,
+                n / len(watched),
+                make=make,
+                watched=watched,
+                solver=solver,
+            )
         )
     found = measure(cases)
     truth = found[-1].answer
@@ -112,22 +119,26 @@ def _g4(family, n):
     if find_spec("statsmodels") and n <= 200_000:
         cases.append(peer("statsmodels GLM get_influence", setups.statsmodels_diagnostics, **size))
     found = measure(cases, rounds=3)
-    remark = f"{family}, n = {n}, p = 50 and an intercept; DFBETAS take {8 * n * 51 / 2**20:.0f} MB."
+    remark = (
+        f"{family}, n = {n}, p = 50 and an intercept; DFBETAS take {8 * n * 51 / 2**20:.0f} MB."
+    )
     if len(found) > 2:
         errors = [
             np.linalg.norm(a - b) / np.linalg.norm(b)
             for a, b in zip(found[1].answer, found[2].answer, strict=True)
         ]
-        remark += " Relative difference from statsmodels: leverage {:.1e}, Cook {:.1e}.".format(*errors)  # fmt: skip
-    return _text(
-        found, "<= 3 x the floor; >= 12 x statsmodels with a tenth of its memory", remark
-    )
+        remark += " Relative difference from statsmodels: leverage {:.1e}, Cook {:.1e}.".format(
+            *errors
+        )
+    return _text(found, "<= 3 x the floor; >= 12 x statsmodels with a tenth of its memory", remark)
 
 
 def _g4_table(n):
     cases = [ours("fit + summary_frame", setups.summary_frame, 1, n=n, p=10)]
     if find_spec("statsmodels"):
-        cases.append(peer("statsmodels OLS summary_frame", setups.statsmodels_ols_table, n=n, p=10))
+        cases.append(
+            peer("statsmodels OLS summary_frame", setups.statsmodels_ols_table, n=n, p=10)
+        )
     return _text(
         measure(cases), ">= 1,000 x statsmodels", f"OLS, n = {n}, p = 10 and an intercept."
     )
@@ -151,7 +162,7 @@ def g5(quick):
     return _text(
         found,
         "minutes, no densification, residual reported",
-        f"n = {n}, p = {p}, density {density:g}; dense rows would take {8 * n * p / 2**30:.0f} GiB, "
+        f"n = {n}, p = {p}, density {density:g}; dense, {8 * n * p / 2**30:.0f} GiB; "
         f"the 100 x n scores take {800 * n / 2**20:.0f} MB. Largest relative residuals of the "
         f"solves: {residuals}.",
     )
@@ -163,7 +174,15 @@ def g6(quick):
     make = partial(setups.logistic_rows, n, p)
     cases = [floor("numpy: Hessian, Cholesky, one solve", setups.floor_solve, 1, make=make)]
     for method in ("first_order", "newton"):
-        cases.append(ours(f"fit + self_influence, {method}", setups.self_influence, 1, make=make, method=method))  # fmt: skip
+        cases.append(
+            ours(
+                f"fit + self_influence, {method}",
+                setups.self_influence,
+                1,
+                make=make,
+                method=method,
+            )
+        )
     return _text(
         measure(cases, rounds=5),
         "<= 1.5 x one solve against X'; never n x n",
