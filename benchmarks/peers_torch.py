@@ -60,9 +60,7 @@ def captum_naive(
     batch_size: int = 1_000,
 ) -> Any:
     """captum's NaiveInfluenceFunction; by default it keeps 50 directions of the Hessian."""
-    from captum.influence._core.influence_function import (  # noqa: PLC2701 (not exported)
-        NaiveInfluenceFunction,
-    )
+    from captum.influence import NaiveInfluenceFunction
 
     influence = NaiveInfluenceFunction(
         problem.net,
