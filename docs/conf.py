@@ -105,6 +105,7 @@ html_theme_options = {
 html_sidebars = {
     "index": [],
     "add_an_explainer": [],
+    "disagreement": [],
     "contributing": [],
     "notebooks/*": [],
     "auto_examples/*": [],

@@ -32,9 +32,25 @@ def readme():
     return re.findall(r"```python\n(.*?)```", text, re.DOTALL)
 
 
-def test_readme_example_is_true(readme):
-    """The numbers in the comments are what the lines return."""
+def test_readme_model_is_true(readme):
+    """The numbers in the comments are what the lines return, and so is the frame below them."""
+    import_optional("pandas")
     code, names = readme[0], {}
+    exec(code, names)
+    explainer = names["explainer"]
+    assert "297, 73, 68" in code and "falls by 1.82" in code and "refits: 0.995" in code
+    assert_array_equal(explainer.train_index_[explainer.rank_outliers(3)], [297, 73, 68])
+    assert names["X_train"].index[names["rows"][0, 0]] == 297
+    assert_allclose(names["scores"][0, 0], -1.82, rtol=0.003)
+    assert_allclose(explainer.validate(random_state=0).pearson, 0.995, rtol=0.0006)
+    assert f"{names['diagnostics'].shape[1]} columns" in code
+    shown = names["diagnostics"][["cooks_d", "standard_resid", "hat_diag"]]
+    text = shown.nlargest(3, "cooks_d").to_string()
+    assert text in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_readme_density_is_true(readme):
+    code, names = readme[1], {}
     exec(code, names)
     explainer = names["explainer"]
     assert "array([ 6, 13, 33])" in code
@@ -52,9 +68,9 @@ def test_readme_labels_and_pipeline_are_true(readme):
         exec(code, names)
     explainer, pipe = names["explainer"], names["pipe"]
     named = ["star 6", "star 13", "star 33"]
-    assert ", ".join(named) in readme[1]
+    assert ", ".join(named) in readme[2]
     assert_array_equal(explainer.train_index_[explainer.rank_outliers(3)], named)
     assert_array_equal(explainer.self_influence().nlargest(3).index, named)
-    assert "array([-1])" in readme[2]
+    assert "array([-1])" in readme[3]
     assert_array_equal(pipe.predict([[3.5, 6.0]]), [-1])
     assert pipe[-1].score_influence(pipe[:-1].transform([[3.5, 6.0]])).shape == (1, 47)

@@ -1,6 +1,16 @@
 """The order of the gallery: what to read first, and new examples at the end."""
 
-ORDER = ("paper_density", "kde_counts_itself", "finding_outliers", "images", "pipeline", "erratum")
+ORDER = (
+    "mislabels",
+    "spam",
+    "regression_diagnostics",
+    "paper_density",
+    "kde_counts_itself",
+    "finding_outliers",
+    "images",
+    "pipeline",
+    "erratum",
+)
 
 
 class ReadingOrder:

@@ -310,6 +310,9 @@ class DensityInfluence(  # type: ignore[call-arg]  # scikit-learn's __init_subcl
             labels = np.arange(self.n_samples_fit_)
         return np.asarray([f"influence_{label}" for label in labels], dtype=object)
 
+    # TransformerMixin has one of its own, which is there only with transform.
+    set_output = BaseInfluence.set_output
+
     # -- truth ------------------------------------------------------------------------------
 
     def validate(

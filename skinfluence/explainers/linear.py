@@ -267,7 +267,7 @@ class LinearInfluence(MetaEstimatorMixin, BaseInfluence):
             )
         deletion = self._deletion
         rows = np.arange(deletion.n_train) if rows is None else rows
-        slices = _loops.slices(len(rows), deletion.row_block)
+        slices = _loops.slices(len(rows), deletion.move_block)
         bar = _loops.progress_bar(
             slices, total=len(slices), enabled=self.progress, desc="self_influence"
         )

@@ -39,8 +39,9 @@ def class_positions(y: Any, classes: NDArray[Any]) -> NDArray[np.intp]:
     positions = np.minimum(np.searchsorted(classes, y), len(classes) - 1)
     unseen = classes[positions] != y
     if np.any(unseen):
+        label = _plain(np.asarray(y)[unseen][0])
         raise ValueError(
-            f"y holds {_plain(np.asarray(y)[unseen][0])!r}, which is none of the {len(classes)} labels "
+            f"y holds {label!r}, which is none of the {len(classes)} labels "
             f"that the estimator was fitted on ({_few(classes)}). Its loss is not defined there: "
             "leave such rows out, or fit with that label."
         )

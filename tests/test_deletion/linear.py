@@ -1,0 +1,89 @@
+"""Truth for linear models: estimators that are really refitted without rows, then polished."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import QuantileRegressor
+
+from skinfluence import InfluenceExplainer
+from skinfluence.exceptions import NotStationaryWarning
+from skinfluence.objectives import Rows, build_all, reader_of
+from skinfluence.objectives.search import without_search
+from skinfluence.solvers.minimise import minimise
+from tests.test_objectives.cases import CASES, fitted
+
+
+def has_kinks(case):
+    """Whether the loss is smoothed, or a linear programme: no refits to compare with."""
+    loss = getattr(case.estimator, "loss", None)
+    return isinstance(case.estimator, QuantileRegressor) or loss in (
+        "hinge",
+        "epsilon_insensitive",
+    )
+
+
+SMOOTH = [case for case in CASES if not has_kinks(case)]
+
+
+def named(*names):
+    """The cases of these names."""
+    known = {case.name: case for case in CASES}
+    return [known[name] for name in names]
+
+
+def refitted(case, deleted):
+    """Coefficients (intercepts last) of each problem, refitted without rows and polished."""
+    estimator, data, _, _ = fitted(case)
+    kept = np.delete(np.arange(data.X.shape[0]), deleted)
+    rows = data.rows
+    rows = Rows(rows.X[kept], rows.y[kept], rows.sample_weight[kept])
+    weights = {} if data.sample_weight is None else {"sample_weight": rows.sample_weight}
+    fresh = without_search(estimator)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.simplefilter("ignore", FutureWarning)
+        warnings.simplefilter("ignore", UserWarning)
+        fresh.fit(data.X[kept], data.y[kept], **weights)
+    problems = reader_of(fresh).read(fresh, rows).problems
+    coefficients = []
+    for objective, theta in build_all(problems, rows.X):
+        found = minimise(objective, theta)
+        assert found.converged
+        coefficients.append(objective.coordinates.to_user(found.theta))
+    return coefficients
+
+
+def losses(case, coefficients):
+    """Loss of every row at coefficients, by the plain linear predictor."""
+    estimator, data, fit, _ = fitted(case)
+    targets = reader_of(estimator).encode(estimator, data.y)
+    total = np.zeros(data.X.shape[0])
+    for problem, theta, y in zip(fit.problems, coefficients, targets, strict=True):
+        coef, intercept = theta, 0.0
+        if problem.intercept is not None:
+            coef, intercept = theta[:-1], theta[-1]
+        total += problem.loss.value(data.rows.X @ coef + intercept, y)
+    return total
+
+
+def actual(case, deletions):
+    """Change of every row's loss under each deletion, (n_rows, n_deletions)."""
+    before = losses(case, refitted(case, []))
+    return np.stack([losses(case, refitted(case, gone)) - before for gone in deletions], axis=1)
+
+
+def explained(case, **options):
+    """The fitted case's explainer, fitted, however loose its solver was."""
+    estimator, data, _, _ = fitted(case)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotStationaryWarning)
+        explainer = InfluenceExplainer(estimator, **options)
+        return explainer.fit(data.X, data.y, sample_weight=data.sample_weight)
+
+
+def relative_error(estimated, truth):
+    """|estimated - truth| / |truth|."""
+    return np.linalg.norm(estimated - truth) / np.linalg.norm(truth)
