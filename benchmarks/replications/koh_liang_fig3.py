@@ -35,6 +35,7 @@ from skinfluence.metrics import agreement
 
 TEMPERATURES = (0.0, 1e-4, 0.001, 0.01, 0.1, 0.5)
 OURS = (0.001, 0.01, 0.1)
+BLOCK = 200
 CHOOSES = 0.001
 CHOICES = ("by t = .001", "by itself", "by truth")
 # Weights are exact to about 1e-8, so that a margin within this of 1 is on the hinge.
@@ -89,7 +90,13 @@ def study(data, checkpoints, *, penalty, n_top, n_tests):
 
     # The others can go and nothing moves.
     support = np.flatnonzero(at < 1 + ON_HINGE)
-    moved = checkpoints.keep("refits", lambda: np.array([refitted(row) for row in support]))
+    blocks = [support[start : start + BLOCK] for start in range(0, len(support), BLOCK)]
+    moved = np.concatenate(
+        [
+            checkpoints.keep(f"refits-{i}", lambda b=b: np.array([refitted(row) for row in b]))
+            for i, b in enumerate(blocks)
+        ]
+    )
     actual = np.zeros((len(queries), len(X)))
     actual[:, support] = np.maximum(0.0, 1.0 - tests[queries] @ moved.T)
     actual[:, support] -= np.maximum(0.0, 1.0 - margins[queries])[:, None]
