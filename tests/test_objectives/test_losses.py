@@ -197,11 +197,14 @@ def test_far_away_losses_are_infinite_or_finite_and_never_nan(name):
 def test_losses_broadcast_over_leading_axes(name):
     loss = LOSSES[name][0]
     eta, y = outputs_and_targets(name, n=12)
-    stacked, delta = np.stack([eta, 1.1 * eta]), 0.1 * np.abs(eta)
+    stacked = np.stack([eta, 1.1 * eta])
     for method in (loss.value, loss.gradient, loss.curvature):
         assert_allclose(method(stacked, y)[0], method(eta, y), rtol=1e-15)
-    both = loss.change(stacked, delta[None], y)
-    assert_allclose(both[0], loss.change(eta, delta, y), rtol=1e-15)
+    # Queries by deletions, as scores are made.
+    moves = np.stack([0.1 * np.abs(eta), 0.2 * np.abs(eta)], axis=1)
+    both = loss.change(eta[:, None], moves, y[:, None])
+    for j in range(2):
+        assert_allclose(both[:, j], loss.change(eta, moves[:, j], y), rtol=1e-14)
 
 
 @pytest.mark.parametrize("power", [-1, 0, 1, 1.5, 2, 3])

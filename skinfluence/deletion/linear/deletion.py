@@ -72,7 +72,7 @@ class LinearDeletion(Deletion):
             size, n_outputs = part.theta.shape
             total += size * n_outputs * (4 + 3 * n_outputs)
             if self.method == "refit":
-                total += 5 * self.n_train * n_outputs
+                total += 4 * size * n_outputs
         if self.method == "first_order" and not self._dense:
             return 1  # nothing is kept but the rows' own slopes
         return total

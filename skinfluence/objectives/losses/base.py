@@ -64,5 +64,8 @@ class PointLoss(ABC):
         return self
 
     def change(self, eta: Array, delta: Array, y: Any) -> Array:
-        """``value(eta + delta) - value(eta)``, to full precision for small `delta`."""
+        """``value(eta + delta) - value(eta)``, to full precision for small `delta`.
+
+        `eta` and `y` broadcast against `delta`, never the other way round: queries by deletions.
+        """
         return self.value(eta + delta, y) - self.value(eta, y)
