@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
 from skinfluence.displays import _crowd, _labels, _style
-from skinfluence.displays._thresholds import STATISTICS, Threshold, resolve
+from skinfluence.displays._thresholds import STATISTICS, Threshold, read, resolve
 
 _LARGEST = 1000.0  # area of the largest bubble in square typographic points
 _DOT = 4.0
@@ -183,8 +183,8 @@ class InfluenceBubbleDisplay:
         """
         display = cls(
             leverage=diagnostics.leverage,
-            residuals=diagnostics.resid_studentized_external,
-            cooks_distance=diagnostics.cooks_distance,
+            residuals=read(diagnostics, "resid_studentized_external"),
+            cooks_distance=read(diagnostics, "cooks_distance"),
             n_params=diagnostics.n_effective_params,
             df_resid=diagnostics.df_resid,
             row_names=diagnostics.row_labels,
