@@ -27,8 +27,9 @@ from skinfluence.diagnostics import Diagnostics
 from skinfluence.explainers.linear import LinearInfluence
 from skinfluence.explainers.linear_queries import make_queries, make_target
 from skinfluence.explainers.linear_refits import linear_agreement
-from skinfluence.explainers.refits import rows_to_refit, some_positions, take
+from skinfluence.explainers.refits import rows_to_refit, some_positions
 from skinfluence.metrics import Agreement
+from skinfluence.metrics._rows import take_rows
 
 
 class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_subclass__ is untyped
@@ -514,5 +515,5 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         rows = rows_to_refit(self._deletion.leverage(), n_refits, rng)
         if X is None and self._target is not None:
             positions = some_positions(self.n_samples_fit_, rng)
-            X, y = take(self._raw_rows, positions), known(self._raw_targets)[positions]
+            X, y = take_rows(self._raw_rows, positions), known(self._raw_targets)[positions]
         return linear_agreement(self, X, y, rows, whole_pipeline=whole_pipeline)

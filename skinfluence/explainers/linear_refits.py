@@ -12,8 +12,8 @@ from skinfluence._compat import routing_enabled
 from skinfluence._peel import peel, target_to_model_space, to_model_space, unfrozen, weight_key
 from skinfluence.deletion.linear.fit import polished
 from skinfluence.deletion.linear.queries import Queries
-from skinfluence.explainers.refits import take
 from skinfluence.metrics import Agreement, agreement
+from skinfluence.metrics._rows import take_rows
 from skinfluence.objectives import Rows, build_all, reader_of
 from skinfluence.objectives.search import without_search
 
@@ -83,11 +83,11 @@ def _refitted(explainer, kept, whole_pipeline):
     weights = explainer._sample_weight
     y = explainer._raw_targets[kept]
     if not whole_pipeline:
-        rows = take(explainer._fit_X, kept)
+        rows = take_rows(explainer._fit_X, kept)
         inner = explainer._train_y[kept]
         model = _fit(without_search(explainer._model), rows, inner, weights, kept)
         return model, model, rows, inner, _kept_weights(weights, kept)
-    rows = take(explainer._raw_rows, kept)
+    rows = take_rows(explainer._raw_rows, kept)
     whole = _fit(clone(unfrozen(explainer.estimator_)), rows, y, weights, kept)
     heads, model = peel(whole)
     if heads or not hasattr(rows, "shape"):
