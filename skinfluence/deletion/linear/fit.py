@@ -82,7 +82,7 @@ def fitted_parts(
     _check_method(fit, method)
     built = build_all(fit.problems, X)
     if solver == "auto":
-        largest = max(_n_moving(objective, theta) for objective, theta in built)
+        largest = max(int(objective.moving(theta).sum()) for objective, theta in built)
         solver = "dense" if largest <= DENSE_PARAMETERS else "cg"
     if method == "auto":
         method = "newton" if solver == "dense" else "first_order"
@@ -97,13 +97,6 @@ def fitted_parts(
         curvature = LinearCurvature(objective, theta, expected=expected, solver=solver, tol=tol)
         parts.append(Part(problem, objective, theta, curvature, method, notes))
     return Fitted(parts, notes, (before, after), converged, solver, method)
-
-
-def _n_moving(objective, theta):
-    """Parameters of the Hessian: an l1 penalty leaves out those that are 0."""
-    penalty = objective.penalty
-    held = (penalty.l1 > 0) | objective.positive | (penalty.l21 > 0)[:, None]
-    return int((objective.free & ~(held & (theta == 0))).sum())
 
 
 def _check_method(fit, method):
