@@ -260,7 +260,7 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         """
         check_is_fitted(self)
         out = np.empty((self.n_samples_fit_, len(self.param_names_)))
-        for rows in _loops.slices(self.n_samples_fit_, self._deletion.row_block):
+        for rows in _loops.slices(self.n_samples_fit_, self._deletion.move_block):
             moved = self._deletion.change(self._coefficients, self._deletion.delete(rows))
             out[rows] = -moved.T
         return labelled(self, out, index=self.train_index_, columns=self.param_names_)

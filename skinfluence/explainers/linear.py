@@ -287,12 +287,18 @@ class LinearInfluence(MetaEstimatorMixin, BaseInfluence):
             )
         deletion = self._deletion
         rows = np.arange(deletion.n_train) if rows is None else rows
-        slices = _loops.slices(len(rows), deletion.row_block)
-        bar = _loops.progress_bar(
-            slices, total=len(slices), enabled=self.progress, desc="self_influence"
+        size = deletion.move_block // _loops.n_workers(self.n_jobs)
+        slices = _loops.slices(len(rows), size)
+        changes = _loops.in_threads(
+            lambda part: deletion.self_change_at(rows[part]),
+            slices,
+            n_jobs=self.n_jobs,
+            one_thread=deletion.one_blas_thread,
         )
-        parts = [deletion.self_change_at(rows[part]) for part in bar]
-        scores = np.concatenate(parts) if parts else np.zeros(0)
+        bar = _loops.progress_bar(
+            changes, total=len(slices), enabled=self.progress, desc="self_influence"
+        )
+        scores = np.concatenate([np.zeros(0), *bar])
         attribution.check_no_nan(scores)
         self._warn_of_rows()
         return scores

@@ -10,12 +10,12 @@ from sklearn.svm import LinearSVC, LinearSVR
 
 from skinfluence._compat import routing_enabled
 from skinfluence._peel import peel, target_to_model_space, to_model_space, unfrozen, weight_key
-from skinfluence.deletion.linear.fit import polished
 from skinfluence.deletion.linear.queries import Queries
 from skinfluence.metrics import Agreement, agreement
 from skinfluence.metrics._rows import take_rows
 from skinfluence.objectives import Rows, build_all, reader_of
 from skinfluence.objectives.search import without_search
+from skinfluence.solvers.minimise import minimise
 
 # What a solver must do where no polish can follow it.
 TIGHT, MANY = 1e-9, 10**6
@@ -76,7 +76,7 @@ def _at_its_minimum(model, rows, y, weights, smoothing):
     built = build_all(fit.problems, rows)
     if fit.linear_programme or any(problem.loss.temperature > 0 for problem in fit.problems):
         return built  # a vertex is exact, and a kinked fit is tight
-    return [(objective, polished(objective, theta, "dense", 0.0)[0]) for objective, theta in built]
+    return [(objective, minimise(objective, theta).theta) for objective, theta in built]
 
 
 def _refitted(explainer, kept, whole_pipeline):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
+from scipy.linalg import blas
 
 Array = NDArray[np.float64]
 
@@ -80,10 +81,21 @@ class DenseDesign(Design):
         return DenseDesign(np.abs(self.rows))
 
     def gram(self, c: Array) -> Array:
-        total = np.zeros((self.shape[1], self.shape[1]))
+        size = self.shape[1]
+        total = np.zeros((size, size), order="F")
+        positive = len(c) == 0 or c.min() >= 0
         for start in range(0, len(self), GRAM_ROWS):
-            part = self.rows[start : start + GRAM_ROWS]
-            total += (part * c[start : start + GRAM_ROWS, None]).T @ part
+            block = slice(start, start + GRAM_ROWS)
+            part = self.rows[block]
+            if positive:
+                # A symmetric product costs half: only the upper triangle is filled.
+                root = (part * np.sqrt(c[block, None])).T
+                total = blas.dsyrk(1.0, root, beta=1.0, c=total, overwrite_c=1)
+            else:
+                total += (part * c[block, None]).T @ part
+        if positive:
+            lower = np.tril_indices(size, -1)
+            total[lower] = total.T[lower]
         return total
 
     def squares(self, c: Array) -> Array:
