@@ -172,9 +172,6 @@ class LinearInfluence(MetaEstimatorMixin, BaseInfluence):
         unit = "parameter" if unit.startswith("coef:") else unit
         return unit if self.relative is None else f"{unit} a unit of change of the {self.relative}"
 
-    def _is_smoothed(self):
-        return any(problem.loss.temperature > 0 for problem in self._linear_fit.problems)
-
     def _refuse_far_averages(self, before):
         if before > FAR and getattr(self._model, "average", False):
             raise ValueError(
@@ -195,7 +192,7 @@ class LinearInfluence(MetaEstimatorMixin, BaseInfluence):
                 NotStationaryWarning,
                 stacklevel=7,
             )
-        elif before > (FAR if self._is_smoothed() else LOOSE):
+        elif before > (FAR if self._linear_fit.smoothed else LOOSE):
             warnings.warn(
                 f"{type(self._model).__name__} is not at a minimum of its own objective on these "
                 f"rows: the relative gradient is {before:.1e}, and {after:.1e} after a polish. "

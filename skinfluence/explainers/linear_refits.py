@@ -41,15 +41,15 @@ def linear_agreement(
     estimated = [explainer._deletion.change(queries, _deleted(explainer, i))[:, 0] for i in rows]
     every = np.arange(explainer.n_samples_fit_)
     # A smoothed loss is judged by its own loss, and that by two refits of it, both kinked.
-    before = _moved(explainer, queries, X, every, whole_pipeline) if _kinked(explainer) else 0.0
+    before = (
+        _moved(explainer, queries, X, every, whole_pipeline)
+        if explainer._linear_fit.smoothed
+        else 0.0
+    )
     actual = [
         _moved(explainer, queries, X, np.delete(every, i), whole_pipeline) - before for i in rows
     ]
     return agreement(np.transpose(estimated), np.transpose(actual), rows=rows)
-
-
-def _kinked(explainer):
-    return any(part.problem.loss.temperature > 0 for part in explainer._parts)
 
 
 def _deleted(explainer, row):
@@ -74,7 +74,7 @@ def _at_its_minimum(model, rows, y, weights, smoothing):
     """Objectives and their minima near a refit, problem by problem."""
     fit = reader_of(model).read(model, Rows(rows, y, weights, smoothing))
     built = build_all(fit.problems, rows)
-    if fit.linear_programme or any(problem.loss.temperature > 0 for problem in fit.problems):
+    if fit.linear_programme or fit.smoothed:
         return built  # a vertex is exact, and a kinked fit is tight
     return [(objective, minimise(objective, theta).theta) for objective, theta in built]
 

@@ -102,8 +102,7 @@ def fitted_parts(
 
 
 def _check_method(fit, method):
-    smoothed = any(problem.loss.temperature > 0 for problem in fit.problems)
-    if method == "refit" and smoothed:
+    if method == "refit" and fit.smoothed:
         raise ValueError(
             "method='refit' would refit the smoothed loss, which is not what the estimator "
             "minimised. Use method='newton', which says what it is, or the squared loss "
