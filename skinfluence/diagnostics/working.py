@@ -123,6 +123,9 @@ def working(
 
 def basis_of(objective: Objective, theta: Array, c: Array, m: float) -> Basis:
     """Basis for data of curvature `c` (n, K, K) and `m` times the penalty."""
+    # Not the explainers' LinearCurvature and NewtonInverse: those factorise the Gram matrix, which
+    # loses the digits that a QR of the rows keeps, and form every step. Here only the sizes of
+    # steps are wanted, by the data and by the penalty, and the basis has them without.
     moving = objective.moving(theta)
     active = moving.ravel()
     inner = np.ix_(active, active)
