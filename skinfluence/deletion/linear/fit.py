@@ -83,7 +83,7 @@ def fitted_parts(
     _check_method(fit, method)
     built = build_all(fit.problems, X)
     if solver == "auto":
-        largest = max(_n_moving(objective, theta) for objective, theta in built)
+        largest = max(int(objective.moving(theta).sum()) for objective, theta in built)
         solver = "dense" if largest <= DENSE_PARAMETERS else "cg"
     if method == "auto":
         method = "newton" if solver == "dense" else "first_order"
@@ -101,16 +101,8 @@ def fitted_parts(
     return Fitted(parts, notes, (before, after), converged, solver, method)
 
 
-def _n_moving(objective, theta):
-    """Parameters of the Hessian: an l1 penalty leaves out those that are 0."""
-    penalty = objective.penalty
-    held = (penalty.l1 > 0) | objective.positive | (penalty.l21 > 0)[:, None]
-    return int((objective.free & ~(held & (theta == 0))).sum())
-
-
 def _check_method(fit, method):
-    smoothed = any(problem.loss.temperature > 0 for problem in fit.problems)
-    if method == "refit" and smoothed:
+    if method == "refit" and fit.smoothed:
         raise ValueError(
             "method='refit' would refit the smoothed loss, which is not what the estimator "
             "minimised. Use method='newton', which says what it is, or the squared loss "
