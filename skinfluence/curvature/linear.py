@@ -113,13 +113,23 @@ class LinearCurvature:
         Softmax does not feel a shift common to all classes; unpenalised coefficients may shift.
         """
         size, n_outputs = self.theta.shape
-        if not self.objective.loss.shift_invariant:
-            return np.zeros((size * n_outputs, 0))
-        penalty = self.objective.penalty
-        idle = (penalty.l2 == 0).all(axis=1) & self.moving.all(axis=1)
-        basis = np.zeros((size, n_outputs, int(idle.sum())))
-        basis[np.flatnonzero(idle), :, np.arange(int(idle.sum()))] = n_outputs**-0.5
+        idle = np.flatnonzero(self._shifting())
+        basis = np.zeros((size, n_outputs, len(idle)))
+        basis[idle, :, np.arange(len(idle))] = n_outputs**-0.5
         return basis.reshape(size * n_outputs, -1)
+
+    def _shifting(self):
+        """Rows of theta that may shift by the same in all outputs, (P,)."""
+        if not self.objective.loss.shift_invariant:
+            return np.zeros(len(self.theta), dtype=bool)
+        return (self.objective.penalty.l2 == 0).all(axis=1) & self.moving.all(axis=1)
+
+    def _without_shift(self, columns):
+        """Columns (P K, b) without their part in the null space, which may be too large to form."""
+        shaped = columns.reshape(*self.theta.shape, -1).copy()
+        idle = self._shifting()
+        shaped[idle] -= shaped[idle].mean(axis=1, keepdims=True)
+        return shaped.reshape(columns.shape)
 
     def inverse(self, alpha: Array | None = None) -> Inverse:
         """Inverse of ``sum_a alpha_a M_a``; of H itself by default."""
@@ -137,6 +147,7 @@ class LinearCurvature:
                 partial(self._mixed, alpha),
                 np.where(self.moving, diagonal, 0.0).ravel(),
                 tol=self.tol,
+                project=self._without_shift if self._shifting().any() else None,
             )
         kept = self.moving.ravel()
         total = sum(a * matrix for a, matrix in zip(alpha, self._matrices, strict=True))

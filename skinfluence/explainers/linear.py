@@ -83,6 +83,15 @@ class LinearInfluence(MetaEstimatorMixin, BaseInfluence):
         # No copy: the rows are copied into coordinates of their own.
         return {"dtype": np.float64, "accept_sparse": self._accept_sparse}
 
+    def _fit(self, X, y=None, sample_weight=None):
+        # A search around the model would report that all its fits failed.
+        if y is None:
+            raise ValueError(
+                f"{type(self).__name__} requires y to be passed, but the target y is None. Pass "
+                "the targets that the estimator was fitted on."
+            )
+        return super()._fit(X, y, sample_weight)
+
     def _explain(self, model, rows, y, sample_weight):
         weights = check_weights(sample_weight, rows)
         weights = np.ones(rows.shape[0]) if weights is None else weights
@@ -128,11 +137,6 @@ class LinearInfluence(MetaEstimatorMixin, BaseInfluence):
         self.score_unit_ = self._unit()
 
     def _training_targets(self, rows, y):
-        if y is None:
-            raise ValueError(
-                f"{type(self).__name__} requires y to be passed, but the target y is None. Pass "
-                "the targets that the estimator was fitted on."
-            )
         y = target_to_model_space(self.estimator_, np.asarray(y))
         check_consistent_length(rows, y)
         return y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
@@ -267,12 +271,18 @@ class LinearInfluence(MetaEstimatorMixin, BaseInfluence):
             )
         deletion = self._deletion
         rows = np.arange(deletion.n_train) if rows is None else rows
-        slices = _loops.slices(len(rows), deletion.move_block)
-        bar = _loops.progress_bar(
-            slices, total=len(slices), enabled=self.progress, desc="self_influence"
+        size = deletion.move_block // _loops.n_workers(self.n_jobs)
+        slices = _loops.slices(len(rows), size)
+        changes = _loops.in_threads(
+            lambda part: deletion.self_change_at(rows[part]),
+            slices,
+            n_jobs=self.n_jobs,
+            one_thread=deletion.one_blas_thread,
         )
-        parts = [deletion.self_change_at(rows[part]) for part in bar]
-        scores = np.concatenate(parts) if parts else np.zeros(0)
+        bar = _loops.progress_bar(
+            changes, total=len(slices), enabled=self.progress, desc="self_influence"
+        )
+        scores = np.concatenate([np.zeros(0), *bar])
         attribution.check_no_nan(scores)
         self._warn_of_rows()
         return scores

@@ -139,9 +139,14 @@ def gram_blocks(design: Design, c: Array) -> Array:
     size = design.shape[1]
     total = np.empty((size, n_outputs, size, n_outputs))
     for k in range(n_outputs):
-        for l in range(k + 1):
-            block = design.gram(c[:, k, l]) if c[:, k, l].any() else np.zeros((size, size))
-            total[:, k, :, l] = total[:, l, :, k] = block
+        blocks = np.zeros((size, k + 1, size))
+        seen = np.flatnonzero(c[:, k, : k + 1].any(axis=0))
+        if n_outputs == 1:
+            blocks[:, 0] = design.gram(c[:, 0, 0])
+        elif seen.size:
+            blocks[:, seen] = design.grams(c[:, k, seen])
+        total[:, k, :, : k + 1] = blocks.transpose(0, 2, 1)
+        total[:, : k + 1, :, k] = blocks.transpose(2, 1, 0)
     return total.reshape(size * n_outputs, size * n_outputs)
 
 
