@@ -67,9 +67,7 @@ def test_polished_refits_are_a_truth_for_refit_scores():
     rows, targets = load_breast_cancer(return_X_y=True)
     rows, targets = scale(rows)[:150, :6], targets[:150]
     model = LogisticRegression().fit(rows, targets)
-    truth = leave_one_out(
-        model, rows, targets, loss="log_loss", rows=[0, 7, 40], polish=polish
-    )
+    truth = leave_one_out(model, rows, targets, loss="log_loss", rows=[0, 7, 40], polish=polish)
     explainer = InfluenceExplainer(model, method="refit").fit(rows, targets)
     scores = explainer.score_influence(rows, targets)[:, [0, 7, 40]]
     # predict_proba keeps 16 digits of losses near 1, and changes are a thousandth of that.

@@ -14,7 +14,6 @@ from skinfluence.solvers.active_set import (
     entering_groups,
     feasible,
     first_kink,
-    kinked,
     lengths,
     newton_step,
     project,
@@ -49,8 +48,8 @@ class Minimum:
     ----------
     theta : ndarray of shape (P, K)
         Entries that a penalty or a constraint holds at zero are 0.0 exactly.
-    stationarity : float
-        See :func:`~skinfluence.solvers.stationarity.stationarity`.
+    start, stationarity : float
+        Of the start and of `theta`; see :func:`~skinfluence.solvers.stationarity.stationarity`.
     n_iter : int
         Newton steps.
     converged : bool
@@ -59,6 +58,7 @@ class Minimum:
     """
 
     theta: Array
+    start: float
     stationarity: float
     n_iter: int
     converged: bool
@@ -121,12 +121,12 @@ class _Search:
         self.endless = False  # whether F has been seen to have no minimum
 
     def run(self, max_iter: int) -> Minimum:
-        n_iter = 0
+        n_iter, start = 0, self.point.ratio
         while self.point.ratio > self.tol and n_iter < max_iter and self._advance():
             n_iter += 1
         resolved = self.best.ratio <= max(RESOLVED, self.tol) and not self.endless
         end = self.best if resolved else self.point
-        return Minimum(end.theta, end.ratio, n_iter, resolved)
+        return Minimum(end.theta, start, end.ratio, n_iter, resolved)
 
     def _advance(self) -> bool:
         """Take one step; False where there is none, or no minimum to step to."""
@@ -176,7 +176,7 @@ class _Search:
         if self.curvature is None or not self.objective.loss.smooth:
             return False
         active = active_entries(self.objective, self.point.theta, self.point.violated)
-        at_kink = active & kinked(self.objective) & (self.point.theta == 0)
+        at_kink = active & self.objective.kinked & (self.point.theta == 0)
         return np.array_equal(active, self.curvature.active) and not at_kink.any()
 
     def _line_search(self, step: Array) -> tuple[_Point, float, bool, bool] | None:

@@ -57,25 +57,34 @@ class LinearDeletion(Deletion):
         self.parts, self.target, self.train = parts, target, train
         self.method, self.relative, self.notes = method, relative, notes
         self.n_train = n_train
-        self.row_block = self._row_block()
+        self.row_block = self._rows_within(self._floats_a_row())
+        self.move_block = self._rows_within(self._floats_a_move())
 
     # -- memory ---------------------------------------------------------------------------------
 
-    def _row_block(self):
-        budget = _loops.memory_budget()
-        return int(np.clip(budget / (8.0 * self._floats_a_row()), 1, self.n_train))
+    def _rows_within(self, floats):
+        return int(np.clip(_loops.memory_budget() / (8.0 * floats), 1, max(self.n_train, 1)))
 
-    def _floats_a_row(self):
-        """float64 numbers that the deletion of one row keeps alive."""
+    def _floats_a_move(self):
+        """float64 numbers that the move of one row keeps alive."""
         total = 0
         for part in self.parts:
             size, n_outputs = part.theta.shape
             total += size * n_outputs * (4 + 3 * n_outputs)
             if self.method == "refit":
-                total += 5 * self.n_train * n_outputs
+                total += 4 * size * n_outputs
+        return total + self._products()
+
+    def _floats_a_row(self):
         if self.method == "first_order" and not self._dense:
             return 1  # nothing is kept but the rows' own slopes
-        return total
+        return self._floats_a_move()
+
+    def _products(self):
+        """Outputs of all training rows, which conjugate gradients need for each column."""
+        by_products = any(part.iterates for part in self.parts)
+        n_outputs = sum(part.theta.shape[1] for part in self.parts)
+        return 3 * self.n_train * n_outputs if by_products else 0
 
     @property
     def _dense(self):
@@ -85,7 +94,9 @@ class LinearDeletion(Deletion):
         n_outputs = sum(part.theta.shape[1] for part in self.parts)
         size = sum(part.theta.size for part in self.parts)
         a_query = n_rows * (1 if self.method == "first_order" else 2 + 3 * n_outputs) + 3 * size
-        return max(1, int(min(budget, TILE) / (8.0 * a_query)))
+        # Where every block costs a run of conjugate gradients, few large blocks are better.
+        tile = budget if self._products() else min(budget, TILE)
+        return max(1, int(tile / (8.0 * (a_query + self._products()))))
 
     # -- scores ---------------------------------------------------------------------------------
 
@@ -251,7 +262,7 @@ class LinearDeletion(Deletion):
     def leverage(self) -> Array:
         """How strongly each row moves the fit, over all parts, (n_train,)."""
         total = np.zeros(self.n_train)
-        for rows in _loops.slices(self.n_train, self.row_block):
+        for rows in _loops.slices(self.n_train, self.move_block):
             positions = np.arange(rows.start, rows.stop)
             for part in self.parts:
                 total[rows] += part.leverage(positions)

@@ -15,14 +15,15 @@ from skinfluence.deletion.linear.part import BasePart, Notes, Part
 from skinfluence.deletion.linear.programme import ProgrammePart
 from skinfluence.deletion.quantile import QuantilePath
 from skinfluence.objectives import LinearFit, Objective, build_all
-from skinfluence.solvers.minimise import minimise
+from skinfluence.solvers.minimise import Minimum, minimise
 from skinfluence.solvers.stationarity import stationarity
 
 Array = NDArray[np.float64]
 
 # Parameters above which no Hessian is formed: it would take more than a gigabyte.
 DENSE_PARAMETERS = 10_000
-NEWTON_CG_STEPS = 30
+# Newton steps by conjugate gradients, and the relative gradient they have to reach.
+NEWTON_CG_STEPS, REACHED = 30, 1e-6
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,9 @@ class Fitted:
     parts : sequence of BasePart
     notes : Notes
     stationarity : tuple of float
-        Largest relative gradient over the parts before and after the polish.
+        Largest relative gradient over the parts before and after the polish; before, for a loss
+        that had to be smoothed, by which share its own objective is above that at the smoothed
+        minimum: 0 at its own minimum.
     converged : bool
         Whether every polish reached a minimum.
     solver : {"dense", "cg"}
@@ -82,7 +85,7 @@ def fitted_parts(
     _check_method(fit, method)
     built = build_all(fit.problems, X)
     if solver == "auto":
-        largest = max(_n_moving(objective, theta) for objective, theta in built)
+        largest = max(int(objective.moving(theta).sum()) for objective, theta in built)
         solver = "dense" if largest <= DENSE_PARAMETERS else "cg"
     if method == "auto":
         method = "newton" if solver == "dense" else "first_order"
@@ -91,24 +94,25 @@ def fitted_parts(
     for problem, (objective, theta) in zip(fit.problems, built, strict=True):
         if fixed_class_weights:
             objective = dataclasses.replace(objective, rebalance=None)
-        before = max(before, stationarity(objective, theta))
-        theta, found, reached = polished(objective, theta, solver, tol)
-        after, converged = max(after, found), converged and reached
+        found = polished(objective, theta, solver, tol)
+        start = _excess(objective, theta, found.theta) if fit.smoothed else found.start
+        before, after = max(before, start), max(after, found.stationarity)
+        converged = converged and found.converged
+        theta = found.theta
         curvature = LinearCurvature(objective, theta, expected=expected, solver=solver, tol=tol)
         parts.append(Part(problem, objective, theta, curvature, method, notes))
     return Fitted(parts, notes, (before, after), converged, solver, method)
 
 
-def _n_moving(objective, theta):
-    """Parameters of the Hessian: an l1 penalty leaves out those that are 0."""
-    penalty = objective.penalty
-    held = (penalty.l1 > 0) | objective.positive | (penalty.l21 > 0)[:, None]
-    return int((objective.free & ~(held & (theta == 0))).sum())
+def _excess(objective, theta, polished):
+    """Share of the objective, kinks and all, that the fit could still have won."""
+    raw = dataclasses.replace(objective, loss=objective.loss.raw)
+    value = raw.value(theta)
+    return max(0.0, value - raw.value(polished)) / value if value > 0 else 0.0
 
 
 def _check_method(fit, method):
-    smoothed = any(problem.loss.temperature > 0 for problem in fit.problems)
-    if method == "refit" and smoothed:
+    if method == "refit" and fit.smoothed:
         raise ValueError(
             "method='refit' would refit the smoothed loss, which is not what the estimator "
             "minimised. Use method='newton', which says what it is, or the squared loss "
@@ -140,21 +144,16 @@ def _programme(fit, X, method):
     return Fitted([part], notes, (path.gap, 0.0), True, "dense", "exact")
 
 
-def polished(
-    objective: Objective, theta: Array, solver: str, tol: float
-) -> tuple[Array, float, bool]:
-    """Parameters at the optimum, their stationarity, and whether it was reached."""
-    if solver == "cg":
-        return _newton_cg(objective, theta, tol)
-    found = minimise(objective, theta)
-    return found.theta, found.stationarity, found.converged
+def polished(objective: Objective, theta: Array, solver: str, tol: float) -> Minimum:
+    """The optimum near `theta`."""
+    return _newton_cg(objective, theta, tol) if solver == "cg" else minimise(objective, theta)
 
 
 def _newton_cg(objective, theta, tol):
     value = objective.value(theta)
-    for _ in range(NEWTON_CG_STEPS):
-        if stationarity(objective, theta) <= tol:
-            break
+    start = reached = stationarity(objective, theta)
+    n_iter = 0
+    while reached > tol and n_iter < NEWTON_CG_STEPS:
         curvature = LinearCurvature(objective, theta, solver="cg", tol=1e-4)
         gradient = np.where(curvature.moving, objective.gradient(theta), 0.0)
         step = curvature.inverse()(gradient.reshape(-1, 1)).reshape(theta.shape)
@@ -163,6 +162,6 @@ def _newton_cg(objective, theta, tol):
             length *= 0.5
         if length <= 1e-10:
             break
-        theta, value = theta - length * step, new
-    reached = stationarity(objective, theta)
-    return theta, reached, reached <= 1e-6
+        theta, value, n_iter = theta - length * step, new, n_iter + 1
+        reached = stationarity(objective, theta)
+    return Minimum(theta, start, reached, n_iter, reached <= REACHED)

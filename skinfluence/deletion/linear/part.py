@@ -43,7 +43,14 @@ class BasePart(ABC):
         Polished parameters.
     method : str
     notes : Notes
+
+    Attributes
+    ----------
+    iterates : bool
+        Whether moves are solved for by products with all rows.
     """
+
+    iterates: bool = False
 
     def __init__(
         self, problem: Problem, objective: Objective, theta: Array, method: str, notes: Notes
@@ -96,6 +103,7 @@ class Part(BasePart):
     ):
         super().__init__(problem, objective, theta, method, notes)
         self.curvature = curvature
+        self.iterates = curvature.solver == "cg"
 
     def moves(self, rows: NDArray[np.intp]) -> Array:
         gone = leaving(self.curvature, rows)

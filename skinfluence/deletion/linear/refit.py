@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from skinfluence import _loops
 from skinfluence.curvature import LinearCurvature
 from skinfluence.deletion.linear.moves import Leaving, NewtonInverse
 from skinfluence.objectives import Objective
@@ -16,6 +17,8 @@ Array = NDArray[np.float64]
 
 # A column is done when a step no longer moves it by more than this share of its move.
 DONE = 1e-12
+# Bytes of the outputs of a block of rows under all moves: what fits the cache.
+TILE = 2**21
 # Columns that contract by less than this factor a sweep get a Hessian of their own.
 SLOW = 0.5
 MAX_SWEEPS = 30
@@ -84,30 +87,41 @@ def deleted_gradient(
     Entries that do not move are 0; `entries` (P, K) names others to be shown.
     """
     objective = curvature.objective
-    size, n_outputs = curvature.theta.shape
-    shaped = moves.reshape(size, n_outputs, -1)
-    outputs = objective.design.times(shaped.reshape(size, -1)).reshape(
-        -1, n_outputs, len(gone.rows)
-    )
-    outputs += curvature.outputs[:, :, None]
-    with np.errstate(over="ignore", invalid="ignore"):
-        slopes = objective.loss.gradient(np.moveaxis(outputs, 1, 2), objective.y[:, None])
-    slopes = np.moveaxis(slopes, 2, 1) * objective.weights[:, None, None]
-    if gone.ratios is not None and objective.rebalance is not None:
-        slopes *= gone.ratios[objective.rebalance.group_of_row][:, None, :]
-    slopes[gone.rows, :, np.arange(len(gone.rows))] = 0.0
-    gradient = objective.design.adjoint(slopes.reshape(len(slopes), -1)).reshape(shaped.shape)
-    moved = curvature.theta[:, :, None] + shaped
-    gradient += gone.m * objective.penalty.gradient(moved)
+    shaped = moves.reshape(*curvature.theta.shape, -1)
+    flat = moves.reshape(len(shaped), -1)
+    gradient = gone.m * objective.penalty.gradient(curvature.theta[:, :, None] + shaped)
+    a_row = 8 * flat.shape[1]
+    for part in _loops.slices(objective.n_train, TILE // a_row):
+        slopes = _moved_slopes(curvature, gone, part, flat)
+        gradient += objective.design.take(part).adjoint(slopes).reshape(shaped.shape)
     shown = curvature.moving if entries is None else entries
     return (gradient * shown[:, :, None]).reshape(moves.shape)
+
+
+def _moved_slopes(curvature, gone, part, moves):
+    """``w_j l'_j`` of some training rows j under each deletion, without the deleted row's own.
+
+    Of shape (n_part, K b), for moves (P, K b).
+    """
+    objective = curvature.objective
+    n_outputs, b = curvature.theta.shape[1], len(gone.rows)
+    outputs = objective.design.take(part).times(moves).reshape(-1, n_outputs, b)
+    outputs += curvature.outputs[part, :, None]
+    with np.errstate(over="ignore", invalid="ignore"):
+        slopes = objective.loss.gradient(np.moveaxis(outputs, 1, 2), objective.y[part, None])
+    slopes = np.moveaxis(slopes, 2, 1) * objective.weights[part, None, None]
+    if gone.ratios is not None and objective.rebalance is not None:
+        slopes *= gone.ratios[objective.rebalance.group_of_row[part]][:, None, :]
+    own = np.flatnonzero((gone.rows >= part.start) & (gone.rows < part.stop))
+    slopes[gone.rows[own] - part.start, :, own] = 0.0
+    return slopes.reshape(-1, n_outputs * b)
 
 
 def _left_its_face(curvature, gone, moves):
     """Rows whose refit changes which coefficients are held at 0 by a kink or a bound."""
     objective = curvature.objective
     penalty = objective.penalty
-    held = ((penalty.l1 > 0) | objective.positive | (penalty.l21 > 0)[:, None]) & objective.free
+    held = objective.kinked & objective.free
     if not held.any():
         return np.zeros(len(gone.rows), dtype=bool)
     shaped = moves.reshape(*curvature.theta.shape, -1)
