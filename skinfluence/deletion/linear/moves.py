@@ -124,7 +124,8 @@ class NewtonInverse:
         share = left[:, 0, 0] if n_outputs == 1 else _smallest_share(left)
         self.alone = np.abs(share) <= ALONE
         objective = curvature.objective
-        pulled = not objective.penalty.is_smooth or objective.positive.any()
+        penalty = objective.penalty
+        pulled = penalty.l1.any() or penalty.l21.any() or objective.positive.any()
         self.exact = self.alone & (n_outputs == 1 and not pulled)
         self.indefinite = share < -ALONE
         left[self.alone] = np.eye(n_outputs)
