@@ -107,6 +107,16 @@ class LinearCurvature:
         chosen = self.moving[self._moving_features()].ravel()
         return matrix if chosen.all() else matrix[np.ix_(chosen, chosen)]
 
+    def _shifts(self):
+        return self.objective.shifting(self.moving).any()
+
+    def _without_shift(self, columns):
+        """Columns (P K, b) without their part in the null space, which may be too large to form."""
+        shaped = columns.reshape(*self.theta.shape, -1).copy()
+        idle = self.objective.shifting(self.moving)
+        shaped[idle] -= shaped[idle].mean(axis=1, keepdims=True)
+        return shaped.reshape(columns.shape)
+
     def inverse(self, alpha: Array | None = None) -> Inverse:
         """Inverse of ``sum_a alpha_a M_a``; of H itself by default."""
         alpha = self.full if alpha is None else alpha
@@ -123,6 +133,7 @@ class LinearCurvature:
                 partial(self._mixed, alpha),
                 np.where(self.moving, diagonal, 0.0).ravel(),
                 tol=self.tol,
+                project=self._without_shift if self._shifts() else None,
             )
         kept = self.moving.ravel()
         total = sum(a * matrix for a, matrix in zip(alpha, self._matrices, strict=True))

@@ -282,10 +282,10 @@ class InfluenceIndexDisplay:
         ax : matplotlib Axes, default=None
             Where to draw; default: a new figure.
         threshold : str, float, list of these or None, default="auto"
-            Lines, by name or number. Cook's distance: "4/n" [2]_ (default), "4/(n-k)",
+            Lines, by name or number. Cook's distance: "4/n" (default), "4/(n-k)",
             "F median" (of F with k and ``df_resid`` degrees of freedom), "1". Leverage: "2k/n"
-            [1]_ and "3k/n" (default both). DFFITS: "2*sqrt(k/n)" [1]_ (default), "1". DFBETAS:
-            "2/sqrt(n)" [1]_ (default), "1". Studentised residuals: "t 5%" (two-sided, one row)
+            and "3k/n" (default both). DFFITS: "2*sqrt(k/n)" (default), "1". DFBETAS:
+            "2/sqrt(n)" (default), "1". Studentised residuals: "t 5%" (two-sided, one row)
             and "Bonferroni 5%" (over all rows; default both), "2", "3"; for internally
             studentised ones they are carried over exactly. DFFITS also have "3*sqrt(k/(n-k))".
         n_labels : int, default=5

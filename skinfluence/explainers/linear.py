@@ -94,6 +94,15 @@ class LinearInfluence(MetaEstimatorMixin, BaseInfluence):
         # No copy: the rows are copied into coordinates of their own.
         return {"dtype": np.float64, "accept_sparse": self._accept_sparse}
 
+    def _fit(self, X, y=None, sample_weight=None):
+        # A search around the model would report that all its fits failed.
+        if y is None:
+            raise ValueError(
+                f"{type(self).__name__} requires y to be passed, but the target y is None. Pass "
+                "the targets that the estimator was fitted on."
+            )
+        return super()._fit(X, y, sample_weight)
+
     def _explain(self, model, rows, y, sample_weight):
         weights = check_weights(sample_weight, rows)
         weights = np.ones(rows.shape[0]) if weights is None else weights
@@ -148,11 +157,6 @@ class LinearInfluence(MetaEstimatorMixin, BaseInfluence):
         self._coefficient_names = np.asarray([name for _, name in names])
 
     def _training_targets(self, rows, y):
-        if y is None:
-            raise ValueError(
-                f"{type(self).__name__} requires y to be passed, but the target y is None. Pass "
-                "the targets that the estimator was fitted on."
-            )
         y = target_to_model_space(self.estimator_, np.asarray(y))
         check_consistent_length(rows, y)
         return y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y

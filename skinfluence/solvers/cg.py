@@ -27,6 +27,9 @@ class ConjugateGradients(Inverse):
         Diagonal of the operator; 0 for an entry that never moves.
     tol : float, default=1e-10
         Relative residual at which a column has converged.
+    project : callable or None, default=None
+        (N, M) to (N, M): takes out of a solution the directions that the operator does not see,
+        which steps with a preconditioner put in.
 
     Attributes
     ----------
@@ -42,8 +45,9 @@ class ConjugateGradients(Inverse):
         diagonal: NDArray[np.float64],
         *,
         tol: float = 1e-10,
+        project: Callable[[Array], Array] | None = None,
     ):
-        self.product = product
+        self.product, self.project = product, project
         self.scale = np.divide(1.0, diagonal, out=np.zeros_like(diagonal), where=diagonal > 0)
         self.tol = tol
         self.residual, self.n_iter = 0.0, 0
@@ -81,7 +85,7 @@ class ConjugateGradients(Inverse):
             self.residual = max(
                 self.residual, float((np.linalg.norm(left, axis=0) / size[live]).max())
             )
-        return solved
+        return solved if self.project is None else self.project(solved)
 
     def report(self) -> dict[str, Any]:
         return {**super().report(), "residual": self.residual, "n_iter": self.n_iter}
