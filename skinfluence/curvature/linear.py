@@ -111,7 +111,7 @@ class LinearCurvature:
         return self.objective.shifting(self.moving).any()
 
     def _without_shift(self, columns):
-        """Columns (P K, b) without their part in the null space, which may be too large to form."""
+        """Columns (P K, b) without their part in the null space, which need not be formed."""
         shaped = columns.reshape(*self.theta.shape, -1).copy()
         idle = self.objective.shifting(self.moving)
         shaped[idle] -= shaped[idle].mean(axis=1, keepdims=True)

@@ -97,6 +97,8 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
     stationarity_ : tuple of float
         Relative gradient of the objective at the fitted parameters, and after the private polish
         at which scores are computed: about 1e-3 for default tolerances, 0.1 to 1 for other rows.
+        Of a loss that is smoothed, the first is the share of its own objective that is left to
+        win.
     score_unit_ : str
         What a score is measured in.
     param_names_ : ndarray of str of shape (n_params,)

@@ -29,7 +29,7 @@ from skinfluence.objectives import Rows, reader_of
 
 # Relative gradient above which a fit is not what its objective says, or is far from it.
 LOOSE = 3e-2
-# The same for a fit whose loss had to be smoothed, and for steps that never came near.
+# The same for averages of steps that never came near.
 FAR = 0.3
 TARGETS = ("loss", "decision_function", "proba", "params")
 
@@ -196,7 +196,7 @@ class LinearInfluence(MetaEstimatorMixin, BaseInfluence):
                 NotStationaryWarning,
                 stacklevel=7,
             )
-        elif before > (FAR if self._linear_fit.smoothed else LOOSE):
+        elif before > LOOSE:
             warnings.warn(
                 f"{type(self._model).__name__} is not at a minimum of its own objective on these "
                 f"rows: the relative gradient is {before:.1e}, and {after:.1e} after a polish. "

@@ -33,7 +33,9 @@ class Fitted:
     parts : sequence of BasePart
     notes : Notes
     stationarity : tuple of float
-        Largest relative gradient over the parts before and after the polish.
+        Largest relative gradient over the parts before and after the polish; before, for a loss
+        that had to be smoothed, by which share its own objective is above that at the smoothed
+        minimum: 0 at its own minimum.
     converged : bool
         Whether every polish reached a minimum.
     solver : {"dense", "cg"}
@@ -88,12 +90,20 @@ def fitted_parts(
         if fixed_class_weights:
             objective = dataclasses.replace(objective, rebalance=None)
         found = (_newton_cg if solver == "cg" else minimise)(objective, theta)
-        before, after = max(before, found.start), max(after, found.stationarity)
+        start = _excess(objective, theta, found.theta) if fit.smoothed else found.start
+        before, after = max(before, start), max(after, found.stationarity)
         converged = converged and found.converged
         theta = found.theta
         curvature = LinearCurvature(objective, theta, expected=expected, solver=solver)
         parts.append(Part(problem, objective, theta, curvature, method, notes))
     return Fitted(parts, notes, (before, after), converged, solver, method)
+
+
+def _excess(objective, theta, polished):
+    """Share of the objective, kinks and all, that the fit could still have won."""
+    raw = dataclasses.replace(objective, loss=objective.loss.raw)
+    value = raw.value(theta)
+    return max(0.0, value - raw.value(polished)) / value if value > 0 else 0.0
 
 
 def _check_method(fit, method):
