@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from skinfluence.deletion.linear.part import BasePart
 from skinfluence.deletion.linear.queries import Queries
-from skinfluence.deletion.linear.targets import Loss, Output, Target, probability, user_function
+from skinfluence.deletion.linear.targets import Loss, Output, Target, UserFunction, probability
 from skinfluence.objectives import LinearFit, reader_of
 from skinfluence.objectives.encoding import class_positions
 
@@ -18,8 +18,8 @@ Array = NDArray[np.float64]
 
 
 def visible_outputs(fit: LinearFit) -> list[int]:
-    """How many outputs of each problem are the model's own; a scale parameter is not."""
-    return [problem.loss.n_outputs - len(problem.constant_outputs) for problem in fit.problems]
+    """How many outputs of each problem are the model's own."""
+    return [problem.n_visible for problem in fit.problems]
 
 
 def is_binary(fit: LinearFit) -> bool:
@@ -31,7 +31,7 @@ def make_target(fit: LinearFit, target: Any, estimator: Any) -> Target | None:
     """What a score is a change of; None for parameters, which no query has."""
     visible = visible_outputs(fit)
     if callable(target):
-        return user_function(visible, target)
+        return UserFunction(visible, target)
     if target == "loss":
         return Loss([problem.loss for problem in fit.problems])
     if target == "decision_function":

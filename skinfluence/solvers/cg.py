@@ -27,6 +27,9 @@ class ConjugateGradients(Inverse):
         Relative residual at which a column has converged.
     max_iter : int, default=2000
         Iterations at most.
+    project : callable or None, default=None
+        (N, M) to (N, M): takes out of a solution the directions that the operator does not see,
+        which steps with a preconditioner put in.
 
     Attributes
     ----------
@@ -43,8 +46,9 @@ class ConjugateGradients(Inverse):
         *,
         tol: float = 1e-10,
         max_iter: int = 2000,
+        project: Callable[[Array], Array] | None = None,
     ):
-        self.product = product
+        self.product, self.project = product, project
         self.scale = np.divide(1.0, diagonal, out=np.zeros_like(diagonal), where=diagonal > 0)
         self.tol, self.max_iter = tol, max_iter
         self.residual, self.n_iter = 0.0, 0
@@ -82,7 +86,7 @@ class ConjugateGradients(Inverse):
             self.residual = max(
                 self.residual, float((np.linalg.norm(left, axis=0) / size[live]).max())
             )
-        return solved
+        return solved if self.project is None else self.project(solved)
 
     def report(self) -> dict[str, Any]:
         return {**super().report(), "residual": self.residual, "n_iter": self.n_iter}

@@ -45,15 +45,18 @@ def gradient_scale(objective: Objective, theta: Array) -> Array:
     rounding error too. It does not where a logistic loss dies out: its curvature dies with it.
     """
     loss, penalty, design = objective.loss, objective.penalty, objective.design
-    total = objective.m * (penalty.l2 * np.abs(theta) + penalty.l1 + penalty.l21[:, None])
+    own = objective.m * (penalty.l2 * np.abs(theta) + penalty.l1 + penalty.l21[:, None])
+    data = np.zeros_like(theta)
     for start in range(0, len(design), BLOCK):
         rows = slice(start, start + BLOCK)
         part, y = design.take(rows), objective.y[rows]
         eta, sizes = part.times(theta), part.absolute()
         bend = np.abs(np.einsum("nkk->nk", loss.curvature(eta, y)))
         slope = np.abs(loss.gradient(eta, y)) + INTERPOLATING * bend * sizes.times(np.abs(theta))
-        total = total + sizes.adjoint(objective.weights[rows, None] * slope)
-    return total
+        data += sizes.adjoint(objective.weights[rows, None] * slope)
+    # A column of zeros (a constant one, centred) has but its penalty: compare it to the others,
+    # or any coefficient there, however small, is as far from the minimum as can be.
+    return np.where(data > 0, data, data.max(axis=0, initial=0.0)) + own
 
 
 def stationarity(objective: Objective, theta: Array) -> float:

@@ -7,7 +7,9 @@ import dataclasses
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
 
+from skinfluence import InfluenceExplainer
 from skinfluence.curvature import LinearCurvature
 from skinfluence.deletion.linear import groups
 from skinfluence.deletion.linear.moves import first_order, leaving
@@ -43,9 +45,9 @@ QUADRATIC = named(
 
 
 def some_rows(explainer):
-    """The rows that matter most and least, and two more."""
+    """The rows that matter most and least, and another."""
     order = explainer.rank_outliers()
-    return sorted({0, 17, int(order[0]), int(order[-1])})
+    return sorted({17, int(order[0]), int(order[-1])})
 
 
 # -- exactness ------------------------------------------------------------------------------
@@ -74,17 +76,30 @@ def test_newton_is_exact_for_quadratic_objectives(case):
     assert relative_error(grouped, actual(case, [GROUP])) <= 1e-8
 
 
-@pytest.mark.parametrize("case", SMOOTH, ids=str)
-def test_fidelities_are_in_order(case):
+# Where the active set moves (l1, squared hinges) no step from the fit is better than another.
+CURVED = named(
+    "logistic-lbfgs",
+    "softmax-lbfgs",
+    "logistic-balanced",
+    "liblinear-no-intercept",
+    "poisson-lbfgs",
+    "gamma",
+    "tweedie-1.5-log",
+    "tweedie-3-log",
+    "tweedie-2-identity",
+)
+
+
+@pytest.mark.parametrize("case", CURVED, ids=str)
+def test_newton_is_nearer_than_first_order(case):
     _, data, _, _ = fitted(case)
     truth = explained(case, method="refit").score_influence(data.X, data.y)
-    errors = [
-        relative_error(explained(case, method=m).score_influence(data.X, data.y), truth)
-        for m in ("newton", "first_order")
-    ]
-    assert errors[0] < 0.45
-    # Where the active set moves, no step from the fit is much better than another.
-    assert errors[0] <= 1.1 * errors[1] + 1e-9
+    newton, first = (
+        explained(case, method=method).score_influence(data.X, data.y)
+        for method in ("newton", "first_order")
+    )
+    assert relative_error(newton, truth) < 0.8 * relative_error(first, truth)
+    assert np.corrcoef(first.ravel(), truth.ravel())[0, 1] > 0.9
 
 
 # -- derivatives ----------------------------------------------------------------------------
@@ -140,12 +155,12 @@ def test_what_a_row_takes_away_is_the_gradient_it_leaves(case):
     theta = minimise(objective, theta).theta
     curvature = LinearCurvature(objective, theta)
     rows = np.array([0, 9, 30])
-    gone = leaving(curvature, rows)
-    for i, row in enumerate(rows):
+    gradient = leaving(curvature, rows).gradient(curvature)
+    for i in range(len(rows)):
         left = objective.without(rows[i : i + 1]).gradient(theta)
         expected = -np.where(curvature.moving, left, 0.0).ravel()
-        scale = np.abs(curvature.slopes[row]).max() + np.abs(expected).max()
-        assert_allclose(gone.gradient[:, i], expected, rtol=1e-9, atol=1e-10 * scale)
+        scale = np.abs(objective.design.adjoint(np.abs(curvature.slopes))).max()
+        assert_allclose(gradient[:, i], expected, rtol=1e-9, atol=1e-12 * (1.0 + scale))
 
 
 # -- groups ---------------------------------------------------------------------------------
@@ -189,7 +204,7 @@ def test_refits_do_not_depend_on_the_batch(case):
     _, _, _, built = fitted(case)
     objective, theta = built[0]
     curvature = LinearCurvature(objective, minimise(objective, theta).theta)
-    rows = np.arange(12)
+    rows = np.arange(6)
     together = refit(curvature, leaving(curvature, rows)).moves
     alone = [refit(curvature, leaving(curvature, rows[i : i + 1])).moves for i in rows]
     assert_allclose(together, np.hstack(alone), rtol=1e-8, atol=1e-10 * np.abs(together).max())
@@ -208,11 +223,11 @@ def test_rows_that_pull_nothing_stay_exactly_zero():
 def test_a_search_starts_in_the_domain():
     """Sweeps of Huber's scale may end below 0, where the loss is infinite."""
     (case,) = named("huber-free")
-    explainer = explained(case, method="refit")
     _, data, _, _ = fitted(case)
     weights = np.arange(data.X.shape[0]) % 3
-    weighted = explainer.fit(data.X, data.y, sample_weight=weights)
-    assert np.isfinite(weighted.score_influence(data.X, data.y)).all()
+    explainer = InfluenceExplainer(clone(case.estimator), method="refit")
+    explainer.fit(data.X, data.y, sample_weight=weights)
+    assert np.isfinite(explainer.score_influence(data.X, data.y)).all()
 
 
 @pytest.mark.parametrize(

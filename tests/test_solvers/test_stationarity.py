@@ -4,6 +4,7 @@ from numpy.testing import assert_allclose
 from scipy import sparse
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 
+from skinfluence import InfluenceExplainer
 from skinfluence.objectives import Rows, build, reader_of
 from skinfluence.objectives.losses import Logistic, SquaredError
 from skinfluence.solvers import minimise, stationarity
@@ -100,3 +101,13 @@ def test_the_scale_is_the_same_for_sparse_rows_and_in_blocks():
     terms = np.abs(X) @ np.abs(user[:-1, 0]) + np.abs(user[-1, 0])
     expected = 2.0 * residual.sum() + 2e-4 * terms.sum() + 1.0
     assert_allclose(gradient_scale(dense, theta)[-1, 0], expected, rtol=1e-10)
+
+
+def test_a_column_that_is_constant_raises_no_alarm():
+    """Its coefficient has nothing but the penalty; solvers leave rounding there, not a lie."""
+    rng = np.random.default_rng(0)
+    X = np.column_stack([np.ones(40), rng.normal(size=(40, 2))])
+    y = (X[:, 1] + rng.normal(size=40) > 0).astype(int)
+    model = LogisticRegression(tol=1e-8).fit(X, y)
+    model.coef_ += [[1e-12, 0.0, 0.0]]
+    assert max(InfluenceExplainer(model).fit(X, y).stationarity_) < 1e-6

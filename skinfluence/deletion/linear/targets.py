@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -158,31 +159,36 @@ class OfOutputs(Target):
 
 def probability(visible: Sequence[int], proba: Callable[[Array], Array]) -> OfOutputs:
     """The probability that the model gives to the chosen class."""
-
-    def function(outputs: Array, queries: Queries) -> Array:
-        chosen = np.broadcast_to(known(queries.choice)[:, None, None], (*outputs.shape[:2], 1))
-        return np.take_along_axis(proba(outputs), chosen, axis=-1)[..., 0]
-
-    return OfOutputs(visible, function)
+    return OfOutputs(visible, partial(_chosen_probability, proba))
 
 
-def user_function(visible: Sequence[int], function: Callable[..., Any]) -> OfOutputs:
+def _chosen_probability(proba, outputs, queries):
+    chosen = np.broadcast_to(known(queries.choice)[:, None, None], (*outputs.shape[:2], 1))
+    return np.take_along_axis(proba(outputs), chosen, axis=-1)[..., 0]
+
+
+class UserFunction(OfOutputs):
     """A callable of the user, ``function(outputs, y)`` on flat rows, as a target.
 
     It may return the values, or the values and their derivative by the outputs.
+
+    Parameters
+    ----------
+    visible : sequence of int
+        As for :class:`OfOutputs`.
+    user : callable
     """
 
-    def values(outputs: Array, queries: Queries) -> Array:
-        return _call(function, outputs, queries)[0].reshape(outputs.shape[:2])
+    def __init__(self, visible: Sequence[int], user: Callable[..., Any]):
+        super().__init__(visible, self._values, self._derivative)
+        self.user = user
 
-    def derivative(outputs: Array, queries: Queries) -> Array:
-        gradient = _call(function, outputs[:, None], queries)[1]
-        if gradient is None:
-            return target._difference(outputs, queries)
-        return gradient
+    def _values(self, outputs, queries):
+        return _call(self.user, outputs, queries)[0].reshape(outputs.shape[:2])
 
-    target = OfOutputs(visible, values, derivative)
-    return target
+    def _derivative(self, outputs, queries):
+        gradient = _call(self.user, outputs[:, None], queries)[1]
+        return self._difference(outputs, queries) if gradient is None else gradient
 
 
 def _call(function, outputs, queries):

@@ -46,7 +46,7 @@ class Logistic(PointLoss):
         sign = 2.0 * y - 1.0
         u, move = -sign * eta[..., 0], -sign * delta[..., 0]
         inner = np.empty(np.broadcast_shapes(u.shape, move.shape))
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             np.multiply(np.expm1(move), sigmoid(u), out=inner)
         # Near -1 the logarithm loses digits, and at inf the value: rare, and worth more passes.
         if inner.size and inner.min() > -0.5 and inner.max() < np.inf:
