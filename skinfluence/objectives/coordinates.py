@@ -137,7 +137,7 @@ class RowSpace(Coordinates):
         share = weights / weights.sum()
         self.rows = X[np.flatnonzero(share)]
         root = np.sqrt(share[share > 0])
-        self.shift = share @ X if centre and not sparse.issparse(X) else None
+        self.shift = np.asarray(X.T @ share) if centre else None
         values, vectors = linalg.eigh(self._gram(self.rows) * np.outer(root, root))
         keep = values > values[-1] * len(root) * np.finfo(float).eps
         values, vectors = values[keep], vectors[:, keep]
@@ -150,8 +150,30 @@ class RowSpace(Coordinates):
         return X if self.shift is None else X - self.shift
 
     def _gram(self, X):
-        product = self._centred(X) @ self._centred(self.rows).T
-        return product.toarray() if sparse.issparse(product) else np.asarray(product)
+        if not sparse.issparse(X):
+            # Training rows and queries are dense or sparse as they like.
+            return np.asarray(self._times(self._centred(X).T)).T
+        product = X @ self.rows.T
+        product = product.toarray() if sparse.issparse(product) else np.asarray(product)
+        if self.shift is not None:
+            # (x - s)'(r - s), without the zeros of x and r becoming -s.
+            own = self.rows @ self.shift - self.shift @ self.shift
+            product -= (X @ self.shift)[:, None] + own
+        return product
+
+    def _times(self, columns):
+        """Centred training rows times columns, (n, M)."""
+        if self.shift is None:
+            return np.asarray(self.rows @ columns)
+        if not sparse.issparse(self.rows):
+            return self._centred(self.rows) @ columns
+        return self.rows @ columns - self.shift @ columns
+
+    def _adjoint(self, values):
+        """Centred training rows, transposed, times values, (p, M)."""
+        if self.shift is None or not sparse.issparse(self.rows):
+            return np.asarray(self._centred(self.rows).T @ values)
+        return self.rows.T @ values - np.outer(self.shift, values.sum(axis=0))
 
     def design(self, X: Any) -> Design:
         rows = np.empty((X.shape[0], len(self.scales)))
@@ -162,7 +184,7 @@ class RowSpace(Coordinates):
 
     def to_user(self, theta: Array) -> Array:
         inner = self.lift @ theta[: len(self.spread)]
-        coef = np.asarray(self._centred(self.rows).T @ inner)
+        coef = self._adjoint(inner)
         if not self.intercept:
             return coef
         offset = 0.0 if self.shift is None else self.shift @ coef
@@ -171,7 +193,7 @@ class RowSpace(Coordinates):
     def from_user(self, theta: Array) -> Array:
         coef = theta[:-1] if self.intercept else theta
         # w = X' lift t, and lift' X X' lift = 1 / spread^2.
-        inner = self.lift.T @ np.asarray(self._centred(self.rows) @ coef)
+        inner = self.lift.T @ self._times(coef)
         inner = inner * self.spread[:, None] ** 2
         if not self.intercept:
             return inner

@@ -270,22 +270,39 @@ def choose_coordinates(problem: Problem, X: Any) -> tuple[type[Coordinates], dic
     isotropic = len(l2) == 1 and not (np.any(problem.l1) or problem.l21 or problem.positive)
     if isotropic and n <= ROW_SPACE_ROWS:
         unpenalised = l2[0] == 0
-        if p >= n or (unpenalised and not sparse.issparse(X) and _rank(X[held], centre) < p):
+        if p >= n or (unpenalised and _rank(X[held], centre) < p):
             return RowSpace, options
     return Standardised, options
 
 
 def _rank(X, centre):
-    centred = X - X.mean(axis=0) if centre else X
-    gram = centred.T @ centred
+    centred = X
+    if sparse.issparse(X):
+        gram = _sparse_gram(X, centre)
+    else:
+        centred = X - X.mean(axis=0) if centre else X
+        gram = centred.T @ centred
     scale = np.sqrt(np.diag(gram))
     if not scale.all():
         return 0
     values = np.linalg.eigvalsh(gram / np.outer(scale, scale))
     if values[0] > 1e-9 * values[-1]:
         return X.shape[1]
+    if sparse.issparse(X):
+        return int((values > len(values) * 1e-14 * values[-1]).sum())
     # The Gram matrix squares the condition number; look at the rows themselves.
     return np.linalg.matrix_rank(centred / scale)
+
+
+def _sparse_gram(X, centre):
+    gram = (X.T @ X).toarray()
+    if centre:
+        whole = np.diag(gram).copy()
+        total = np.asarray(X.sum(axis=0)).ravel()
+        gram -= np.outer(total, total) / X.shape[0]
+        # A constant column less its mean is rounding.
+        gram[:, np.diag(gram) <= 1e-13 * whole] = 0.0
+    return gram
 
 
 def _multiplier(problem, n):

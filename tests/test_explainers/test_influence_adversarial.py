@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from scipy import sparse
 from scipy.special import logsumexp
 from sklearn.base import clone
-from sklearn.linear_model import Lasso, LogisticRegression, RidgeClassifier
+from sklearn.linear_model import Lasso, LinearRegression, LogisticRegression, RidgeClassifier
 from sklearn.multioutput import MultiOutputClassifier
 
 from skinfluence import InfluenceExplainer
@@ -106,3 +107,22 @@ def test_a_group_without_which_classes_are_separable_is_flagged_and_spoils_no_ro
     with pytest.warns(DegenerateDeletionWarning, match="Without some groups .1 of 2: 0"):
         explainer.score_groups(X, y, groups=[[3, 4], [0, 1]])
     assert explainer.score_influence(X, y, return_report=True)[1]["flagged_rows"].size < 8
+
+
+@pytest.mark.parametrize("kind", ["constant", "multiple", "wide"])
+def test_sparse_least_squares_of_least_norm(kind):
+    rng = np.random.default_rng(0)
+    X, queries = rng.normal(size=(12, 3)), rng.normal(size=(4, 3))
+    if kind == "constant":
+        X[:, 1] = 3.7
+    elif kind == "multiple":
+        X[:, 1] = 1000.0 * X[:, 0]
+    else:
+        X, queries = rng.normal(size=(6, 9)), rng.normal(size=(4, 9))
+    rows, y = sparse.csr_array(X), rng.normal(size=len(X)) + 5.0
+    truth = by_refits(LinearRegression(), X, y, lambda fitted: fitted.predict(queries))
+    model = LinearRegression(tol=1e-15).fit(rows, y)
+    explainer = InfluenceExplainer(model, target="decision_function").fit(rows, y)
+    scores = explainer.score_influence(sparse.csr_array(queries))
+    assert_allclose(scores, truth, rtol=1e-6)
+    assert_allclose(explainer.score_influence(queries), scores, rtol=1e-9)
