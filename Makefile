@@ -52,6 +52,15 @@ clean:  ## Remove the environments and everything that was built
 	$(@D)/bin/python -m pip install --quiet --no-deps --editable .
 	@touch $@
 
+# Peers that only the benchmarks have: not in the pins, where torch would bring every accelerator's
+# packages. pyDVL asks for NumPy < 2 and runs with newer ones.
+.venv-bench/ready: requirements/bench.txt requirements/bench-peers.txt pyproject.toml
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/python -m pip install --quiet --requirement $< --requirement requirements/bench-peers.txt
+	$(@D)/bin/python -m pip install --quiet --no-deps pyDVL==0.10.0
+	$(@D)/bin/python -m pip install --quiet --no-deps --editable .
+	@touch $@
+
 .PRECIOUS: .venv-%/ready
 
 # Pins: one resolution from pyproject.toml, valid on every platform and Python it supports.

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import dataclasses
 import datetime
+import importlib.metadata
 import multiprocessing
 import os
 import platform
@@ -39,7 +40,7 @@ def parser(description: str) -> argparse.ArgumentParser:
         "--data-dir",
         type=Path,
         default=os.environ.get("SKINFLUENCE_DATA"),
-        help="directory with odds17.npz (default: the environment's SKINFLUENCE_DATA)",
+        help="directory with data sets (default: the environment's SKINFLUENCE_DATA)",
     )
     options.add_argument("--results", type=Path, default=HERE / "results", metavar="DIR")
     options.add_argument("--machine", default=_machine(), help="what the tables call the machine")
@@ -61,6 +62,9 @@ def versions() -> str:
 
     found = [("Python", platform.python_version()), ("skinfluence", skinfluence.__version__)]
     found += [(module.__name__, module.__version__) for module in (numpy, scipy, sklearn)]
+    for name in ("statsmodels", "torch", "captum", "dattri", "pyDVL"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found.append((name, importlib.metadata.version(name)))
     return ", ".join(f"{name} {version}" for name, version in found)
 
 

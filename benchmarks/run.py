@@ -1,6 +1,6 @@
 """Run one benchmark, or all of them, and print their tables.
 
-    python benchmarks/run.py [odds] [faithfulness] [speed] [--quick] [--data-dir DIR] [...]
+    python benchmarks/run.py [NAME ...] [--quick] [--data-dir DIR] [...]
 
 The options are those of every script: ``python benchmarks/run.py --help``.
 """
@@ -8,11 +8,23 @@ The options are those of every script: ``python benchmarks/run.py --help``.
 from __future__ import annotations
 
 import faithfulness
+import faithfulness_linear
+import libraries
+import mislabels
 import odds
 import speed
+import speed_linear
 from common import note, parser
 
-BENCHMARKS = {"faithfulness": faithfulness, "odds": odds, "speed": speed}
+BENCHMARKS = {
+    "faithfulness": faithfulness,
+    "faithfulness_linear": faithfulness_linear,
+    "libraries": libraries,
+    "mislabels": mislabels,
+    "odds": odds,
+    "speed": speed,
+    "speed_linear": speed_linear,
+}
 
 
 def main():

@@ -1,4 +1,4 @@
-"""Classical diagnostics, measured: which formula is near a refit, what an intercept does."""
+"""Classical diagnostics: which formula is near a refit, and what an intercept does."""
 
 import numpy as np
 from sklearn.datasets import load_diabetes

@@ -49,8 +49,8 @@ def early():
 CASES = {
     "Newton step (the default here)": newton,
     "first order": first_order(),
-    "... of *adding weight* to a row": -first_order(),
-    "... of adding weight 1 / n": -first_order() / n,
+    "... of *adding* a row": -first_order(),
+    "... the derivative by a row's weight in a mean": -n * first_order(),
     "... penalty left out of the Hessian": first_order(hessian - penalty),
     "... penalty also on the intercept": first_order(
         hessian + np.diag(np.append(np.zeros(p), 1 / C))
@@ -74,5 +74,5 @@ for name, scores in CASES.items():
     errors = (found.relative_error, agreement(scores, CASES["first order"]).relative_error)
     table.append(
         [name, f"{found.pearson:.3f}", f"{found.spearman:.3f}", f"{found.slope:.3g}"]
-        + [f"{100 * e:.3g} %" for e in errors]
+        + [f"{100 * e:,.{0 if e > 0.1 else 1}f} %" for e in errors]
     )

@@ -1,6 +1,7 @@
 """What InfluenceExplainer reads, from its registry, and how exact each method is there."""
 
 import inspect
+import re
 import warnings
 
 import numpy as np
@@ -54,7 +55,7 @@ def error(estimator, method, n_classes, **options):
     except ValueError:
         return "refused"
     found = explainer.validate(n_refits=8, random_state=0).relative_error
-    return "exact" if found < 1e-6 else f"{100 * found:.2g} %"
+    return "exact" if found < 1e-6 else f"{100 * found:.{2 if found < 1 else 3}g} %"
 
 
 CASES = {
@@ -66,6 +67,7 @@ CASES = {
     "`LogisticRegression`, two classes": LogisticRegression(tol=1e-8),
     "... three classes": (LogisticRegression(tol=1e-8), 3),
     '... ``class_weight="balanced"``': LogisticRegression(class_weight="balanced", tol=1e-8),
+    '... with ``class_weights="fixed"``': LogisticRegression(class_weight="balanced", tol=1e-8),
     "... liblinear": LogisticRegression(solver="liblinear", tol=1e-8),
     "`PoissonRegressor`": PoissonRegressor(alpha=0.01, tol=1e-8),
     "`GammaRegressor`": GammaRegressor(alpha=0.01, tol=1e-8),
@@ -81,12 +83,19 @@ CASES = {
     ),
 }
 
+
+def documentation(reader):
+    """First paragraph of a reader's docstring, and the others."""
+    text = re.sub(r":class:`(\w+)Reader`", r"`\1`", inspect.getdoc(type(reader)))
+    first, *rest = (" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
+    return [first, " ".join(rest)]
+
+
 header = ("Estimators", "Minimise", "Notes")
-rows = []
-for reader, names in families().items():
-    first, *rest = inspect.getdoc(type(reader)).split("\n\n")
-    notes = " ".join(" ".join(rest).split())
-    rows.append([", ".join(f"`{name}`" for name in names), " ".join(first.split()), notes])
+rows = [
+    [", ".join(f"`{name}`" for name in names), *documentation(reader)]
+    for reader, names in families().items()
+]
 
 error_header = ("Fit", "``first_order``", "``newton``", "``refit``")
 error_rows = []
@@ -94,5 +103,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", ConvergenceWarning)
     for name, case in CASES.items():
         estimator, n_classes = case if isinstance(case, tuple) else (case, 2)
-        errors = [error(estimator, m, n_classes) for m in ("first_order", "newton", "refit")]
+        options = {"class_weights": "fixed"} if "fixed" in name else {}
+        methods = ("first_order", "newton", "refit")
+        errors = [error(estimator, method, n_classes, **options) for method in methods]
         error_rows.append([name, *errors])

@@ -83,7 +83,10 @@ plt.show()
 # Which coefficient does day 20 decide?
 
 InfluenceIndexDisplay.from_explainer(
-    least_squares, statistic="dfbetas", param="water_temperature", name="of the water's slope"
+    least_squares,
+    statistic="dfbetas",
+    param="water_temperature",
+    name="Stack loss: slope of the water's temperature",
 )
 plt.show()
 

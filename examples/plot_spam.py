@@ -13,6 +13,7 @@ labelled wrongly, and that is how it shows.
 # They are made up, so that the example needs no download and can be read: four kinds of spam, and
 # four kinds of mail about them that is none.
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -82,20 +83,26 @@ def because(find):
     """The messages that `find` (proponents or opponents) names, with labels and scores."""
     scores, rows = find(query, ["spam"], k=40)
     table = pd.DataFrame({"score": scores[0], "label": label[rows[0]], "message": texts[rows[0]]})
-    return table.drop_duplicates("message").head(4).round(4)
+    return table.drop_duplicates("message").head(4)
 
 
-because(explainer.proponents)
-
-# %%
-# Those that were called spam speak for it, as they should.
-
-because(explainer.opponents)
+why = pd.concat([because(explainer.proponents), because(explainer.opponents)[::-1]])
+why.round(4)
 
 # %%
-# And against it: the same kind of message, filed as ham. That is the error, found from a single
-# complaint.
-#
+# Those that were called spam speak for it, as they should. And against it: the same kind of
+# message, filed as ham. That is the error, found from a single complaint.
+
+fig, ax = plt.subplots(figsize=(8, 3), layout="constrained")
+colours = np.where(why["score"] > 0, "#b2182b", "#2166ac")  # proponents, opponents
+ax.barh(why["message"] + "  (" + why["label"] + ")", why["score"], color=colours)
+ax.axvline(0, color="0.3", linewidth=0.8)
+ax.invert_yaxis()
+ax.spines[["top", "right"]].set_visible(False)
+ax.set(xlabel="change of the log-loss of the query when the message is deleted")
+plt.show()
+
+# %%
 # All of them
 # -----------
 # Without a complaint, ask which messages the filter has to bend for. The loss of each message,

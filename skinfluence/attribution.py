@@ -96,6 +96,17 @@ def dense(tiles: Iterable[Block], out: Any) -> Any:
     return out
 
 
+def matrix(tiles: Iterable[Block], shape: tuple[int, int]) -> np.ndarray:
+    """All tiles together; a tile that is the whole matrix is not copied."""
+    out = None
+    for queries, rows, values in tiles:
+        if values.shape == shape:
+            return values
+        out = np.empty(shape) if out is None else out
+        out[queries, rows] = values
+    return np.empty(shape) if out is None else out
+
+
 def over_queries(tiles: Iterable[Block], n_queries: int, n_train: int, how: str) -> np.ndarray:
     """Sum or mean over the queries, (n_train,), without the matrix."""
     total = np.zeros(n_train)

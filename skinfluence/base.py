@@ -217,10 +217,13 @@ class BaseInfluence(BaseEstimator, ABC):
         index, queries = self._labels_and_queries(X, y)
         shape = (queries.shape[0], self.n_samples_fit_)
         if reduce is None:
-            target = attribution.check_out(out, shape)
-            scores = attribution.dense(self._tiles(queries, "score_influence"), target)
+            if out is not None:
+                attribution.check_out(out, shape)
+            tiles = self._tiles(queries, "score_influence")
             if out is None:
-                scores = self._labelled(scores, index=index)
+                scores = self._labelled(attribution.matrix(tiles, shape), index=index)
+            else:
+                scores = attribution.dense(tiles, out)
         else:
             scores = self._over_queries(queries, reduce)
             scores = labelled(self, scores, index=self.train_index_, columns="influence")

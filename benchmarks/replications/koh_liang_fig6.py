@@ -43,7 +43,9 @@ def spam_base(options):
     found = read(options, "spambase.npz")
     if found is None:
         return None
-    return _divided(scale(np.log1p(found["X"])), found["y"].astype(int), 3_566, N_TEST)
+    return _divided(
+        scale(np.log1p(found["X"].astype(float))), found["y"].astype(int), 3_566, N_TEST
+    )
 
 
 def made_up_mails(n_train=400, n_test=400, n_words=200, seed=0):
@@ -162,8 +164,10 @@ def report(found):
 NOTES = """\
 *Influence* is first-order self influence, as in the paper, whose text says that it repairs the
 labels "without checking too many points, outperforming" loss and random, and gives no numbers and
-no penalty. The penalty decides who wins: the more the filter can bend for single mails, the more
-of a flip is hidden from the loss and visible to influence."""
+no penalty. The model decides who wins: the more it can bend for single mails, the more of a flip
+is hidden from the loss and visible to influence. With many words and the default penalty influence
+finds most. With a strong penalty, or with 57 columns whatever the penalty, loss does; there the
+filter repaired by influence is as good all the same, with fewer of its labels corrected."""
 
 
 def main(argv=None):
@@ -187,10 +191,12 @@ def main(argv=None):
         name: study(name.partition(",")[0], data, checkpoints, **sizes)
         for name, data in sets.items()
     }
-    parts = ["Command: `koh_liang_fig6.py`. Cut: rare words; 10 repeats for the other penalties."]
-    parts += [f"## {name}\n\n{report(one)}" for name, one in found.items()]
+    parts = [f"## {name}\n\n{report(one)}" for name, one in found.items()]
+    if not options.quick:
+        cut = "Cut: rare words; 10 repeats for the other penalties."
+        parts = [f"Command: `koh_liang_fig6.py`. {cut}", *parts, NOTES]
     title = "Koh & Liang, figure 6: mislabelled mails"
-    publish("koh-liang-fig6", title, "\n\n".join([*parts, NOTES]), options)
+    publish("koh-liang-fig6", title, "\n\n".join(parts), options)
     return found
 
 

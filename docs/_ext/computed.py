@@ -5,7 +5,8 @@
        :rows: table
 
 runs the script (once per build, without a display) and shows two of its variables.  A number in
-the guide then cannot drift from the code: nobody typed it.
+the guide then cannot drift from the code: nobody typed it.  With the flag ``:words:`` all columns
+are words; otherwise those after the first are numbers, and end at the right.
 """
 
 import contextlib
@@ -33,7 +34,11 @@ def run(path):
 
 class Computed(SphinxDirective):
     required_arguments = 1
-    option_spec = {"header": directives.unchanged_required, "rows": directives.unchanged_required}
+    option_spec = {
+        "header": directives.unchanged_required,
+        "rows": directives.unchanged_required,
+        "words": directives.flag,
+    }
 
     def run(self):
         relative, absolute = self.env.relfn2path(self.arguments[0])
@@ -48,7 +53,7 @@ class Computed(SphinxDirective):
         group += [nodes.colspec(colwidth=1) for _ in header]
         group += nodes.thead("", self.row(header))
         group += nodes.tbody("", *map(self.row, rows))
-        return nodes.table("", group, classes=["computed"])
+        return nodes.table("", group, classes=["words" if "words" in self.options else "computed"])
 
     def row(self, cells):
         return nodes.row("", *(nodes.entry("", *self.paragraph(str(cell))) for cell in cells))

@@ -4,6 +4,8 @@ ORDER = (
     "mislabels",
     "spam",
     "regression_diagnostics",
+    "helpful_and_harmful_images",
+    "smoothing_the_hinge",
     "paper_density",
     "kde_counts_itself",
     "finding_outliers",

@@ -18,8 +18,8 @@ Array = NDArray[np.float64]
 
 
 def visible_outputs(fit: LinearFit) -> list[int]:
-    """How many outputs of each problem are the model's own; a scale parameter is not."""
-    return [problem.loss.n_outputs - len(problem.constant_outputs) for problem in fit.problems]
+    """How many outputs of each problem are the model's own."""
+    return [problem.n_visible for problem in fit.problems]
 
 
 def is_binary(fit: LinearFit) -> bool:

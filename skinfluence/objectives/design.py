@@ -10,10 +10,14 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.linalg import blas
 
+from skinfluence import _loops
+
 Array = NDArray[np.float64]
 
 # Rows a block of a Gram product: the scaled copy stays in the cache.
 GRAM_ROWS = 4096
+# Numbers in a block of several Gram products.
+GRAMS = 2**17
 
 
 class Design(ABC):
@@ -43,6 +47,10 @@ class Design(ABC):
     @abstractmethod
     def gram(self, c: Array) -> Array:
         """``sum_i c_i x~_i x~_i'``, (P, P)."""
+
+    def grams(self, c: Array) -> Array:
+        """``sum_i c_il x~_i x~_i'`` for every column l of c, (P, L, P)."""
+        return np.stack([self.gram(own) for own in c.T], axis=1)
 
     @abstractmethod
     def squares(self, c: Array) -> Array:
@@ -97,6 +105,14 @@ class DenseDesign(Design):
             lower = np.tril_indices(size, -1)
             total[lower] = total.T[lower]
         return total
+
+    def grams(self, c: Array) -> Array:
+        size, several = self.shape[1], c.shape[1]
+        total = np.zeros((size, several * size))
+        for part in _loops.slices(len(self), max(64, GRAMS // max(several * size, 1))):
+            scaled = c[part, :, None] * self.rows[part, None, :]
+            total += self.rows[part].T @ scaled.reshape(len(scaled), several * size)
+        return total.reshape(size, several, size)
 
     def squares(self, c: Array) -> Array:
         return np.square(self.rows).T @ c

@@ -70,6 +70,35 @@ class Objective:
         """Number K of outputs."""
         return self.loss.n_outputs
 
+    @property
+    def kinked(self) -> NDArray[np.bool_]:
+        """Entries of theta at whose zero F has a kink or a wall, (P, K)."""
+        penalty = self.penalty
+        return (penalty.l1 > 0) | (penalty.l21 > 0)[:, None] | self.positive
+
+    def moving(self, theta: Array) -> NDArray[np.bool_]:
+        """Entries that a small change of the data moves, (P, K): none that is held at zero."""
+        group = (self.penalty.l21 > 0)[:, None]
+        off = np.where(group, (theta != 0).any(axis=1, keepdims=True), theta != 0)
+        return self.free & (~self.kinked | off)
+
+    def shifting(self, entries: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Rows of theta that may shift by the same in all outputs without F seeing it, (P,).
+
+        Softmax does not feel a shift common to all classes, nor does a penalty of 0.
+        """
+        if not self.loss.shift_invariant:
+            return np.zeros(len(entries), dtype=bool)
+        penalty = self.penalty
+        held = self.m * (penalty.l2 + penalty.l1 + penalty.l21[:, None]) != 0
+        return entries.all(axis=1) & ~held.any(axis=1)
+
+    def unseen_shifts(self, entries: NDArray[np.bool_]) -> Array:
+        """Those shifts as orthonormal columns over `entries` (P, K): (a, q)."""
+        rows = self.shifting(entries)
+        number = np.flatnonzero(entries.ravel()) // entries.shape[1]
+        return (number[:, None] == np.flatnonzero(rows)) / np.sqrt(entries.shape[1])
+
     def outputs(self, theta: Array) -> Array:
         """eta of all rows, (n, K)."""
         return self.design.times(theta)
@@ -139,9 +168,14 @@ def gram_blocks(design: Design, c: Array) -> Array:
     size = design.shape[1]
     total = np.empty((size, n_outputs, size, n_outputs))
     for k in range(n_outputs):
-        for l in range(k + 1):
-            block = design.gram(c[:, k, l]) if c[:, k, l].any() else np.zeros((size, size))
-            total[:, k, :, l] = total[:, l, :, k] = block
+        blocks = np.zeros((size, k + 1, size))
+        seen = np.flatnonzero(c[:, k, : k + 1].any(axis=0))
+        if n_outputs == 1:
+            blocks[:, 0] = design.gram(c[:, 0, 0])
+        elif seen.size:
+            blocks[:, seen] = design.grams(c[:, k, seen])
+        total[:, k, :, : k + 1] = blocks.transpose(0, 2, 1)
+        total[:, : k + 1, :, k] = blocks.transpose(2, 1, 0)
     return total.reshape(size * n_outputs, size * n_outputs)
 
 

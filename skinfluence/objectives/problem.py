@@ -72,6 +72,11 @@ class Problem:
     rebalance: Rebalance | None = None
     name: str = ""
 
+    @property
+    def n_visible(self) -> int:
+        """Number of outputs that are the model's own; a scale parameter is not."""
+        return self.loss.n_outputs - len(self.constant_outputs)
+
 
 @dataclass(frozen=True)
 class LinearFit:
@@ -96,3 +101,8 @@ class LinearFit:
     classes: Any = None
     proba: Callable[[Array], Array] | None = None
     linear_programme: bool = False
+
+    @property
+    def smoothed(self) -> bool:
+        """Whether a loss had kinks, in whose place derivatives are taken of a smooth one."""
+        return any(problem.loss.temperature > 0 for problem in self.problems)

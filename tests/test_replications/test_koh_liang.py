@@ -97,7 +97,7 @@ def test_batched_refits_are_refits(small):
 
 
 def test_smoothing_lets_influence_see_the_hinge(small):
-    results = small("fig3")["results"]
+    results = small("fig3")[0.1]["results"]
     pearson = {key: np.median([one.pearson for one in found]) for key, found in results.items()}
     slope = {key: np.median([one.slope for one in found]) for key, found in results.items()}
     for choice in ("by t = .001", "by itself", "by truth"):

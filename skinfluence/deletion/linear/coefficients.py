@@ -46,7 +46,7 @@ def all_coefficients(
     place: list[tuple[int, int, int]] = []
     names: list[tuple[str, str]] = []
     n_features = len(feature_names)
-    several = sum(_n_coefficient_outputs(part) for part in parts) > 1
+    several = sum(part.problem.n_visible for part in parts) > 1
     for index, part in enumerate(parts):
         problem = part.problem
         n_outputs = problem.loss.n_outputs
@@ -63,10 +63,6 @@ def all_coefficients(
                 names.append((own, feature_names[row] if row < n_features else last))
     columns = np.asarray(place, dtype=np.intp).reshape(-1, 3).T
     return Coefficients(*columns), names
-
-
-def _n_coefficient_outputs(part):
-    return part.problem.loss.n_outputs - len(part.problem.constant_outputs)
 
 
 def _intercept_free(problem, k):

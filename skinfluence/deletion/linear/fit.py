@@ -35,7 +35,9 @@ class Fitted:
     parts : sequence of BasePart
     notes : Notes
     stationarity : tuple of float
-        Largest relative gradient over the parts before and after the polish.
+        Largest relative gradient over the parts before and after the polish; before, for a loss
+        that had to be smoothed, by which share its own objective is above that at the smoothed
+        minimum: 0 at its own minimum.
     converged : bool
         Whether every polish reached a minimum.
     solver : {"dense", "cg"}
@@ -83,7 +85,7 @@ def fitted_parts(
     _check_method(fit, method)
     built = build_all(fit.problems, X)
     if solver == "auto":
-        largest = max(_n_moving(objective, theta) for objective, theta in built)
+        largest = max(int(objective.moving(theta).sum()) for objective, theta in built)
         solver = "dense" if largest <= DENSE_PARAMETERS else "cg"
     if method == "auto":
         method = "newton" if solver == "dense" else "first_order"
@@ -93,7 +95,8 @@ def fitted_parts(
         if fixed_class_weights:
             objective = dataclasses.replace(objective, rebalance=None)
         found = polished(objective, theta, solver, tol)
-        before, after = max(before, found.start), max(after, found.stationarity)
+        start = _excess(objective, theta, found.theta) if fit.smoothed else found.start
+        before, after = max(before, start), max(after, found.stationarity)
         converged = converged and found.converged
         theta = found.theta
         curvature = LinearCurvature(objective, theta, expected=expected, solver=solver, tol=tol)
@@ -101,16 +104,15 @@ def fitted_parts(
     return Fitted(parts, notes, (before, after), converged, solver, method)
 
 
-def _n_moving(objective, theta):
-    """Parameters of the Hessian: an l1 penalty leaves out those that are 0."""
-    penalty = objective.penalty
-    held = (penalty.l1 > 0) | objective.positive | (penalty.l21 > 0)[:, None]
-    return int((objective.free & ~(held & (theta == 0))).sum())
+def _excess(objective, theta, polished):
+    """Share of the objective, kinks and all, that the fit could still have won."""
+    raw = dataclasses.replace(objective, loss=objective.loss.raw)
+    value = raw.value(theta)
+    return max(0.0, value - raw.value(polished)) / value if value > 0 else 0.0
 
 
 def _check_method(fit, method):
-    smoothed = any(problem.loss.temperature > 0 for problem in fit.problems)
-    if method == "refit" and smoothed:
+    if method == "refit" and fit.smoothed:
         raise ValueError(
             "method='refit' would refit the smoothed loss, which is not what the estimator "
             "minimised. Use method='newton', which says what it is, or the squared loss "

@@ -121,7 +121,7 @@ def _left_its_face(curvature, gone, moves):
     """Rows whose refit changes which coefficients are held at 0 by a kink or a bound."""
     objective = curvature.objective
     penalty = objective.penalty
-    held = ((penalty.l1 > 0) | objective.positive | (penalty.l21 > 0)[:, None]) & objective.free
+    held = objective.kinked & objective.free
     if not held.any():
         return np.zeros(len(gone.rows), dtype=bool)
     shaped = moves.reshape(*curvature.theta.shape, -1)

@@ -35,7 +35,18 @@ def ramp_change(u: Array, move: Array, t: float) -> Array:
 
 
 def softplus_change(u: Array, move: Array) -> Array:
-    """``log(1 + exp(u + move)) - log(1 + exp(u))`` without cancellation.
+    """``log(1 + exp(u + move)) - log(1 + exp(u))`` without cancellation."""
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        inner = np.expm1(move) * expit(u)
+        trusted = inner > -0.5  # near -1 log1p loses digits
+        changed = np.log1p(inner)
+    if trusted.all() and np.isfinite(changed.sum()):
+        return changed
+    return np.where(trusted & np.isfinite(changed), changed, _large_softplus_change(u, move))
+
+
+def _large_softplus_change(u, move):
+    """The same for moves that may be large.
 
     Seen from the lower of the two ends the exponential grows, so that no digits are lost in
     ``log1p`` near -1.
@@ -44,8 +55,6 @@ def softplus_change(u: Array, move: Array) -> Array:
     with np.errstate(over="ignore", invalid="ignore"):
         grown = np.log1p(expit(np.minimum(u, after)) * np.expm1(np.abs(move)))
     changed = np.where(move < 0, -grown, grown)
-    if np.isfinite(changed).all():
-        return changed
     # The exponential overflows after a very large move, where plain values are accurate.
     return np.where(np.isfinite(changed), changed, np.logaddexp(0, after) - np.logaddexp(0, u))
 
