@@ -99,9 +99,10 @@ def dense(tiles: Iterable[Block], out: Any) -> Any:
 def matrix(tiles: Iterable[Block], shape: tuple[int, int]) -> np.ndarray:
     """All tiles together; a tile that is the whole matrix is not copied."""
     out = None
-    for queries, rows, values in tiles:
+    for queries, rows, values in tiles:  # to the end: what follows the last tile may warn
         if values.shape == shape:
-            return values
+            out = values
+            continue
         out = np.empty(shape) if out is None else out
         out[queries, rows] = values
     return np.empty(shape) if out is None else out

@@ -26,6 +26,7 @@ from skinfluence.diagnostics import Diagnostics
 from skinfluence.exceptions import DegenerateDeletionWarning, NotStationaryWarning
 from skinfluence.explainers.linear_queries import make_queries, make_target
 from skinfluence.objectives import Rows, reader_of
+from skinfluence.objectives.encoding import class_positions
 
 # Relative gradient above which a fit is not what its objective says, or is far from it.
 LOOSE = 3e-2
@@ -107,12 +108,15 @@ class LinearInfluence(MetaEstimatorMixin, BaseInfluence):
         weights = check_weights(sample_weight, rows)
         weights = np.ones(rows.shape[0]) if weights is None else weights
         self._sample_weight = None if sample_weight is None else weights
-        self._raw_targets = None if y is None else np.asarray(y)
+        # A copy: refits look at the targets again, whatever the user does to them.
+        y = np.array(y)
+        self._raw_targets = y
         self._fit_X = rows
         self._train_y = self._training_targets(rows, y)
         self._model = model
         self._read(weights)
         self._take_parts()
+        self._note_last_rows(weights)
         self._deletion = LinearDeletion(
             self._parts,
             self._target,
@@ -155,6 +159,16 @@ class LinearInfluence(MetaEstimatorMixin, BaseInfluence):
         )
         self.param_names_ = np.asarray([":".join(filter(None, pair)) for pair in names])
         self._coefficient_names = np.asarray([name for _, name in names])
+
+    def _note_last_rows(self, weights):
+        """Flag the only row of a class: a refit without it would be of another problem."""
+        classes = self._linear_fit.classes
+        if classes is None:
+            return
+        codes = class_positions(self._train_y, classes)
+        counts = np.bincount(codes, weights > 0, minlength=len(classes))
+        last = (counts[codes] == 1) & (weights > 0)
+        self._notes.alone.update(np.flatnonzero(last).tolist())
 
     def _training_targets(self, rows, y):
         y = target_to_model_space(self.estimator_, np.asarray(y))
