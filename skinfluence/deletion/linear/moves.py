@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,6 +48,18 @@ class Leaving:
     m: Array
     slopes: Array
     rest: Array | None
+
+    def of(self, index: slice | NDArray[np.intp]) -> Leaving:
+        """What goes with some of the rows."""
+        return Leaving(
+            rows=self.rows[index],
+            dense=self.dense[index],
+            ratios=None if self.ratios is None else self.ratios[:, index],
+            own=self.own[index],
+            m=self.m[index],
+            slopes=self.slopes[index],
+            rest=None if self.rest is None else self.rest[:, index],
+        )
 
     def gradient(self, curvature: LinearCurvature) -> Array:
         """gbar, (P K, b), 0 in entries that do not move."""
@@ -113,49 +126,61 @@ class NewtonInverse:
         self.curvature, self.gone = curvature, gone
         self.alpha = curvature.alphas(gone.ratios, gone.m)
         self.solved = curvature.solve_units(gone.dense, self.alpha)  # T, (P K, K, b)
-        size, n_outputs = curvature.theta.shape
-        shaped = self.solved.reshape(size, n_outputs, n_outputs, -1)
-        spread = np.einsum("ip,pkli->ikl", gone.dense, shaped)  # S
+        n_outputs = curvature.theta.shape[1]
+        self.spread = _own_blocks(gone.dense, self.solved)  # S, (b, K, K)
         bends = gone.own[:, None, None] * curvature.bends[gone.rows]
-        left = np.eye(n_outputs) - bends @ spread
+        left = np.eye(n_outputs) - bends @ self.spread
         share = left[:, 0, 0] if n_outputs == 1 else _smallest_share(left)
         self.alone = np.abs(share) <= ALONE
         self.indefinite = share < -ALONE
         left[self.alone] = np.eye(n_outputs)
         self._correction = np.linalg.solve(left, bends)
         self._correction[self.alone] = 0.0
-        self.spread = spread
+
+    def of(self, index: NDArray[np.intp]) -> NewtonInverse:
+        """The inverse of some of the rows."""
+        part = copy.copy(self)
+        part.gone = self.gone.of(index)
+        part.alpha, part.solved = self.alpha[:, index], self.solved[:, :, index]
+        for name in ("spread", "alone", "indefinite", "_correction"):
+            setattr(part, name, getattr(self, name)[index])
+        return part
 
     def __call__(self, columns: Array) -> Array:
         """Solve for one right-hand side a row, (P K, b)."""
         plain = self.curvature.solve(columns, self.alpha)
-        seen = self.curvature.contract(self.gone.dense, plain)  # (b, K)
-        return plain + self._corrected(seen)
+        seen = self.curvature.contract(self.gone.dense, plain)
+        plain += self._mixture(self._corrected(seen))
+        return plain
 
     def _corrected(self, seen):
-        weight = np.einsum("ikl,il->ki", self._correction, seen)
-        if self.solved.shape[1] == 1:
-            return self.solved[:, 0] * weight
-        return np.einsum("pki,ki->pi", self.solved, weight)
+        """``(I - w C S)^-1 w C`` times outputs (b, K)."""
+        return np.einsum("ikl,il->ik", self._correction, seen)
+
+    def _mixture(self, weights):
+        """Columns of T in proportions (b, K), (P K, b)."""
+        total = self.solved[:, 0] * weights[:, 0]
+        for k in range(1, weights.shape[1]):
+            total += self.solved[:, k] * weights[:, k]
+        return total
 
     def move(self) -> Array:
-        """The Newton step from the fitted parameters, (P K, b)."""
-        moves = self._plain()
-        moves += self._corrected(self.curvature.contract(self.gone.dense, moves))
+        """The Newton step from the fitted parameters, (P K, b).
+
+        The row's own part of gbar is a mixture of what T was solved for, so only the rest needs
+        another solve.
+        """
+        slopes, rest = self.gone.slopes, self.gone.rest
+        seen = np.einsum("ikl,il->ik", self.spread, slopes)
+        if rest is None:
+            moves = self._mixture(slopes + self._corrected(seen))
+        else:
+            moves = self.curvature.solve(rest, self.alpha)
+            seen += self.curvature.contract(self.gone.dense, moves)
+            moves += self._mixture(slopes + self._corrected(seen))
         if self.alone.any():
             moves[:, self.alone] = self._least_norm(self.alone)
         return moves
-
-    def _plain(self):
-        """``H'^-1 gbar``: the row's own part is a mixture of the columns already solved for."""
-        slopes = self.gone.slopes
-        if self.solved.shape[1] == 1:
-            plain = self.solved[:, 0] * slopes[:, 0]
-        else:
-            plain = np.einsum("pki,ik->pi", self.solved, slopes)
-        if self.gone.rest is not None:
-            plain += self.curvature.solve(self.gone.rest, self.alpha)
-        return plain
 
     def _least_norm(self, alone):
         # Nobody else feels the direction t = H^-1 x_i, so the refit of least norm has no part of
@@ -166,6 +191,18 @@ class NewtonInverse:
         along = (metric * curvature.theta.ravel()) @ direction
         size = (metric[:, None] * direction**2).sum(axis=0)
         return -direction * np.divide(along, size, out=np.zeros_like(along), where=size > 0)
+
+
+def _own_blocks(rows, solved):
+    """``(x_i (x) I)'T_i`` of rows (b, P) and T (P K, K, b), (b, K, K)."""
+    b, size = rows.shape
+    n_outputs = solved.shape[1]
+    shaped = solved.reshape(size, n_outputs, n_outputs, b)
+    total = np.zeros((n_outputs, n_outputs, b))
+    # Coordinate by coordinate: what is added stays in the cache.
+    for p in range(size):
+        total += rows[:, p] * shaped[p]
+    return np.ascontiguousarray(total.transpose(2, 0, 1))
 
 
 def _smallest_share(left):
