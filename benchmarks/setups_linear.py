@@ -17,7 +17,7 @@ from sklearn.linear_model import (
     PoissonRegressor,
 )
 
-from skinfluence import InfluenceExplainer
+from skinfluence import InfluenceExplainer, _loops
 
 TIGHT = {"tol": 1e-8, "max_iter": 2_000}
 
@@ -135,7 +135,9 @@ def sparse_scores(make, wanted, n_rows):
         if wanted == "fit":
             return None
         if wanted == "self":
-            return explainer._deletion.self_change(slice(0, n_rows))
+            deletion = explainer._deletion
+            parts = _loops.slices(n_rows, deletion.row_block)
+            return np.concatenate([deletion.self_change(part) for part in parts])
         return explainer.score_influence(Xq, yq, reduce="sum" if wanted == "sum" else None)
 
     return Job(run, lambda result: explainer._report())
