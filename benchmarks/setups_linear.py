@@ -16,8 +16,9 @@ from sklearn.linear_model import (
     LogisticRegression,
     PoissonRegressor,
 )
+from sklearn.utils import gen_batches
 
-from skinfluence import InfluenceExplainer, _loops
+from skinfluence import InfluenceExplainer
 
 TIGHT = {"tol": 1e-8, "max_iter": 2_000}
 
@@ -136,7 +137,7 @@ def sparse_scores(make, wanted, n_rows):
             return None
         if wanted == "self":
             deletion = explainer._deletion
-            parts = _loops.slices(n_rows, deletion.row_block)
+            parts = gen_batches(n_rows, deletion.move_block)
             return np.concatenate([deletion.self_change(part) for part in parts])
         return explainer.score_influence(Xq, yq, reduce="sum" if wanted == "sum" else None)
 

@@ -168,8 +168,8 @@ def g5(quick):
         "minutes, no densification, residual reported",
         f"n = {n}, p = {p}, density {density:g}; dense, {8 * n * p / 2**30:.0f} GiB; "
         f"the 100 x n scores take {800 * n / 2**20:.0f} MB. Largest relative residuals of the "
-        f"solves: {residuals}. Self influence of {n_rows} rows takes {share} times the third line's "
-        "time above that of the fit.",
+        f"solves: {residuals}. Self influence of {n_rows} rows takes {share} times what the third "
+        "line takes above the fit.",
     )
 
 
