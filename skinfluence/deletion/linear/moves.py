@@ -125,59 +125,68 @@ class NewtonInverse:
     def __init__(self, curvature: LinearCurvature, gone: Leaving):
         self.curvature, self.gone = curvature, gone
         self.alpha = curvature.alphas(gone.ratios, gone.m)
-        self.solved = curvature.solve_units(gone.dense, self.alpha)  # T, (P K, K, b)
+        self.solved, spread = self._units()
         n_outputs = curvature.theta.shape[1]
-        self.spread = _own_blocks(gone.dense, self.solved)  # S, (b, K, K)
         bends = gone.own[:, None, None] * curvature.bends[gone.rows]
-        left = np.eye(n_outputs) - bends @ self.spread
+        left = np.eye(n_outputs) - bends @ spread
         share = left[:, 0, 0] if n_outputs == 1 else _smallest_share(left)
         self.alone = np.abs(share) <= ALONE
         self.indefinite = share < -ALONE
         left[self.alone] = np.eye(n_outputs)
         self._correction = np.linalg.solve(left, bends)
         self._correction[self.alone] = 0.0
+        self.spread = spread
 
     def of(self, index: NDArray[np.intp]) -> NewtonInverse:
         """The inverse of some of the rows."""
         part = copy.copy(self)
-        part.gone = self.gone.of(index)
-        part.alpha, part.solved = self.alpha[:, index], self.solved[:, :, index]
+        part.gone, part.alpha = self.gone.of(index), self.alpha[:, index]
+        part.solved = None if self.solved is None else self.solved[:, :, index]
         for name in ("spread", "alone", "indefinite", "_correction"):
             setattr(part, name, getattr(self, name)[index])
         return part
 
+    def _units(self):
+        """T, (P K, K, b), and S, (b, K, K); no T where it is large and S comes without it."""
+        curvature, dense = self.curvature, self.gone.dense
+        size, n_outputs = curvature.theta.shape
+        same = not (self.alpha != self.alpha[:, :1]).any()
+        if n_outputs > 1 and same and curvature.solver == "dense":
+            return None, curvature.unit_products(dense, self.alpha[:, 0])
+        solved = curvature.solve_units(dense, self.alpha)
+        shaped = solved.reshape(size, n_outputs, n_outputs, -1)
+        return solved, np.einsum("ip,pkli->ikl", dense, shaped)
+
     def __call__(self, columns: Array) -> Array:
         """Solve for one right-hand side a row, (P K, b)."""
         plain = self.curvature.solve(columns, self.alpha)
-        seen = self.curvature.contract(self.gone.dense, plain)
-        plain += self._mixture(self._corrected(seen))
+        seen = self.curvature.contract(self.gone.dense, plain)  # (b, K)
+        plain += self._along(self._correcting(seen))
         return plain
 
-    def _corrected(self, seen):
-        """``(I - w C S)^-1 w C`` times outputs (b, K)."""
+    def _correcting(self, seen):
         return np.einsum("ikl,il->ik", self._correction, seen)
 
-    def _mixture(self, weights):
-        """Columns of T in proportions (b, K), (P K, b)."""
-        total = self.solved[:, 0] * weights[:, 0]
-        for k in range(1, weights.shape[1]):
-            total += self.solved[:, k] * weights[:, k]
-        return total
+    def _along(self, weight):
+        """``H'^-1 (x_i (x) v_i)`` of weights v, (b, K): a mixture of T's columns."""
+        if self.solved is None:
+            return self.curvature.solve(self.curvature.spread(self.gone.dense, weight), self.alpha)
+        if self.solved.shape[1] == 1:
+            return self.solved[:, 0] * weight[:, 0]
+        return np.einsum("pki,ik->pi", self.solved, weight)
 
     def move(self) -> Array:
-        """The Newton step from the fitted parameters, (P K, b).
-
-        The row's own part of gbar is a mixture of what T was solved for, so only the rest needs
-        another solve.
-        """
-        slopes, rest = self.gone.slopes, self.gone.rest
-        seen = np.einsum("ikl,il->ik", self.spread, slopes)
-        if rest is None:
-            moves = self._mixture(slopes + self._corrected(seen))
+        """The Newton step from the fitted parameters, (P K, b)."""
+        if self.gone.rest is None:
+            # All that leaves lies along the row, whose quadratic forms are known: one solve.
+            slopes = self.gone.slopes
+            seen = np.einsum("ikl,il->ik", self.spread, slopes)
+            moves = self._along(slopes + self._correcting(seen))
         else:
-            moves = self.curvature.solve(rest, self.alpha)
-            seen += self.curvature.contract(self.gone.dense, moves)
-            moves += self._mixture(slopes + self._corrected(seen))
+            moves = self._along(self.gone.slopes)
+            moves += self.curvature.solve(self.gone.rest, self.alpha)
+            seen = self.curvature.contract(self.gone.dense, moves)
+            moves += self._along(self._correcting(seen))
         if self.alone.any():
             moves[:, self.alone] = self._least_norm(self.alone)
         return moves
@@ -186,25 +195,21 @@ class NewtonInverse:
         # Nobody else feels the direction t = H^-1 x_i, so the refit of least norm has no part of
         # the coefficients along it, and is otherwise where it was.
         curvature = self.curvature
-        direction = self.solved[:, 0, alone]
+        unit = np.zeros_like(self.gone.slopes)
+        unit[:, 0] = 1.0
+        direction = self._along(unit)[:, alone]
         metric = np.repeat(curvature.objective.coordinates.metric(), curvature.theta.shape[1])
         along = (metric * curvature.theta.ravel()) @ direction
         size = (metric[:, None] * direction**2).sum(axis=0)
         return -direction * np.divide(along, size, out=np.zeros_like(along), where=size > 0)
 
 
-def _own_blocks(rows, solved):
-    """``(x_i (x) I)'T_i`` of rows (b, P) and T (P K, K, b), (b, K, K)."""
-    b, size = rows.shape
-    n_outputs = solved.shape[1]
-    shaped = solved.reshape(size, n_outputs, n_outputs, b)
-    total = np.zeros((n_outputs, n_outputs, b))
-    # Coordinate by coordinate: what is added stays in the cache.
-    for p in range(size):
-        total += rows[:, p] * shaped[p]
-    return np.ascontiguousarray(total.transpose(2, 0, 1))
-
-
 def _smallest_share(left):
-    """Smallest eigenvalue of I - C S: C S is similar to a symmetric matrix, so it is real."""
-    return np.linalg.eigvals(left).real.min(axis=1)
+    """Smallest eigenvalue of I - C S: C S is similar to a symmetric matrix, so it is real.
+
+    Where C S is small, the bound 1 - |C S| will do.
+    """
+    share = 1.0 - np.linalg.norm(left - np.eye(left.shape[1]), axis=(1, 2))
+    close = np.flatnonzero(~(share > 0.5))
+    share[close] = np.linalg.eigvals(left[close]).real.min(axis=1)
+    return share
