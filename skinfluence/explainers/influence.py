@@ -108,7 +108,7 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         Number of training rows.
     n_features_in_ : int
         Number of features seen by ``fit``.
-    feature_names_in_ : ndarray of str of shape (n_features_in_,)
+    feature_names_in_ : ndarray of str of shape (`n_features_in_`,)
         Their names, where the training rows had names.
 
     See Also
