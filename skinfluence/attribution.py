@@ -8,6 +8,7 @@ scikit-learn's ``working_memory``; a sink keeps what was asked for: the matrix, 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,16 @@ def blocks(
     ):
         check_no_nan(values)
         yield queries, rows, values
+
+
+def check_count(name: str, value: Any, least: int, n_train: int) -> None:
+    """Refuse a number of training rows that is no integer or out of range."""
+    integer = isinstance(value, Integral) and not isinstance(value, bool)
+    if not integer or not least <= int(value) <= n_train:
+        raise ValueError(
+            f"{name} must lie between {least} and the {n_train} training rows. Got {value!r}. "
+            f"Pass {name}={n_train} for all of them."
+        )
 
 
 def check_no_nan(values: np.ndarray) -> None:
