@@ -264,6 +264,7 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         for rows in _loops.slices(self.n_samples_fit_, self._deletion.move_block):
             moved = self._deletion.change(self._coefficients, self._deletion.delete(rows))
             out[rows] = -moved.T
+        self._warn_of_rows()
         return labelled(self, out, index=self.train_index_, columns=self.param_names_)
 
     def diagnostics(self) -> Any:
@@ -329,6 +330,7 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         self._check_groups(members)
         if X is None and self._target is not None:
             own = [self._deletion.group_self_change(rows) for rows in members]
+            self._warn_of_groups(names, members)
             return labelled(self, np.array(own), index=names, columns="influence")
         index, queries = self._labels_and_queries(X, y)
         bar = _loops.progress_bar(
@@ -336,6 +338,7 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         )
         scores = np.stack([self._deletion.group_change(queries, rows) for rows in bar], axis=1)
         attribution.check_no_nan(scores)
+        self._warn_of_groups(names, members)
         return labelled(self, scores, index=index, columns=names)
 
     # -- truth ------------------------------------------------------------------------------------

@@ -217,6 +217,11 @@ def build(
     theta : ndarray of shape (P, K)
         The fitted parameters, in its coordinates.
     """
+    if len(problem.coef) != X.shape[1]:
+        raise ValueError(
+            f"X has {X.shape[1]} columns, and the estimator was fitted on {len(problem.coef)}. "
+            "Pass the rows it was fitted on."
+        )
     coordinates, design = _coordinates_and_design(problem, X, [] if known is None else known, kind)
     n_outputs = problem.loss.n_outputs
     shape = (len(coordinates.scales), n_outputs)

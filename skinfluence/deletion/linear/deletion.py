@@ -243,7 +243,7 @@ class LinearDeletion(Deletion):
         return float(self.group_change(known(self.train).at(rows), rows).sum())
 
     def nothing_left(self, rows: NDArray[np.intp]) -> bool:
-        """Whether deleting `rows` leaves no weight, or a class without any."""
+        """Whether deleting `rows` leaves some problem without any weight."""
         for part in self.parts:
             weights = part.objective.weights.copy()
             weights[rows] = 0.0
@@ -301,7 +301,9 @@ class LinearDeletion(Deletion):
 
     def report(self) -> dict[str, Any]:
         notes = self.notes
-        flagged = sorted(notes.alone | notes.indefinite | notes.failed | notes.not_unique)
+        flagged = sorted(
+            notes.alone | notes.indefinite | notes.failed | notes.not_unique | notes.last_of_class
+        )
         return {
             "method": self.method,
             "flagged_rows": np.asarray(flagged, dtype=np.intp),

@@ -56,8 +56,8 @@ def refit(curvature: LinearCurvature, gone: Leaving) -> Refits:
     inverse = NewtonInverse(curvature, gone)
     result = Refits(inverse.move())
     # Without a gradient nothing is pulled away: rows of no weight, or outside a margin.
-    done = inverse.alone | ~result.moves.any(axis=0)
-    arrived = _sweep(curvature, inverse, result, np.flatnonzero(~done))
+    done = inverse.exact | ~result.moves.any(axis=0)
+    arrived = _sweep(curvature, inverse, result, np.flatnonzero(~done & ~inverse.alone))
     done[arrived] = True
     _one_by_one(curvature, gone, result, ~done | _left_its_face(curvature, gone, result.moves))
     return result
