@@ -14,7 +14,6 @@ from sklearn.utils.validation import check_is_fitted
 from skinfluence import _loops, attribution
 from skinfluence._compat import Interval, StrOptions, _fit_context
 from skinfluence._output import labelled
-from skinfluence.base import check_count
 from skinfluence.deletion.linear.queries import known
 from skinfluence.explainers.linear_embedding import LinearEmbedding
 from skinfluence.explainers.linear_refits import linear_agreement
@@ -385,7 +384,7 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
             If `n_refits` is out of range, or `whole_pipeline` is asked of a bare model.
         """
         check_is_fitted(self)
-        check_count("n_refits", n_refits, 1, self.n_samples_fit_)
+        attribution.check_count("n_refits", n_refits, 1, self.n_samples_fit_)
         if whole_pipeline and self.estimator_ is self._model:
             raise ValueError(
                 "whole_pipeline=True needs a pipeline or search around the model, and this "

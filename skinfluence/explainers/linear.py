@@ -117,7 +117,9 @@ class LinearInfluence(MetaEstimatorMixin, BaseInfluence):
         weights = check_weights(sample_weight, rows)
         weights = np.ones(rows.shape[0]) if weights is None else weights
         self._sample_weight = None if sample_weight is None else weights
-        self._raw_targets = None if y is None else np.asarray(y)
+        # A copy: refits look at the targets again, whatever the user does to them.
+        y = np.array(y)
+        self._raw_targets = y
         self._fit_X = rows
         self._train_y = self._training_targets(rows, y)
         self._model = model
