@@ -127,3 +127,15 @@ def test_sparse_least_squares_of_least_norm(kind):
     scores = explainer.score_influence(sparse.csr_array(queries))
     assert_allclose(scores, truth, rtol=1e-6)
     assert_allclose(explainer.score_influence(queries), scores, rtol=1e-9)
+
+
+def test_least_squares_of_least_norm_with_many_rows():
+    rng = np.random.default_rng(0)
+    X = np.column_stack([np.eye(3)[rng.integers(0, 3, 4500)], rng.normal(size=4500)])
+    y = X @ [1.0, 2.0, 3.0, 1.0] + rng.normal(size=4500)
+    model = LinearRegression().fit(X, y)
+    moved = -InfluenceExplainer(model).fit(X, y).d_params()
+    for i in range(3):
+        other = LinearRegression().fit(np.delete(X, i, axis=0), np.delete(y, i))
+        assert_allclose(moved[i, :-1], other.coef_ - model.coef_, rtol=1e-7)
+        assert_allclose(moved[i, -1], other.intercept_ - model.intercept_, rtol=1e-7)
