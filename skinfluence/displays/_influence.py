@@ -27,7 +27,7 @@ class InfluenceDisplay:
     ----------
     influence : array-like of shape (n_train,)
         Scores of one query; infinities are allowed.
-    X : array-like, sparse matrix or DataFrame of shape (n_train, n_features)
+    X : array-like, sparse array or DataFrame of shape (n_train, n_features)
         The training rows.
     query : array-like of shape (n_features,) or (1, n_features), or None
         The query; None where there is none, as for a parameter.
@@ -95,10 +95,10 @@ class InfluenceDisplay:
         self.influence = _style.as_scores(influence, "influence")
         n_rows = self.influence.size
         self.X, self.feature_names = _rows.as_table(X, n_rows, feature_names)
-        self.query = None if query is None else _rows.flat_query(query, self.X.shape[1])
+        self.query: Any = None if query is None else _rows.flat_query(query, self.X.shape[1])
         if distance is None and self.query is not None:
             distance = _rows.distances(self.X, self.query)
-        self.distance = None if distance is None else _style.as_scores(distance, "distance")
+        self.distance: Any = None if distance is None else _style.as_scores(distance, "distance")
         if self.distance is not None:
             _style.one_per_row(self.distance, "distance", n_rows)
         self._distance_name = "distance to the query"
@@ -157,7 +157,7 @@ class InfluenceDisplay:
         """
         rows, names, of_model = _rows.training_rows(explainer)
         one = _rows.one_query(explainer, query)
-        scores = np.asarray(explainer.score_influence(one, _rows.one_target(y)))
+        scores = np.asarray(explainer.score_influence(one, _rows.one_target(explainer, y)))
         seen: Any = None if query is None else explainer._model_rows(one)
         in_model_space = distance is None and query is not None
         if in_model_space:
@@ -198,7 +198,7 @@ class InfluenceDisplay:
         ----------
         influence : array-like of shape (n_train,)
             Scores of one query.
-        X : array-like, sparse matrix or DataFrame of shape (n_train, n_features)
+        X : array-like, sparse array or DataFrame of shape (n_train, n_features)
             The training rows.
         query : array-like of shape (n_features,) or (1, n_features), or None
             The query.
@@ -303,7 +303,8 @@ class InfluenceDisplay:
         title = _style.title(self.name, self.X.shape[1] if kind == "scatter" else 0)
         self.ax_.set(xlabel=names[0], ylabel=names[1])
         self.ax_.set_title(title, pad=24 if legend else None)  # the legend lies in between
-        self.query_ = self.colorbar_ = None
+        self.query_ = None
+        self.colorbar_: Any = None
         own_colours = not {"c", "color"}.isdisjoint(scatter_kwargs or {})
         if kind == "scatter":
             if self.query is not None:

@@ -105,12 +105,12 @@ def one_row(query: Any) -> Any:
     return np.atleast_2d(query)
 
 
-def one_target(y: Any) -> Any:
-    """Target of one query as an array of one target; several numbers are several outputs."""
+def one_target(explainer: Any, y: Any) -> Any:
+    """Target of one query as an array of one target, or of one row of several outputs."""
     if y is None:
         return None
-    values = np.asarray(y)
-    return values.reshape(1, -1) if values.ndim == 1 and values.size > 1 else np.atleast_1d(values)
+    several = getattr(getattr(explainer, "_train_y", None), "ndim", 1) == 2
+    return np.atleast_2d(y) if several else np.atleast_1d(y)
 
 
 def flat_query(query: Any, n_features: int) -> Array:

@@ -28,7 +28,7 @@ class SelfInfluenceDisplay:
     ----------
     self_influence : array-like of shape (n_train,)
         Scores; infinities are allowed.
-    X : array-like, sparse matrix or DataFrame of shape (n_train, n_features), default=None
+    X : array-like, sparse array or DataFrame of shape (n_train, n_features), default=None
         The rows. Needed for ``kind="scatter"``.
     log_density : array-like of shape (n_train,), default=None
         Their log density under the model, in nats. Needed for ``kind="density"``.
@@ -172,7 +172,7 @@ class SelfInfluenceDisplay:
         ----------
         self_influence : array-like of shape (n_train,)
             Scores.
-        X : array-like, sparse matrix or DataFrame of shape (n_train, n_features), default=None
+        X : array-like, sparse array or DataFrame of shape (n_train, n_features), default=None
             The training rows.
         log_density : array-like of shape (n_train,), default=None
             Their log density.
@@ -275,7 +275,7 @@ class SelfInfluenceDisplay:
         n_features = self.X.shape[1] if kind == "scatter" and self.X is not None else 0
         title = _style.title(self.name, n_features)
         self.ax_.set(xlabel=names[0], ylabel=names[1], title=title)
-        self.colorbar_ = None
+        self.colorbar_: Any = None
         own_colours = not {"c", "color"}.isdisjoint(scatter_kwargs or {})
         if kind == "scatter":
             _style.equal_if_comparable(self.ax_, points)
