@@ -16,6 +16,7 @@ from sklearn.linear_model import (
     LogisticRegression,
     PoissonRegressor,
 )
+from sklearn.utils import gen_batches
 
 from skinfluence import InfluenceExplainer
 
@@ -135,7 +136,9 @@ def sparse_scores(make, wanted, n_rows):
         if wanted == "fit":
             return None
         if wanted == "self":
-            return explainer._deletion.self_change(slice(0, n_rows))
+            deletion = explainer._deletion
+            parts = gen_batches(n_rows, deletion.move_block)
+            return np.concatenate([deletion.self_change(part) for part in parts])
         return explainer.score_influence(Xq, yq, reduce="sum" if wanted == "sum" else None)
 
     return Job(run, lambda result: explainer._report())

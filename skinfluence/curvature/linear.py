@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from skinfluence import _loops
 from skinfluence.objectives.objective import Objective, gram_blocks
 from skinfluence.solvers import ConjugateGradients, DenseInverse, Inverse
 
@@ -19,6 +20,8 @@ MAX_FACTORS = 12
 # Corrections stop here: further ones are rounding.
 CORRECTED = 1e-14
 MAX_CORRECTIONS = 60
+# Rows in a block of quadratic forms.
+CACHED_ROWS = 1024
 
 
 class LinearCurvature:
@@ -111,7 +114,7 @@ class LinearCurvature:
         return self.objective.shifting(self.moving).any()
 
     def _without_shift(self, columns):
-        """Columns (P K, b) without their part in the null space, which may be too large to form."""
+        """Columns (P K, b) without their part in the null space, which need not be formed."""
         shaped = columns.reshape(*self.theta.shape, -1).copy()
         idle = self.objective.shifting(self.moving)
         shaped[idle] -= shaped[idle].mean(axis=1, keepdims=True)
@@ -209,13 +212,25 @@ class LinearCurvature:
     def solve_units(self, rows: Array, alpha: Array) -> Array:
         """Solve for every ``x~_i (x) e_k``, (P K, K, b), from dense rows (b, P)."""
         size, n_outputs = self.theta.shape
-        if n_outputs == 1 or self.solver == "cg" or (alpha != alpha[:, :1]).any():
-            columns = self.solve(self.units(rows), np.tile(alpha, n_outputs))
-            return columns.reshape(size * n_outputs, n_outputs, -1)
-        # With the inverse at hand, a row costs P of its P K columns for each of K outputs.
-        inverse = self.inverse(alpha[:, 0]).matrix(size * n_outputs)
-        blocks = inverse.reshape(size * n_outputs, size, n_outputs)
-        return np.stack([blocks[:, :, k] @ rows.T for k in range(n_outputs)], axis=1)
+        columns = self.solve(self.units(rows), np.tile(alpha, n_outputs))
+        return columns.reshape(size * n_outputs, n_outputs, -1)
+
+    def unit_products(self, rows: Array, alpha: Array) -> Array:
+        """``(x~_i (x) I)' M^-1 (x~_i (x) I)`` of one mixture, (b, K, K), from dense rows (b, P).
+
+        By the inverse itself: a row costs P^2 K^2, where its K solves would cost P^2 K^3.
+        """
+        size, n_outputs = self.theta.shape
+        blocks = self.inverse(alpha).matrix(size * n_outputs)
+        blocks = blocks.reshape(size, n_outputs, size, n_outputs)
+        products = np.empty((len(rows), n_outputs, n_outputs))
+        for k in range(n_outputs):
+            for l in range(k + 1):
+                block = np.ascontiguousarray(blocks[:, k, :, l])
+                for part in _loops.slices(len(rows), CACHED_ROWS):
+                    own = np.einsum("ip,ip->i", rows[part] @ block, rows[part])
+                    products[part, k, l] = products[part, l, k] = own
+        return products
 
     def _references(self, alpha):
         distinct, which = np.unique(alpha, axis=1, return_inverse=True)

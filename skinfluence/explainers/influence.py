@@ -14,7 +14,6 @@ from sklearn.utils.validation import check_is_fitted
 from skinfluence import _loops, attribution
 from skinfluence._compat import Interval, StrOptions, _fit_context
 from skinfluence._output import labelled
-from skinfluence.base import check_count
 from skinfluence.deletion.linear.queries import known
 from skinfluence.explainers.linear_embedding import LinearEmbedding
 from skinfluence.explainers.linear_refits import linear_agreement
@@ -35,7 +34,7 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
 
     - ``first_order``: ``H^-1 gbar_i``, and the target along its gradient (the influence function
       of [1]_, as a deletion in units of the loss);
-    - ``newton``: ``(H - hbar_i)^-1 gbar_i``, and the target *evaluated* at the moved parameters:
+    - ``newton`` [2]_: ``(H - hbar_i)^-1 gbar_i``, and the target *evaluated* at the moved parameters:
       exact for quadratic objectives, within some per cent of the change elsewhere;
     - ``refit``: to the minimum without row i, all rows at once.
 
@@ -97,6 +96,8 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
     stationarity_ : tuple of float
         Relative gradient of the objective at the fitted parameters, and after the private polish
         at which scores are computed: about 1e-3 for default tolerances, 0.1 to 1 for other rows.
+        Of a loss that is smoothed, the first is the share of its own objective that is left to
+        win.
     score_unit_ : str
         What a score is measured in.
     param_names_ : ndarray of str of shape (n_params,)
@@ -107,7 +108,7 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         Number of training rows.
     n_features_in_ : int
         Number of features seen by ``fit``.
-    feature_names_in_ : ndarray of str of shape (n_features_in_,)
+    feature_names_in_ : ndarray of str of shape (`n_features_in_`,)
         Their names, where the training rows had names.
 
     See Also
@@ -263,6 +264,7 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         for rows in _loops.slices(self.n_samples_fit_, self._deletion.move_block):
             moved = self._deletion.change(self._coefficients, self._deletion.delete(rows))
             out[rows] = -moved.T
+        self._warn_of_rows()
         return labelled(self, out, index=self.train_index_, columns=self.param_names_)
 
     def diagnostics(self) -> Any:
@@ -328,6 +330,7 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         self._check_groups(members)
         if X is None and self._target is not None:
             own = [self._deletion.group_self_change(rows) for rows in members]
+            self._warn_of_groups(names, members)
             return labelled(self, np.array(own), index=names, columns="influence")
         index, queries = self._labels_and_queries(X, y)
         bar = _loops.progress_bar(
@@ -335,6 +338,7 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         )
         scores = np.stack([self._deletion.group_change(queries, rows) for rows in bar], axis=1)
         attribution.check_no_nan(scores)
+        self._warn_of_groups(names, members)
         return labelled(self, scores, index=index, columns=names)
 
     # -- truth ------------------------------------------------------------------------------------
@@ -380,7 +384,7 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
             If `n_refits` is out of range, or `whole_pipeline` is asked of a bare model.
         """
         check_is_fitted(self)
-        check_count("n_refits", n_refits, 1, self.n_samples_fit_)
+        attribution.check_count("n_refits", n_refits, 1, self.n_samples_fit_)
         if whole_pipeline and self.estimator_ is self._model:
             raise ValueError(
                 "whole_pipeline=True needs a pipeline or search around the model, and this "

@@ -26,10 +26,11 @@ from skinfluence.diagnostics import Diagnostics
 from skinfluence.exceptions import DegenerateDeletionWarning, NotStationaryWarning
 from skinfluence.explainers.linear_queries import make_queries, make_target
 from skinfluence.objectives import Rows, reader_of
+from skinfluence.objectives.encoding import class_positions
 
 # Relative gradient above which a fit is not what its objective says, or is far from it.
 LOOSE = 3e-2
-# The same for a fit whose loss had to be smoothed, and for steps that never came near.
+# The same for averages of steps that never came near.
 FAR = 0.3
 TARGETS = ("loss", "decision_function", "proba", "params")
 
@@ -88,7 +89,16 @@ class LinearInfluence(MetaEstimatorMixin, BaseInfluence):
         return X  # the estimator has its own view of X, and its own messages
 
     def _rows_after_fit(self, X):
-        return validate_data(self, X, **self._validation(), ensure_min_samples=2)
+        rows = validate_data(self, X, **self._validation(), ensure_min_samples=2)
+        theirs = getattr(self.estimator_, "feature_names_in_", None)
+        ours = getattr(self, "feature_names_in_", None)
+        if theirs is not None and ours is not None and list(theirs) != list(ours):
+            raise ValueError(
+                f"The columns of X are {_few(ours)}, and {type(self.estimator_).__name__} was "
+                f"fitted on {_few(theirs)}. Pass the rows it was fitted on, their columns in the "
+                "same order."
+            )
+        return rows
 
     def _validation(self):
         # No copy: the rows are copied into coordinates of their own.
@@ -107,12 +117,15 @@ class LinearInfluence(MetaEstimatorMixin, BaseInfluence):
         weights = check_weights(sample_weight, rows)
         weights = np.ones(rows.shape[0]) if weights is None else weights
         self._sample_weight = None if sample_weight is None else weights
-        self._raw_targets = None if y is None else np.asarray(y)
+        # A copy: refits look at the targets again, whatever the user does to them.
+        y = np.array(y)
+        self._raw_targets = y
         self._fit_X = rows
         self._train_y = self._training_targets(rows, y)
         self._model = model
         self._read(weights)
         self._take_parts()
+        self._count_classes(weights)
         self._deletion = LinearDeletion(
             self._parts,
             self._target,
@@ -156,6 +169,18 @@ class LinearInfluence(MetaEstimatorMixin, BaseInfluence):
         self.param_names_ = np.asarray([":".join(filter(None, pair)) for pair in names])
         self._coefficient_names = np.asarray([name for _, name in names])
 
+    def _count_classes(self, weights):
+        """Class of each row that carries weight, -1 for others; which rows are a class alone."""
+        classes = self._linear_fit.classes
+        self._class_of_row = np.full(len(weights), -1, dtype=np.intp)
+        if classes is None:
+            return
+        held = np.flatnonzero(weights)
+        self._class_of_row[held] = class_positions(self._train_y[held], classes)
+        counts = np.bincount(self._class_of_row[held], minlength=len(classes))
+        alone = held[counts[self._class_of_row[held]] == 1]
+        self._notes.last_of_class.update(alone.tolist())
+
     def _training_targets(self, rows, y):
         y = target_to_model_space(self.estimator_, np.asarray(y))
         check_consistent_length(rows, y)
@@ -196,7 +221,7 @@ class LinearInfluence(MetaEstimatorMixin, BaseInfluence):
                 NotStationaryWarning,
                 stacklevel=7,
             )
-        elif before > (FAR if self._linear_fit.smoothed else LOOSE):
+        elif before > LOOSE:
             warnings.warn(
                 f"{type(self._model).__name__} is not at a minimum of its own objective on these "
                 f"rows: the relative gradient is {before:.1e}, and {after:.1e} after a polish. "
@@ -270,12 +295,12 @@ class LinearInfluence(MetaEstimatorMixin, BaseInfluence):
         rows = self._deletion.report()["flagged_rows"]
         if not len(rows):
             return
-        shown = ", ".join(str(row) for row in rows[:5]) + (", ..." if len(rows) > 5 else "")
         warnings.warn(
             f"The model is not determined without some rows ({len(rows)} of "
-            f"{self.n_samples_fit_}: {shown}): nothing else holds one of its parameters. Their "
-            "scores are those of the solution nearest to the fit. Add a penalty, or read them as "
-            "a sign of rows that stand alone.",
+            f"{self.n_samples_fit_}: {_few(rows)}): nothing else holds one of its parameters "
+            "or has their label, or what is left can be separated. Their scores are those of the "
+            "solution nearest to the fit, or of where the search for one ended. Add a penalty, "
+            "or read them as a sign of rows that stand alone.",
             DegenerateDeletionWarning,
             stacklevel=4,
         )
@@ -314,11 +339,33 @@ class LinearInfluence(MetaEstimatorMixin, BaseInfluence):
                     "A group names a training row twice, and a row can be deleted only once. Pass "
                     "np.unique of its positions."
                 )
-            if self._deletion.nothing_left(rows):
+            if self._deletion.nothing_left(rows) or self._loses_a_class(rows):
                 raise ValueError(
-                    f"A group holds all {len(rows)} rows that carry weight (or all rows of a "
-                    "class), and without it there is no model. Leave some of them out of it."
+                    f"A group of {len(rows)} rows holds all that carry weight, or all of a class, "
+                    "and without it there is no model. Leave some of them out of it."
                 )
+
+    def _loses_a_class(self, rows):
+        left = np.delete(self._class_of_row, rows)
+        return len(np.unique(left[left >= 0])) < len(
+            np.unique(self._class_of_row[self._class_of_row >= 0])
+        )
+
+    def _warn_of_groups(self, names, members):
+        lost = [
+            str(name)
+            for name, rows in zip(names, members, strict=True)
+            if rows.tobytes() in self._notes.failed_groups
+        ]
+        if lost:
+            warnings.warn(
+                f"Without some groups ({len(lost)} of {len(members)}: {_few(lost)}) no minimum "
+                "was found: what is left can be separated, or does not determine the model. "
+                "Their scores are those of where the search ended. Add a penalty, or use "
+                "method='newton'.",
+                DegenerateDeletionWarning,
+                stacklevel=3,
+            )
 
     def _over_queries(self, queries, reduce):
         if self.method_ != "first_order" or self.relative or self._target is None:
@@ -339,3 +386,7 @@ class LinearInfluence(MetaEstimatorMixin, BaseInfluence):
             row_labels=self.train_index_,
             class_names=self._linear_fit.classes if several else None,
         )
+
+
+def _few(names):
+    return ", ".join(map(str, names[:5])) + (", ..." if len(names) > 5 else "")

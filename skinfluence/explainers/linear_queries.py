@@ -112,7 +112,13 @@ def chosen_outputs(
             )
         return np.full(n_queries, position, dtype=np.intp)
     if output is not None:
-        return np.full(n_queries, class_positions([output], fit.classes)[0], dtype=np.intp)
+        found = [k for k, label in enumerate(fit.classes) if label == output]
+        if not found:
+            raise ValueError(
+                f"output={output!r} is none of the {len(fit.classes)} classes "
+                f"({', '.join(map(str, fit.classes[:5]))}). Name one of them."
+            )
+        return np.full(n_queries, found[0], dtype=np.intp)
     if y is not None:
         return class_positions(y, fit.classes)
     decision = np.concatenate(

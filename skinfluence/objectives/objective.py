@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -59,6 +59,7 @@ class Objective:
     positive: NDArray[np.bool_]
     coordinates: Coordinates
     rebalance: Rebalance | None = None
+    _latest: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def n_train(self) -> int:
@@ -100,8 +101,14 @@ class Objective:
         return (number[:, None] == np.flatnonzero(rows)) / np.sqrt(entries.shape[1])
 
     def outputs(self, theta: Array) -> Array:
-        """eta of all rows, (n, K)."""
-        return self.design.times(theta)
+        """eta of all rows, (n, K); not to be written to."""
+        # Value, gradient, Hessian and their scales are asked for at the same parameters.
+        key = theta.tobytes()
+        latest = self._latest.get("outputs")
+        if latest is None or latest[0] != key:
+            # One assignment, so that threads never see one's key with another's outputs.
+            self._latest["outputs"] = latest = (key, self.design.times(theta))
+        return latest[1]
 
     def value(self, theta: Array) -> float:
         """F."""
@@ -210,6 +217,11 @@ def build(
     theta : ndarray of shape (P, K)
         The fitted parameters, in its coordinates.
     """
+    if len(problem.coef) != X.shape[1]:
+        raise ValueError(
+            f"X has {X.shape[1]} columns, and the estimator was fitted on {len(problem.coef)}. "
+            "Pass the rows it was fitted on."
+        )
     coordinates, design = _coordinates_and_design(problem, X, [] if known is None else known, kind)
     n_outputs = problem.loss.n_outputs
     shape = (len(coordinates.scales), n_outputs)

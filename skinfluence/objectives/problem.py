@@ -53,6 +53,8 @@ class Problem:
         How class weights follow the rows.
     name : str, default=""
         Of the one-vs-rest class or the output, where an estimator solves several problems.
+    output_names : tuple of str, default=()
+        Of the outputs, where they are the classes of one output among several.
     """
 
     loss: PointLoss
@@ -71,6 +73,7 @@ class Problem:
     intercept_free: tuple[bool, ...] | None = None
     rebalance: Rebalance | None = None
     name: str = ""
+    output_names: tuple[str, ...] = ()
 
     @property
     def n_visible(self) -> int:

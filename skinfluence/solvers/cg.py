@@ -28,8 +28,8 @@ class ConjugateGradients(Inverse):
     max_iter : int, default=2000
         Iterations at most.
     project : callable or None, default=None
-        (N, M) to (N, M): takes out of a solution the directions that the operator does not see,
-        which steps with a preconditioner put in.
+        (N, M) to (N, M): takes out the directions that the operator does not see, of right-hand
+        sides, which have no solution there, and of solutions, where the preconditioner puts them.
 
     Attributes
     ----------
@@ -54,6 +54,11 @@ class ConjugateGradients(Inverse):
         self.residual, self.n_iter = 0.0, 0
 
     def __call__(self, columns: Array) -> Array:
+        if self.project is not None:
+            return self.project(self._solve(self.project(columns)))
+        return self._solve(columns)
+
+    def _solve(self, columns):
         solved = np.zeros_like(columns)
         residual = np.where(self.scale[:, None] > 0, columns, 0.0)
         size = np.linalg.norm(residual, axis=0)
@@ -86,7 +91,7 @@ class ConjugateGradients(Inverse):
             self.residual = max(
                 self.residual, float((np.linalg.norm(left, axis=0) / size[live]).max())
             )
-        return solved if self.project is None else self.project(solved)
+        return solved
 
     def report(self) -> dict[str, Any]:
         return {**super().report(), "residual": self.residual, "n_iter": self.n_iter}

@@ -56,7 +56,8 @@ def all_coefficients(
             rows = [] if constant else list(range(n_features))
             if constant or (problem.intercept is not None and _intercept_free(problem, k)):
                 rows.append(n_features)
-            own = "" if not several or constant else problem.name or str(labels[k])
+            own = problem.output_names[k] if problem.output_names else problem.name
+            own = "" if not several or constant else own or str(labels[k])
             for row in rows:
                 place.append((index, row, k))
                 last = "scale" if constant else "intercept"

@@ -22,6 +22,8 @@ Array = NDArray[np.float64]
 
 # Bytes of temporaries of one block of queries: what stays in the cache is not fetched twice.
 TILE = 2**23
+# Moved outputs in a tile of theirs, and queries at most.
+CACHED, CACHED_QUERIES = 2**16, 256
 
 
 class LinearDeletion(Deletion):
@@ -93,9 +95,12 @@ class LinearDeletion(Deletion):
     def query_block(self, n_rows: int, budget: float) -> int:
         n_outputs = sum(part.theta.shape[1] for part in self.parts)
         size = sum(part.theta.size for part in self.parts)
-        a_query = n_rows * (1 if self.method == "first_order" else 2 + 3 * n_outputs) + 3 * size
-        # Where every block costs a run of conjugate gradients, few large blocks are better.
-        tile = budget if self._products() else min(budget, TILE)
+        inner = 2 + n_outputs if self.method != "first_order" and not self._dense else 1
+        a_query = n_rows * inner + 3 * size
+        # Several workers need blocks to share. One needs none: they would only be copied, and
+        # where a block costs a run of conjugate gradients, few large ones are better.
+        alone = self._products() or budget >= _loops.memory_budget()
+        tile = budget if alone else min(budget, TILE)
         return max(1, int(tile / (8.0 * (a_query + self._products()))))
 
     # -- scores ---------------------------------------------------------------------------------
@@ -120,14 +125,25 @@ class LinearDeletion(Deletion):
         elif self.method == "first_order":
             changes = self._linear(X, state)
         else:
-            changes = known(self.target).change(
-                X,
-                [
-                    outputs_moved(design, moves)
-                    for design, moves in zip(X.designs, state, strict=True)
-                ],
-            )
+            changes = self._moved(X, state)
         return changes if sizes is None else _divided(changes, sizes)
+
+    def _moved(self, queries, moves):
+        """Changes of the target, in tiles that stay in the cache from the product on."""
+        target = known(self.target)
+        n_queries, n_rows = queries.shape[0], moves[0].shape[2]
+        n_outputs = sum(move.shape[1] for move in moves)
+        height = CACHED_QUERIES if self._dense else n_queries  # slices of sparse rows are copies
+        width = max(16, CACHED // max(1, min(height, n_queries) * n_outputs))
+        tiles = [(part, queries[part]) for part in _loops.slices(n_queries, height)]
+        changes = np.empty((n_queries, n_rows))
+        for rows in _loops.slices(n_rows, width):
+            here = [np.ascontiguousarray(move[:, :, rows]) for move in moves]
+            for part, own in tiles:
+                pairs = zip(own.designs, here, strict=True)
+                deltas = [outputs_moved(design, move) for design, move in pairs]
+                changes[part, rows] = target.change(own, deltas)
+        return changes
 
     def _coefficients(self, wanted, state):
         pairs = zip(self.parts, state, strict=True)
@@ -208,6 +224,10 @@ class LinearDeletion(Deletion):
 
     def group_change(self, X: Queries | Coefficients, rows: NDArray[np.intp]) -> Array:
         """Change at each query when all of `rows` are deleted together, (n_queries,)."""
+        changes, size = self._group_change(X, rows), self._group_size(rows)
+        return changes if size is None else _divided(changes, np.broadcast_to(size, changes.shape))
+
+    def _group_change(self, X, rows):
         moves = [part.group_moves(rows) for part in self.parts]
         if isinstance(X, Coefficients):
             return self._user_coefficients(X, moves)[:, 0]
@@ -223,7 +243,7 @@ class LinearDeletion(Deletion):
         return float(self.group_change(known(self.train).at(rows), rows).sum())
 
     def nothing_left(self, rows: NDArray[np.intp]) -> bool:
-        """Whether deleting `rows` leaves no weight, or a class without any."""
+        """Whether deleting `rows` leaves some problem without any weight."""
         for part in self.parts:
             weights = part.objective.weights.copy()
             weights[rows] = 0.0
@@ -250,14 +270,25 @@ class LinearDeletion(Deletion):
             return None
         total = np.zeros(len(positions))
         for part in self.parts:
-            gradient = part.leaving_gradients(positions)
-            moved = part.curvature.inverse()(gradient)
-            if self.relative == "loss":
-                total += (gradient * moved).sum(axis=0)
-            else:
-                shaped = moved.reshape(*part.theta.shape, -1)
-                total += np.square(part.user_moves(shaped)).sum(axis=(0, 1))
+            total += self._squared_size(part, part.leaving_gradients(positions))
         return np.sqrt(np.maximum(total, 0.0))
+
+    def _group_size(self, rows):
+        """The same for rows that go together, (1,): the size of their sum."""
+        if self.relative is None:
+            return None
+        total = np.zeros(1)
+        for part in self.parts:
+            gone = part.leaving_gradients(rows).sum(axis=1, keepdims=True)
+            total += self._squared_size(part, gone)
+        return np.sqrt(np.maximum(total, 0.0))
+
+    def _squared_size(self, part, gradient):
+        moved = part.curvature.inverse()(gradient)
+        if self.relative == "loss":
+            return (gradient * moved).sum(axis=0)
+        shaped = moved.reshape(*part.theta.shape, -1)
+        return np.square(part.user_moves(shaped)).sum(axis=(0, 1))
 
     def leverage(self) -> Array:
         """How strongly each row moves the fit, over all parts, (n_train,)."""
@@ -270,7 +301,9 @@ class LinearDeletion(Deletion):
 
     def report(self) -> dict[str, Any]:
         notes = self.notes
-        flagged = sorted(notes.alone | notes.indefinite | notes.failed | notes.not_unique)
+        flagged = sorted(
+            notes.alone | notes.indefinite | notes.failed | notes.not_unique | notes.last_of_class
+        )
         return {
             "method": self.method,
             "flagged_rows": np.asarray(flagged, dtype=np.intp),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,6 +48,18 @@ class Leaving:
     m: Array
     slopes: Array
     rest: Array | None
+
+    def of(self, index: slice | NDArray[np.intp]) -> Leaving:
+        """What goes with some of the rows."""
+        return Leaving(
+            rows=self.rows[index],
+            dense=self.dense[index],
+            ratios=None if self.ratios is None else self.ratios[:, index],
+            own=self.own[index],
+            m=self.m[index],
+            slopes=self.slopes[index],
+            rest=None if self.rest is None else self.rest[:, index],
+        )
 
     def gradient(self, curvature: LinearCurvature) -> Array:
         """gbar, (P K, b), 0 in entries that do not move."""
@@ -105,6 +118,9 @@ class NewtonInverse:
     ----------
     alone : ndarray of bool of shape (b,)
         Rows without which some direction has no curvature left; their correction is left out.
+    exact : ndarray of bool of shape (b,)
+        Those of them whose step is a refit nevertheless: with one output nothing else feels the
+        direction that the row holds, unless a kink or a bound pulls along it.
     indefinite : ndarray of bool of shape (b,)
         Rows without which the Hessian is no longer positive: the step may climb.
     """
@@ -112,56 +128,83 @@ class NewtonInverse:
     def __init__(self, curvature: LinearCurvature, gone: Leaving):
         self.curvature, self.gone = curvature, gone
         self.alpha = curvature.alphas(gone.ratios, gone.m)
-        self.solved = curvature.solve_units(gone.dense, self.alpha)  # T, (P K, K, b)
-        size, n_outputs = curvature.theta.shape
-        shaped = self.solved.reshape(size, n_outputs, n_outputs, -1)
-        spread = np.einsum("ip,pkli->ikl", gone.dense, shaped)  # S
+        self.solved, spread = self._units()
+        n_outputs = curvature.theta.shape[1]
         bends = gone.own[:, None, None] * curvature.bends[gone.rows]
         left = np.eye(n_outputs) - bends @ spread
         share = left[:, 0, 0] if n_outputs == 1 else _smallest_share(left)
         self.alone = np.abs(share) <= ALONE
+        objective = curvature.objective
+        penalty = objective.penalty
+        pulled = penalty.l1.any() or penalty.l21.any() or objective.positive.any()
+        self.exact = self.alone & (n_outputs == 1 and not pulled)
         self.indefinite = share < -ALONE
         left[self.alone] = np.eye(n_outputs)
         self._correction = np.linalg.solve(left, bends)
         self._correction[self.alone] = 0.0
         self.spread = spread
 
+    def of(self, index: NDArray[np.intp]) -> NewtonInverse:
+        """The inverse of some of the rows."""
+        part = copy.copy(self)
+        part.gone, part.alpha = self.gone.of(index), self.alpha[:, index]
+        part.solved = None if self.solved is None else self.solved[:, :, index]
+        for name in ("spread", "alone", "exact", "indefinite", "_correction"):
+            setattr(part, name, getattr(self, name)[index])
+        return part
+
+    def _units(self):
+        """T, (P K, K, b), and S, (b, K, K); no T where it is large and S comes without it."""
+        curvature, dense = self.curvature, self.gone.dense
+        size, n_outputs = curvature.theta.shape
+        same = not (self.alpha != self.alpha[:, :1]).any()
+        if n_outputs > 1 and same and curvature.solver == "dense":
+            return None, curvature.unit_products(dense, self.alpha[:, 0])
+        solved = curvature.solve_units(dense, self.alpha)
+        shaped = solved.reshape(size, n_outputs, n_outputs, -1)
+        return solved, np.einsum("ip,pkli->ikl", dense, shaped)
+
     def __call__(self, columns: Array) -> Array:
         """Solve for one right-hand side a row, (P K, b)."""
         plain = self.curvature.solve(columns, self.alpha)
         seen = self.curvature.contract(self.gone.dense, plain)  # (b, K)
-        return plain + self._corrected(seen)
+        plain += self._along(self._correcting(seen))
+        return plain
 
-    def _corrected(self, seen):
-        weight = np.einsum("ikl,il->ki", self._correction, seen)
+    def _correcting(self, seen):
+        return np.einsum("ikl,il->ik", self._correction, seen)
+
+    def _along(self, weight):
+        """``H'^-1 (x_i (x) v_i)`` of weights v, (b, K): a mixture of T's columns."""
+        if self.solved is None:
+            return self.curvature.solve(self.curvature.spread(self.gone.dense, weight), self.alpha)
         if self.solved.shape[1] == 1:
-            return self.solved[:, 0] * weight
-        return np.einsum("pki,ki->pi", self.solved, weight)
+            return self.solved[:, 0] * weight[:, 0]
+        return np.einsum("pki,ik->pi", self.solved, weight)
 
     def move(self) -> Array:
         """The Newton step from the fitted parameters, (P K, b)."""
-        moves = self._plain()
-        moves += self._corrected(self.curvature.contract(self.gone.dense, moves))
-        if self.alone.any():
-            moves[:, self.alone] = self._least_norm(self.alone)
+        if self.gone.rest is None:
+            # All that leaves lies along the row, whose quadratic forms are known: one solve.
+            slopes = self.gone.slopes
+            seen = np.einsum("ikl,il->ik", self.spread, slopes)
+            moves = self._along(slopes + self._correcting(seen))
+        else:
+            moves = self._along(self.gone.slopes)
+            moves += self.curvature.solve(self.gone.rest, self.alpha)
+            seen = self.curvature.contract(self.gone.dense, moves)
+            moves += self._along(self._correcting(seen))
+        if self.exact.any():
+            moves[:, self.exact] = self._least_norm(self.exact)
         return moves
 
-    def _plain(self):
-        """``H'^-1 gbar``: the row's own part is a mixture of the columns already solved for."""
-        slopes = self.gone.slopes
-        if self.solved.shape[1] == 1:
-            plain = self.solved[:, 0] * slopes[:, 0]
-        else:
-            plain = np.einsum("pki,ik->pi", self.solved, slopes)
-        if self.gone.rest is not None:
-            plain += self.curvature.solve(self.gone.rest, self.alpha)
-        return plain
-
-    def _least_norm(self, alone):
+    def _least_norm(self, rows):
         # Nobody else feels the direction t = H^-1 x_i, so the refit of least norm has no part of
         # the coefficients along it, and is otherwise where it was.
         curvature = self.curvature
-        direction = self.solved[:, 0, alone]
+        unit = np.zeros_like(self.gone.slopes)
+        unit[:, 0] = 1.0
+        direction = self._along(unit)[:, rows]
         metric = np.repeat(curvature.objective.coordinates.metric(), curvature.theta.shape[1])
         along = (metric * curvature.theta.ravel()) @ direction
         size = (metric[:, None] * direction**2).sum(axis=0)
@@ -169,5 +212,11 @@ class NewtonInverse:
 
 
 def _smallest_share(left):
-    """Smallest eigenvalue of I - C S: C S is similar to a symmetric matrix, so it is real."""
-    return np.linalg.eigvals(left).real.min(axis=1)
+    """Smallest eigenvalue of I - C S: C S is similar to a symmetric matrix, so it is real.
+
+    Where C S is small, the bound 1 - |C S| will do.
+    """
+    share = 1.0 - np.linalg.norm(left - np.eye(left.shape[1]), axis=(1, 2))
+    close = np.flatnonzero(~(share > 0.5))
+    share[close] = np.linalg.eigvals(left[close]).real.min(axis=1)
+    return share
