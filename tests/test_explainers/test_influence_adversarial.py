@@ -7,6 +7,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import logsumexp
 from sklearn.base import clone
+from sklearn.datasets import load_iris
 from sklearn.linear_model import Lasso, LogisticRegression, RidgeClassifier
 from sklearn.multioutput import MultiOutputClassifier
 
@@ -109,3 +110,12 @@ def test_a_group_without_which_classes_are_separable_is_flagged_and_spoils_no_ro
     with pytest.warns(DegenerateDeletionWarning, match="2 of 8: 3, 4"):
         report = explainer.score_influence(X, y, return_report=True)[1]
     assert_array_equal(report["flagged_rows"], [3, 4])
+
+
+@pytest.mark.parametrize("target", ["decision_function", "proba"])
+def test_outliers_of_an_output_are_ranked_by_size(target):
+    X, y = load_iris(return_X_y=True)
+    explainer = InfluenceExplainer(LogisticRegression(max_iter=1000), target=target).fit(X, y)
+    own = explainer.self_influence()
+    assert own.max() < 0.01 < -own.min()
+    assert explainer.rank_outliers(1)[0] == np.argmin(own)
