@@ -178,16 +178,10 @@ def g6(quick):
     n, p = (2_000, 50) if quick else (10_000, 100)
     make = partial(setups.logistic_rows, n, p)
     cases = [floor("numpy: Hessian, Cholesky, one solve", setups.floor_solve, 1, make=make)]
-    for method in ("first_order", "newton"):
-        cases.append(
-            ours(
-                f"fit + self_influence, {method}",
-                setups.self_influence,
-                1,
-                make=make,
-                method=method,
-            )
-        )
+    for include_fit, start in ((True, "fit + "), (False, "")):
+        for method in ("first_order", "newton"):
+            job = dict(make=make, method=method, include_fit=include_fit)
+            cases.append(ours(f"{start}self_influence, {method}", setups.self_influence, 1, **job))
     return _text(
         measure(cases, rounds=5),
         "<= 1.5 x one solve against X'; never n x n",
