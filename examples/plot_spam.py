@@ -99,7 +99,8 @@ ax.barh(why["message"] + "  (" + why["label"] + ")", why["score"], color=colours
 ax.axvline(0, color="0.3", linewidth=0.8)
 ax.invert_yaxis()
 ax.spines[["top", "right"]].set_visible(False)
-ax.set(xlabel="change of the log-loss of the query when the message is deleted")
+ax.locator_params(axis="x", nbins=5)
+ax.set(xlabel="loss of the query without it, minus with it")
 plt.show()
 
 # %%

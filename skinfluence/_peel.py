@@ -50,21 +50,19 @@ def peel(estimator):
         The model itself; of a fitted search, its ``best_estimator_``.
     """
     heads = []
-    while True:
-        if isinstance(estimator, FrozenEstimator):
-            estimator = estimator.estimator
-        elif isinstance(estimator, Pipeline):
-            if len(estimator.steps) > 1:
-                heads.append(estimator[:-1])
-            estimator = estimator[-1]
-        elif (inner := _wrapped(estimator)) is not None:
-            estimator = inner
-        else:
-            return heads, estimator
+    while (inner := _inside(estimator)) is not None:
+        if isinstance(estimator, Pipeline) and len(estimator.steps) > 1:
+            heads.append(estimator[:-1])
+        estimator = inner
+    return heads, estimator
 
 
-def _wrapped(estimator):
-    """What a wrapper that leaves X alone holds, fitted where it is; None if it is no wrapper."""
+def _inside(estimator):
+    """What the outermost layer holds, fitted where it is; None where it is the model."""
+    if isinstance(estimator, FrozenEstimator):
+        return estimator.estimator
+    if isinstance(estimator, Pipeline):
+        return estimator[-1]
     if isinstance(estimator, BaseSearchCV):
         return _searched(estimator)
     if isinstance(estimator, FixedThresholdClassifier | TunedThresholdClassifierCV):
@@ -78,20 +76,14 @@ def _wrapped(estimator):
 
 def target_to_model_space(estimator, y):
     """Targets as the model inside a fitted `estimator` sees them, after any target transformer."""
-    while True:
+    while estimator is not None:
         if isinstance(estimator, TransformedTargetRegressor):
             y = np.asarray(y, dtype=np.float64)
             column = y.reshape(-1, 1) if y.ndim == 1 else y
             y = estimator.transformer_.transform(column)
             y = y[:, 0] if np.ndim(y) == 2 and np.shape(y)[1] == 1 else y
-        if isinstance(estimator, FrozenEstimator):
-            estimator = estimator.estimator
-        elif isinstance(estimator, Pipeline):
-            estimator = estimator[-1]
-        elif (inner := _wrapped(estimator)) is not None:
-            estimator = inner
-        else:
-            return y
+        estimator = _inside(estimator)
+    return y
 
 
 def _searched(search):
@@ -116,7 +108,7 @@ def to_model_space(heads, X, *, accept_sparse=False):
 def weight_key(estimator: Any) -> str:
     """Name of the fit parameter by which sample weights reach the model inside `estimator`."""
     if isinstance(estimator, TransformedTargetRegressor):
-        return weight_key(_wrapped(estimator))
+        return weight_key(_inside(estimator))
     if isinstance(estimator, FrozenEstimator | BaseSearchCV):
         return weight_key(estimator.estimator)
     if isinstance(estimator, Pipeline):

@@ -8,6 +8,7 @@ scikit-learn's ``working_memory``; a sink keeps what was asked for: the matrix, 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -61,6 +62,16 @@ def blocks(
         yield queries, rows, values
 
 
+def check_count(name: str, value: Any, least: int, n_train: int) -> None:
+    """Refuse a number of training rows that is no integer or out of range."""
+    integer = isinstance(value, Integral) and not isinstance(value, bool)
+    if not integer or not least <= int(value) <= n_train:
+        raise ValueError(
+            f"{name} must lie between {least} and the {n_train} training rows. Got {value!r}. "
+            f"Pass {name}={n_train} for all of them."
+        )
+
+
 def check_no_nan(values: np.ndarray) -> None:
     """Stop rather than hand out a NaN."""
     # min carries a NaN along and needs no temporary.
@@ -99,9 +110,10 @@ def dense(tiles: Iterable[Block], out: Any) -> Any:
 def matrix(tiles: Iterable[Block], shape: tuple[int, int]) -> np.ndarray:
     """All tiles together; a tile that is the whole matrix is not copied."""
     out = None
-    for queries, rows, values in tiles:
+    for queries, rows, values in tiles:  # to the end: what follows the last tile may warn
         if values.shape == shape:
-            return values
+            out = values
+            continue
         out = np.empty(shape) if out is None else out
         out[queries, rows] = values
     return np.empty(shape) if out is None else out

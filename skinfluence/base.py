@@ -32,15 +32,6 @@ def all_or_nothing(estimator):
         raise
 
 
-def check_count(name, value, least, n_train):
-    """Refuse a number of training rows that is no integer or out of range."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or not least <= value <= n_train:
-        raise ValueError(
-            f"{name} must lie between {least} and the {n_train} training rows. Got {value!r}. "
-            f"Pass {name}={n_train} for all of them."
-        )
-
-
 class BaseInfluence(BaseEstimator, ABC):
     """Template of the explainers: fit an estimator, then attribute to its training rows.
 
@@ -264,7 +255,7 @@ class BaseInfluence(BaseEstimator, ABC):
         """
         check_is_fitted(self)
         if n is not None:
-            check_count("n", n, 0, self.n_samples_fit_)
+            attribution.check_count("n", n, 0, self.n_samples_fit_)
         return np.argsort(-self._self_influence(), kind="stable")[:n]
 
     def proponents(
@@ -394,7 +385,7 @@ class BaseInfluence(BaseEstimator, ABC):
 
     def _strongest(self, X, y, k, return_scores, *, largest):
         queries = self._queries(X, y)
-        check_count("k", k, 1, self.n_samples_fit_)
+        attribution.check_count("k", k, 1, self.n_samples_fit_)
         scores, indices = self._top_k(queries, k, return_scores, largest=largest)
         return (scores, indices) if return_scores else indices
 

@@ -64,8 +64,7 @@ def polish(estimator: Any, X: Any, y: ArrayLike, sample_weight: ArrayLike | None
     weights = check_weights(sample_weight, X)
     weights = np.ones(X.shape[0]) if weights is None else weights
     fit = reader_of(estimator).read(estimator, Rows(X, np.asarray(y), weights))
-    kinked = fit.linear_programme or any(p.loss.temperature > 0 for p in fit.problems)
-    if kinked or not hasattr(estimator, "coef_"):
+    if fit.linear_programme or fit.smoothed or not hasattr(estimator, "coef_"):
         raise UnsupportedEstimatorError(
             f"{type(estimator).__name__} is no linear model with a smooth loss of its own, so "
             "there is nothing to polish. Refit it with a small tol."
@@ -85,10 +84,9 @@ def polish(estimator: Any, X: Any, y: ArrayLike, sample_weight: ArrayLike | None
 
 def _with_parameters(estimator, fit, found):
     polished = copy.copy(estimator)
-    visible = [p.loss.n_outputs - len(p.constant_outputs) for p in fit.problems]
     has_intercept = fit.problems[0].intercept is not None
     inner = slice(None, -1) if has_intercept else slice(None)
-    pairs = list(zip(found, visible, strict=True))
+    pairs = [(theta, p.n_visible) for theta, p in zip(found, fit.problems, strict=True)]
     coef = np.vstack([theta[inner, :k].T for theta, k in pairs])
     shape = np.shape(estimator.coef_)
     polished.coef_ = coef.reshape(shape)

@@ -65,7 +65,7 @@ class LinearCurvature:
         self.slopes = weights[:, None] * loss.gradient(self.outputs, objective.y)
         bends = loss.curvature(self.outputs, objective.y, expected=expected)
         self.bends = weights[:, None, None] * bends
-        self.moving = _moving(objective, theta)
+        self.moving = objective.moving(theta)
         self.penalty_gradient = objective.penalty.gradient(theta)
         self._assemble()
 
@@ -110,27 +110,13 @@ class LinearCurvature:
         chosen = self.moving[self._moving_features()].ravel()
         return matrix if chosen.all() else matrix[np.ix_(chosen, chosen)]
 
-    def null_space(self) -> Array:
-        """Directions that no row and no penalty sees, orthonormal, (P K, q).
-
-        Softmax does not feel a shift common to all classes; unpenalised coefficients may shift.
-        """
-        size, n_outputs = self.theta.shape
-        idle = np.flatnonzero(self._shifting())
-        basis = np.zeros((size, n_outputs, len(idle)))
-        basis[idle, :, np.arange(len(idle))] = n_outputs**-0.5
-        return basis.reshape(size * n_outputs, -1)
-
-    def _shifting(self):
-        """Rows of theta that may shift by the same in all outputs, (P,)."""
-        if not self.objective.loss.shift_invariant:
-            return np.zeros(len(self.theta), dtype=bool)
-        return (self.objective.penalty.l2 == 0).all(axis=1) & self.moving.all(axis=1)
+    def _shifts(self):
+        return self.objective.shifting(self.moving).any()
 
     def _without_shift(self, columns):
-        """Columns (P K, b) without their part in the null space, which may be too large to form."""
+        """Columns (P K, b) without their part in the null space, which need not be formed."""
         shaped = columns.reshape(*self.theta.shape, -1).copy()
-        idle = self._shifting()
+        idle = self.objective.shifting(self.moving)
         shaped[idle] -= shaped[idle].mean(axis=1, keepdims=True)
         return shaped.reshape(columns.shape)
 
@@ -150,11 +136,11 @@ class LinearCurvature:
                 partial(self._mixed, alpha),
                 np.where(self.moving, diagonal, 0.0).ravel(),
                 tol=self.tol,
-                project=self._without_shift if self._shifting().any() else None,
+                project=self._without_shift if self._shifts() else None,
             )
         kept = self.moving.ravel()
         total = sum(a * matrix for a, matrix in zip(alpha, self._matrices, strict=True))
-        return DenseInverse(total, self.null_space()[kept], embed=kept)
+        return DenseInverse(total, self.objective.unseen_shifts(self.moving), embed=kept)
 
     def _mixed(self, alpha, columns):
         """``sum_a alpha_a M_a columns``; alpha is (A,), or (A, b) with one mixture a column."""
@@ -322,11 +308,3 @@ class _PenaltyProducts:
     def diagonal(self) -> Array:
         """Diagonal, (P, K)."""
         return self.l2
-
-
-def _moving(objective, theta):
-    """Entries that move: neither fixed nor held at 0 by a kink or a bound."""
-    penalty = objective.penalty
-    held = (penalty.l1 > 0) | objective.positive
-    held = held | ((penalty.l21 > 0)[:, None] & (theta == 0).all(axis=1, keepdims=True))
-    return objective.free & ~(held & (theta == 0))

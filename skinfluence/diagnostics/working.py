@@ -121,20 +121,17 @@ def working(
     )
 
 
-def active_entries(objective: Objective, theta: Array) -> NDArray[np.bool_]:
-    """Entries of theta, flattened, that a small change of the data moves."""
-    held = (objective.positive | (objective.penalty.l1 > 0)) & (theta == 0)
-    held |= (objective.penalty.l21[:, None] > 0) & ~theta.any(axis=1, keepdims=True)
-    return (objective.free & ~held).ravel()
-
-
 def basis_of(objective: Objective, theta: Array, c: Array, m: float) -> Basis:
     """Basis for data of curvature `c` (n, K, K) and `m` times the penalty."""
-    active = active_entries(objective, theta)
+    # Not the explainers' LinearCurvature and NewtonInverse: those factorise the Gram matrix, which
+    # loses the digits that a QR of the rows keeps, and form every step. Here only the sizes of
+    # steps are wanted, by the data and by the penalty, and the basis has them without.
+    moving = objective.moving(theta)
+    active = moving.ravel()
     inner = np.ix_(active, active)
     data = gram_blocks(objective.design, objective.weights[:, None, None] * c)[inner]
     penalty = m * objective.penalty.hessian(theta)[inner]
-    null = _shift_directions(objective, penalty, active)
+    null = objective.unseen_shifts(moving)
     inverse_root = _inverse_root(data + penalty, null)
     if inverse_root is None:
         inverse_root = _from_rows(objective, c, penalty, active)
@@ -147,17 +144,6 @@ def basis_of(objective: Objective, theta: Array, c: Array, m: float) -> Basis:
     vectors = np.zeros((len(active), inverse_root.shape[1]))
     vectors[active] = inverse_root
     return Basis(vectors, shares, penalised)
-
-
-def _shift_directions(objective, penalty, active):
-    """Shifts common to all outputs that neither softmax nor the penalty sees, orthonormal."""
-    if not objective.loss.shift_invariant:
-        return np.empty((len(penalty), 0))
-    n_outputs = objective.n_outputs
-    whole = active.reshape(-1, n_outputs).all(axis=1)
-    shifts = np.kron(np.eye(len(whole))[:, whole], np.ones((n_outputs, 1)))[active]
-    unseen = ~(penalty @ shifts).any(axis=0)
-    return shifts[:, unseen] / np.sqrt(n_outputs)
 
 
 def _inverse_root(hessian, null):

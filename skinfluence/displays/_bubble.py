@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
 from skinfluence.displays import _crowd, _labels, _style
-from skinfluence.displays._thresholds import STATISTICS, Threshold, resolve
+from skinfluence.displays._thresholds import STATISTICS, Threshold, read, resolve
 
 _LARGEST = 1000.0  # area of the largest bubble in square typographic points
 _DOT = 4.0
@@ -183,8 +183,8 @@ class InfluenceBubbleDisplay:
         """
         display = cls(
             leverage=diagnostics.leverage,
-            residuals=diagnostics.resid_studentized_external,
-            cooks_distance=diagnostics.cooks_distance,
+            residuals=read(diagnostics, "resid_studentized_external"),
+            cooks_distance=read(diagnostics, "cooks_distance"),
             n_params=diagnostics.n_effective_params,
             df_resid=diagnostics.df_resid,
             row_names=diagnostics.row_labels,
@@ -245,16 +245,7 @@ class InfluenceBubbleDisplay:
         display : InfluenceBubbleDisplay
             This object.
         """
-        asked = {
-            "leverage": (leverage_threshold, ("2k/n", "3k/n")),
-            "resid_studentized_external": (residual_threshold, ("t 5%",)),
-            "cooks_distance": (cook_threshold, ("4/n", "F median")),
-        }
-        size: dict[str, Any] = {"n": self.leverage.size, "k": self.n_params, "df": self.df_resid}
-        found = {
-            key: resolve(threshold, key, usual=usual, **size)
-            for key, (threshold, usual) in asked.items()
-        }
+        found = self._resolved(leverage_threshold, residual_threshold, cook_threshold)
         self.thresholds_ = {key: {t.name: t.value for t in ts} for key, ts in found.items()}
         self.ax_ = _style.new_axes(self, ax, (6.4, 5.4))
         self.figure_ = self.ax_.figure
@@ -276,6 +267,18 @@ class InfluenceBubbleDisplay:
             strokes=_labels.strokes(self.lines_.values()),
         )
         return self
+
+    def _resolved(self, leverage: Any, residual: Any, cook: Any) -> dict[str, list[Threshold]]:
+        asked = {
+            "leverage": (leverage, ("2k/n", "3k/n")),
+            "resid_studentized_external": (residual, ("t 5%",)),
+            "cooks_distance": (cook, ("4/n", "F median")),
+        }
+        size: dict[str, Any] = {"n": self.leverage.size, "k": self.n_params, "df": self.df_resid}
+        return {
+            key: resolve(threshold, key, usual=usual, **size)
+            for key, (threshold, usual) in asked.items()
+        }
 
     def _draw_lines(self, vertical: list[Threshold], horizontal: list[Threshold]) -> None:
         style = {"color": _style.MUTED, "linewidth": 1.0, "linestyle": (0, (4, 3)), "zorder": 0}

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
 from skinfluence.displays import _crowd, _labels, _style
-from skinfluence.displays._thresholds import STATISTICS, Statistic, Threshold, resolve
+from skinfluence.displays._thresholds import STATISTICS, Statistic, Threshold, read, resolve
 
 _DASHES: list[Any] = [(0, (4, 3)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2))]
 
@@ -186,7 +186,7 @@ class InfluenceIndexDisplay:
                 f"statistic is {statistic!r}, but it must be one of {', '.join(STATISTICS)}. "
                 "Draw other numbers by from_values."
             )
-        values = np.asarray(getattr(diagnostics, statistic))
+        values = read(diagnostics, statistic)
         if values.ndim == 2:
             place = _column(param, [str(p) for p in diagnostics.param_names], statistic)
             values, param = values[:, place], str(diagnostics.param_names[place])
@@ -287,7 +287,7 @@ class InfluenceIndexDisplay:
             and "3k/n" (default both). DFFITS: "2*sqrt(k/n)" (default), "1". DFBETAS:
             "2/sqrt(n)" (default), "1". Studentised residuals: "t 5%" (two-sided, one row)
             and "Bonferroni 5%" (over all rows; default both), "2", "3"; for internally
-            studentised ones they are carried over exactly.
+            studentised ones they are carried over exactly. DFFITS also have "3*sqrt(k/(n-k))".
         n_labels : int, default=5
             How many of the rows of the largest absolute value to name. Labels that would
             overlap are left out.

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from scipy.special import fdtri, stdtrit
+from numpy.typing import NDArray
 
-# Value from k (effective number of parameters), n (rows) and the residual degrees of freedom.
-Rule = Callable[[float, int, float], float]
+from skinfluence.diagnostics.thresholds import RULES, Rule, threshold
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,7 +18,7 @@ class Statistic:
 
     label: str
     two_sided: bool = False
-    rules: dict[str, Rule] = dataclasses.field(default_factory=dict)
+    rules: Mapping[str, Rule] = dataclasses.field(default_factory=dict)
     defaults: tuple[str, ...] = ()
 
 
@@ -37,78 +36,58 @@ class Threshold:
         return name.replace("-", "\N{MINUS SIGN}").replace("%", " %")
 
 
-def _external(level: Callable[[int], float]) -> Rule:
-    """Quantile of t with the degrees of freedom that are left without the row."""
-    return lambda k, n, df: float(stdtrit(df - 1, 1 - level(n) / 2)) if df > 1 else np.nan
-
-
-def _internal(level: Callable[[int], float]) -> Rule:
-    """As `_external`, carried over by r = t sqrt(df / (df - 1 + t^2)), which is increasing."""
-
-    def rule(k: float, n: int, df: float) -> float:
-        t = _external(level)(k, n, df)
-        return t * float(np.sqrt(df / (df - 1 + t**2)))
-
-    return rule
-
-
-def _residual_rules(quantile: Callable[[Callable[[int], float]], Rule]) -> dict[str, Rule]:
-    return {
-        "2": lambda k, n, df: 2.0,
-        "3": lambda k, n, df: 3.0,
-        "t 5%": quantile(lambda n: 0.05),
-        "Bonferroni 5%": quantile(lambda n: 0.05 / n),
-    }
-
-
 STATISTICS = {
     "cooks_distance": Statistic(
-        "Cook's distance",
-        rules={
-            "4/n": lambda k, n, df: 4 / n,
-            "4/(n-k)": lambda k, n, df: 4 / (n - k),
-            "F median": lambda k, n, df: float(fdtri(k, df, 0.5)),
-            "1": lambda k, n, df: 1.0,
-        },
-        defaults=("4/n",),
+        "Cook's distance", rules=RULES["cooks_distance"], defaults=("4/n",)
     ),
-    "leverage": Statistic(
-        "leverage",
-        rules={"2k/n": lambda k, n, df: 2 * k / n, "3k/n": lambda k, n, df: 3 * k / n},
-        defaults=("2k/n", "3k/n"),
-    ),
+    "leverage": Statistic("leverage", rules=RULES["leverage"], defaults=("2k/n", "3k/n")),
     "resid_studentized_external": Statistic(
         "externally studentised residual",
         two_sided=True,
-        rules=_residual_rules(_external),
+        rules=RULES["resid_studentized_external"],
         defaults=("t 5%", "Bonferroni 5%"),
     ),
     "resid_studentized_internal": Statistic(
         "internally studentised residual",
         two_sided=True,
-        rules=_residual_rules(_internal),
+        rules=RULES["resid_studentized_internal"],
         defaults=("t 5%", "Bonferroni 5%"),
     ),
     "dffits": Statistic(
-        "DFFITS",
-        two_sided=True,
-        rules={
-            "2*sqrt(k/n)": lambda k, n, df: 2 * np.sqrt(k / n),
-            "1": lambda k, n, df: 1.0,
-        },
-        defaults=("2*sqrt(k/n)",),
+        "DFFITS", two_sided=True, rules=RULES["dffits"], defaults=("2*sqrt(k/n)",)
     ),
     "dfbetas": Statistic(
-        "DFBETAS",
-        two_sided=True,
-        rules={"2/sqrt(n)": lambda k, n, df: 2 / np.sqrt(n), "1": lambda k, n, df: 1.0},
-        defaults=("2/sqrt(n)",),
+        "DFBETAS", two_sided=True, rules=RULES["dfbetas"], defaults=("2/sqrt(n)",)
     ),
 }
 
+# Residual degrees of freedom that a statistic needs more than; the others need none.
+_NEEDED = {
+    "cooks_distance": 0,
+    "resid_studentized_internal": 0,
+    "resid_studentized_external": 1,
+    "dffits": 1,
+    "dfbetas": 1,
+}
+
+
+def read(diagnostics: Any, statistic: str) -> NDArray[np.float64]:
+    """One of the diagnostics; refused where the fit leaves too few degrees of freedom for it."""
+    values = np.asarray(getattr(diagnostics, statistic), dtype=np.float64)
+    needed = _NEEDED.get(statistic, 0)
+    # Effective degrees of freedom are real numbers, and 1 may have come out a little high.
+    if np.isnan(values).any() and diagnostics.df_resid <= needed + 1e-8:
+        raise ValueError(
+            f"{statistic} does not exist for this fit: {diagnostics.n_rows} rows less "
+            f"{diagnostics.n_effective_params:.4g} parameters leave df_resid = "
+            f"{diagnostics.df_resid:.4g} degrees of freedom, and it needs more than {needed}. "
+            "Fit fewer columns, add a penalty, or draw the leverage (InfluenceIndexDisplay)."
+        )
+    return values
+
 
 def resolve(
-    threshold: Any,
+    asked: Any,
     statistic: str,
     *,
     n: int,
@@ -122,14 +101,14 @@ def resolve(
     are known.
     """
     known = STATISTICS.get(statistic, Statistic(statistic))
-    if isinstance(threshold, str) and threshold == "auto":
+    if isinstance(asked, str) and asked == "auto":
         names = known.defaults if usual is None else usual
         found = [_by_name(name, known, n, k, df) for name in names]
         return [t for t in found if np.isfinite(t.value)]
-    if threshold is None:
+    if asked is None:
         return []
-    asked = threshold if isinstance(threshold, list | tuple) else [threshold]
-    return [_one(item, statistic, known, n, k, df) for item in asked]
+    items = asked if isinstance(asked, list | tuple) else [asked]
+    return [_one(item, statistic, known, n, k, df) for item in items]
 
 
 def _one(
@@ -154,8 +133,4 @@ def _one(
 
 
 def _by_name(name: str, known: Statistic, n: int, k: float | None, df: float | None) -> Threshold:
-    # numpy's numbers: a division by zero is infinite, not an error
-    parameters, freedom = (np.float64(np.nan if x is None else x) for x in (k, df))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        value = float(known.rules[name](parameters, n, freedom))
-    return Threshold(name, value if value > 0 else np.nan)
+    return Threshold(name, threshold(known.rules[name], k, n, df))

@@ -17,7 +17,7 @@ from skinfluence import _loops, attribution
 from skinfluence._compat import Interval, StrOptions, check_feature_names_in
 from skinfluence._output import labelled
 from skinfluence._stats import weighted_quantile
-from skinfluence.base import BaseInfluence, check_count
+from skinfluence.base import BaseInfluence
 from skinfluence.explainers import refits
 from skinfluence.metrics import Agreement
 
@@ -352,7 +352,7 @@ class DensityInfluence(  # type: ignore[call-arg]  # scikit-learn's __init_subcl
             If `n_refits` is out of range, or `whole_pipeline` is asked of a bare model.
         """
         check_is_fitted(self)
-        check_count("n_refits", n_refits, 1, self.n_samples_fit_)
+        attribution.check_count("n_refits", n_refits, 1, self.n_samples_fit_)
         if whole_pipeline and self.estimator_ is self._model:
             raise ValueError(
                 "whole_pipeline=True needs a pipeline or search around the model, and this "

@@ -8,31 +8,22 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import TransformerMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 from sklearn.utils.validation import check_is_fitted
 
 from skinfluence import _loops, attribution
-from skinfluence._compat import (
-    Interval,
-    StrOptions,
-    _fit_context,
-    check_feature_names_in,
-)
-from skinfluence._output import labelled, row_labels
-from skinfluence.base import check_count
+from skinfluence._compat import Interval, StrOptions, _fit_context
+from skinfluence._output import labelled
 from skinfluence.deletion.linear.queries import known
-from skinfluence.diagnostics import Diagnostics
-from skinfluence.explainers.linear import LinearInfluence
-from skinfluence.explainers.linear_queries import make_queries, make_target
+from skinfluence.explainers.linear_embedding import LinearEmbedding
 from skinfluence.explainers.linear_refits import linear_agreement
-from skinfluence.explainers.refits import rows_to_refit, some_positions, take
+from skinfluence.explainers.refits import rows_to_refit, some_positions
 from skinfluence.metrics import Agreement
+from skinfluence.metrics._rows import take_rows
 
 
 class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_subclass__ is untyped
-    TransformerMixin, LinearInfluence, auto_wrap_output_keys=None
+    LinearEmbedding, auto_wrap_output_keys=None
 ):
     """Influence of the training rows on a fitted linear model: what deleting each would change.
 
@@ -105,6 +96,8 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
     stationarity_ : tuple of float
         Relative gradient of the objective at the fitted parameters, and after the private polish
         at which scores are computed: about 1e-3 for default tolerances, 0.1 to 1 for other rows.
+        Of a loss that is smoothed, the first is the share of its own objective that is left to
+        win.
     score_unit_ : str
         What a score is measured in.
     param_names_ : ndarray of str of shape (n_params,)
@@ -115,7 +108,7 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         Number of training rows.
     n_features_in_ : int
         Number of features seen by ``fit``.
-    feature_names_in_ : ndarray of str of shape (n_features_in_,)
+    feature_names_in_ : ndarray of str of shape (`n_features_in_`,)
         Their names, where the training rows had names.
 
     See Also
@@ -157,7 +150,7 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
     """
 
     _parameter_constraints: dict = {
-        **LinearInfluence._parameter_constraints,
+        **LinearEmbedding._parameter_constraints,
         "method": [StrOptions({"auto", "first_order", "newton", "refit"})],
         "target": [str, callable],
         "hessian": [StrOptions({"observed", "expected"})],
@@ -196,11 +189,6 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         self.progress = progress
         self.random_state = random_state
 
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.transformer_tags.preserves_dtype = []
-        return tags
-
     # -- fitting ----------------------------------------------------------------------------------
 
     @_fit_context(prefer_skip_nested_validation=False)
@@ -232,18 +220,6 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
             If the estimator's objective is not known, or has no derivative.
         """
         return self._fit(X, y, sample_weight)
-
-    def get_metadata_routing(self) -> MetadataRouter:
-        """Route ``sample_weight`` to this explainer and to its estimator.
-
-        Returns
-        -------
-        routing : MetadataRouter
-            Routing of ``fit``.
-        """
-        mapping = MethodMapping().add(caller="fit", callee="fit")
-        router = MetadataRouter(owner=self).add_self_request(self)
-        return router.add(estimator=self.estimator, method_mapping=mapping)
 
     # -- influence --------------------------------------------------------------------------------
 
@@ -288,6 +264,7 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         for rows in _loops.slices(self.n_samples_fit_, self._deletion.move_block):
             moved = self._deletion.change(self._coefficients, self._deletion.delete(rows))
             out[rows] = -moved.T
+        self._warn_of_rows()
         return labelled(self, out, index=self.train_index_, columns=self.param_names_)
 
     def diagnostics(self) -> Any:
@@ -312,23 +289,7 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         skinfluence.displays.InfluenceBubbleDisplay : Leverage, residual and distance in a picture.
         """
         check_is_fitted(self)
-        classes = self._linear_fit.classes
-        found = []
-        for part in self._parts:
-            n_outputs = part.problem.loss.n_outputs
-            names = list(self._feature_columns)
-            if part.problem.intercept is not None:
-                names.append("intercept")
-            found.append(
-                Diagnostics(
-                    part.objective,
-                    part.theta,
-                    expected=self.hessian == "expected",
-                    param_names=names,
-                    row_labels=self.train_index_,
-                    class_names=classes if n_outputs > 1 else None,
-                )
-            )
+        found = [self._diagnostics_of(part) for part in self._parts]
         return found[0] if len(found) == 1 else found
 
     def score_groups(self, X: Any = None, y: Any = None, *, groups: Any) -> Any:
@@ -369,6 +330,7 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         self._check_groups(members)
         if X is None and self._target is not None:
             own = [self._deletion.group_self_change(rows) for rows in members]
+            self._warn_of_groups(names, members)
             return labelled(self, np.array(own), index=names, columns="influence")
         index, queries = self._labels_and_queries(X, y)
         bar = _loops.progress_bar(
@@ -376,90 +338,8 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         )
         scores = np.stack([self._deletion.group_change(queries, rows) for rows in bar], axis=1)
         attribution.check_no_nan(scores)
+        self._warn_of_groups(names, members)
         return labelled(self, scores, index=index, columns=names)
-
-    # -- embedding --------------------------------------------------------------------------------
-
-    def transform(self, X: ArrayLike) -> Any:
-        """Embed rows so that dot products with ``train_embedding`` are first-order scores.
-
-        ``e(z) = L^-1 g_z`` with H = L L' and g_z the gradient of the prediction: the decision
-        function of the chosen (``output=``) or predicted class, or the target where it needs no
-        y. Neighbours in this space depend on the same training rows.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_queries, n_features)
-            Rows.
-
-        Returns
-        -------
-        embedding : ndarray of shape (n_queries, n_dimensions)
-            One dimension a parameter; with more than 2,000 of them, one for each direction that
-            the training rows span.
-
-        Raises
-        ------
-        ValueError
-            If the Hessian is not positive, or is not at hand (``solver="cg"``).
-        """
-        check_is_fitted(self)
-        rows = self._model_rows(X)
-        index = row_labels(X, rows.shape[0])
-        kind = self.target if self._needs_no_y() else "decision_function"
-        queries = make_queries(
-            self._model,
-            self._linear_fit,
-            self._parts,
-            rows,
-            None,
-            target=kind,
-            output=self.output,
-        )
-        slopes = known(make_target(self._linear_fit, kind, self._model)).gradient(queries)
-        embedding = np.hstack(
-            [
-                embed(embed.coordinates.design(rows).dense(), own)
-                for embed, own in zip(self._embeddings(), slopes, strict=True)
-            ]
-        )
-        return labelled(self, embedding, index=index, columns=self.get_feature_names_out())
-
-    def train_embedding(self) -> Any:
-        """Embed the training rows: ``L^-1 gbar_i``, gbar_i being what a deletion takes away.
-
-        Returns
-        -------
-        embedding : ndarray of shape (n_train, n_dimensions)
-            ``transform(Z) @ train_embedding().T`` are the first-order scores of the prediction;
-            the squared norms are the first-order self influence on the loss, for rows of weight 1
-            and an objective that is a sum.
-        """
-        check_is_fitted(self)
-        embedding = np.hstack([embed.training() for embed in self._embeddings()])
-        names = self.get_feature_names_out()
-        return labelled(self, embedding, index=self.train_index_, columns=names)
-
-    def get_feature_names_out(self, input_features: ArrayLike | None = None) -> np.ndarray:
-        """Name the columns of ``transform``.
-
-        Parameters
-        ----------
-        input_features : array-like of str, default=None
-            Checked against the columns seen by ``fit``; not used otherwise.
-
-        Returns
-        -------
-        names : ndarray of str of shape (n_dimensions,)
-            ``influence0``, ``influence1``, ...
-        """
-        check_is_fitted(self)
-        check_feature_names_in(self, input_features, generate_names=False)
-        size = sum(embed.size() for embed in self._embeddings())
-        return np.asarray([f"influence{j}" for j in range(size)], dtype=object)
-
-    # TransformerMixin has one of its own, which rules transform alone.
-    set_output = LinearInfluence.set_output
 
     # -- truth ------------------------------------------------------------------------------------
 
@@ -504,7 +384,7 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
             If `n_refits` is out of range, or `whole_pipeline` is asked of a bare model.
         """
         check_is_fitted(self)
-        check_count("n_refits", n_refits, 1, self.n_samples_fit_)
+        attribution.check_count("n_refits", n_refits, 1, self.n_samples_fit_)
         if whole_pipeline and self.estimator_ is self._model:
             raise ValueError(
                 "whole_pipeline=True needs a pipeline or search around the model, and this "
@@ -514,5 +394,5 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         rows = rows_to_refit(self._deletion.leverage(), n_refits, rng)
         if X is None and self._target is not None:
             positions = some_positions(self.n_samples_fit_, rng)
-            X, y = take(self._raw_rows, positions), known(self._raw_targets)[positions]
+            X, y = take_rows(self._raw_rows, positions), known(self._raw_targets)[positions]
         return linear_agreement(self, X, y, rows, whole_pipeline=whole_pipeline)

@@ -10,27 +10,27 @@ import numpy as np
 from sklearn.base import MetaEstimatorMixin
 from sklearn.exceptions import NotFittedError
 from sklearn.utils import get_tags
+from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
 from skinfluence import _loops, attribution
-from skinfluence._compat import (
-    check_weights,
-)
+from skinfluence._compat import check_weights
 from skinfluence._output import row_labels
 from skinfluence._peel import target_to_model_space
 from skinfluence.base import BaseInfluence
 from skinfluence.deletion.linear.coefficients import all_coefficients
 from skinfluence.deletion.linear.deletion import LinearDeletion
-from skinfluence.deletion.linear.embedding import Embedding
 from skinfluence.deletion.linear.fit import Fitted, fitted_parts
 from skinfluence.deletion.linear.targets import Target
+from skinfluence.diagnostics import Diagnostics
 from skinfluence.exceptions import DegenerateDeletionWarning, NotStationaryWarning
 from skinfluence.explainers.linear_queries import make_queries, make_target
 from skinfluence.objectives import Rows, reader_of
+from skinfluence.objectives.encoding import class_positions
 
 # Relative gradient above which a fit is not what its objective says, or is far from it.
 LOOSE = 3e-2
-# The same for a fit whose loss had to be smoothed, and for steps that never came near.
+# The same for averages of steps that never came near.
 FAR = 0.3
 TARGETS = ("loss", "decision_function", "proba", "params")
 
@@ -58,6 +58,18 @@ class LinearInfluence(MetaEstimatorMixin, BaseInfluence):
             setattr(tags.input_tags, name, getattr(inner, name))
         return tags
 
+    def get_metadata_routing(self) -> MetadataRouter:
+        """Route ``sample_weight`` to this explainer and to its estimator.
+
+        Returns
+        -------
+        routing : MetadataRouter
+            Routing of ``fit``.
+        """
+        mapping = MethodMapping().add(caller="fit", callee="fit")
+        router = MetadataRouter(owner=self).add_self_request(self)
+        return router.add(estimator=self.estimator, method_mapping=mapping)
+
     def _default_estimator(self):
         raise ValueError(
             "estimator is None, and InfluenceExplainer explains a model of yours. Pass one, "
@@ -77,7 +89,16 @@ class LinearInfluence(MetaEstimatorMixin, BaseInfluence):
         return X  # the estimator has its own view of X, and its own messages
 
     def _rows_after_fit(self, X):
-        return validate_data(self, X, **self._validation(), ensure_min_samples=2)
+        rows = validate_data(self, X, **self._validation(), ensure_min_samples=2)
+        theirs = getattr(self.estimator_, "feature_names_in_", None)
+        ours = getattr(self, "feature_names_in_", None)
+        if theirs is not None and ours is not None and list(theirs) != list(ours):
+            raise ValueError(
+                f"The columns of X are {_few(ours)}, and {type(self.estimator_).__name__} was "
+                f"fitted on {_few(theirs)}. Pass the rows it was fitted on, their columns in the "
+                "same order."
+            )
+        return rows
 
     def _validation(self):
         # No copy: the rows are copied into coordinates of their own.
@@ -96,45 +117,69 @@ class LinearInfluence(MetaEstimatorMixin, BaseInfluence):
         weights = check_weights(sample_weight, rows)
         weights = np.ones(rows.shape[0]) if weights is None else weights
         self._sample_weight = None if sample_weight is None else weights
-        self._raw_targets = None if y is None else np.asarray(y)
+        # A copy: refits look at the targets again, whatever the user does to them.
+        y = np.array(y)
+        self._raw_targets = y
         self._fit_X = rows
-        y = self._train_y = self._training_targets(rows, y)
+        self._train_y = self._training_targets(rows, y)
         self._model = model
-        self._linear_fit = reader_of(model).read(model, Rows(rows, y, weights, self.smoothing))
-        self._target: Target | None = make_target(self._linear_fit, self.target, model)
+        self._read(weights)
+        self._take_parts()
+        self._count_classes(weights)
+        self._deletion = LinearDeletion(
+            self._parts,
+            self._target,
+            None if self._target is None else self._make_queries(None, self._train_y),
+            n_train=rows.shape[0],
+            method=self.method_,
+            relative=self.relative,
+            notes=self._notes,
+        )
+        self.score_unit_ = self._unit()
+
+    def _read(self, weights):
+        """What the model minimised, and what is asked of it."""
+        rows = Rows(self._fit_X, self._train_y, weights, self.smoothing)
+        self._linear_fit = reader_of(self._model).read(self._model, rows)
+        self._target: Target | None = make_target(self._linear_fit, self.target, self._model)
         if self._linear_fit.linear_programme and self.relative is not None:
             raise ValueError(
                 f"relative={self.relative!r} divides by first-order sizes, and the exact "
                 "deletions of a quantile regression have none. Set relative=None, or smoothing."
             )
+
+    def _take_parts(self):
+        """Its parts at their minima, or a refusal or warning where there are none; their names."""
         fitted = fitted_parts(
             self._linear_fit,
-            rows,
+            self._fit_X,
             method=self.method,
             expected=self.hessian == "expected",
             fixed_class_weights=self.class_weights == "fixed",
             solver=self.solver,
         )
-        self._parts = fitted.parts
+        self._parts, self._notes = fitted.parts, fitted.notes
         self.method_, self.stationarity_ = fitted.method, fitted.stationarity
         self._refuse_far_averages(fitted.stationarity[0])
         self._warn_if_loose(fitted)
-        self._feature_columns = self._column_names(rows)
+        self._feature_columns = self._column_names(self._fit_X)
         self._coefficients, names = all_coefficients(
             fitted.parts, self._feature_columns, self._linear_fit.classes
         )
         self.param_names_ = np.asarray([":".join(filter(None, pair)) for pair in names])
         self._coefficient_names = np.asarray([name for _, name in names])
-        self._deletion = LinearDeletion(
-            fitted.parts,
-            self._target,
-            None if self._target is None else self._make_queries(None, y),
-            n_train=rows.shape[0],
-            method=self.method_,
-            relative=self.relative,
-            notes=fitted.notes,
-        )
-        self.score_unit_ = self._unit()
+
+    def _count_classes(self, weights):
+        """Class of each row that carries weight, -1 for others; which rows are a class alone."""
+        classes = self._linear_fit.classes
+        self._class_of_row = np.full(len(weights), -1, dtype=np.intp)
+        if classes is None:
+            return
+        held = np.flatnonzero(weights)
+        self._class_of_row[held] = class_positions(self._train_y[held], classes)
+        counts = np.bincount(self._class_of_row[held], minlength=len(classes))
+        alone = held[counts[self._class_of_row[held]] == 1]
+        self._notes.last_of_class.update(alone.tolist())
 
     def _training_targets(self, rows, y):
         y = target_to_model_space(self.estimator_, np.asarray(y))
@@ -156,9 +201,6 @@ class LinearInfluence(MetaEstimatorMixin, BaseInfluence):
         unit = "parameter" if unit.startswith("coef:") else unit
         return unit if self.relative is None else f"{unit} a unit of change of the {self.relative}"
 
-    def _is_smoothed(self):
-        return any(problem.loss.temperature > 0 for problem in self._linear_fit.problems)
-
     def _refuse_far_averages(self, before):
         if before > FAR and getattr(self._model, "average", False):
             raise ValueError(
@@ -177,9 +219,9 @@ class LinearInfluence(MetaEstimatorMixin, BaseInfluence):
                 "without a penalty have none, and neither have directions that no row holds. Add "
                 "a penalty, or drop the columns that separate; until then scores mean little.",
                 NotStationaryWarning,
-                stacklevel=5,
+                stacklevel=7,
             )
-        elif before > (FAR if self._is_smoothed() else LOOSE):
+        elif before > LOOSE:
             warnings.warn(
                 f"{type(self._model).__name__} is not at a minimum of its own objective on these "
                 f"rows: the relative gradient is {before:.1e}, and {after:.1e} after a polish. "
@@ -187,7 +229,7 @@ class LinearInfluence(MetaEstimatorMixin, BaseInfluence):
                 "loose. Scores belong to the polished parameters: pass what it was fitted on, or "
                 "refit with a smaller tol.",
                 NotStationaryWarning,
-                stacklevel=5,
+                stacklevel=7,
             )
 
     # -- queries ----------------------------------------------------------------------------------
@@ -253,12 +295,12 @@ class LinearInfluence(MetaEstimatorMixin, BaseInfluence):
         rows = self._deletion.report()["flagged_rows"]
         if not len(rows):
             return
-        shown = ", ".join(str(row) for row in rows[:5]) + (", ..." if len(rows) > 5 else "")
         warnings.warn(
             f"The model is not determined without some rows ({len(rows)} of "
-            f"{self.n_samples_fit_}: {shown}): nothing else holds one of its parameters. Their "
-            "scores are those of the solution nearest to the fit. Add a penalty, or read them as "
-            "a sign of rows that stand alone.",
+            f"{self.n_samples_fit_}: {_few(rows)}): nothing else holds one of its parameters "
+            "or has their label, or what is left can be separated. Their scores are those of the "
+            "solution nearest to the fit, or of where the search for one ended. Add a penalty, "
+            "or read them as a sign of rows that stand alone.",
             DegenerateDeletionWarning,
             stacklevel=4,
         )
@@ -297,11 +339,33 @@ class LinearInfluence(MetaEstimatorMixin, BaseInfluence):
                     "A group names a training row twice, and a row can be deleted only once. Pass "
                     "np.unique of its positions."
                 )
-            if self._deletion.nothing_left(rows):
+            if self._deletion.nothing_left(rows) or self._loses_a_class(rows):
                 raise ValueError(
-                    f"A group holds all {len(rows)} rows that carry weight (or all rows of a "
-                    "class), and without it there is no model. Leave some of them out of it."
+                    f"A group of {len(rows)} rows holds all that carry weight, or all of a class, "
+                    "and without it there is no model. Leave some of them out of it."
                 )
+
+    def _loses_a_class(self, rows):
+        left = np.delete(self._class_of_row, rows)
+        return len(np.unique(left[left >= 0])) < len(
+            np.unique(self._class_of_row[self._class_of_row >= 0])
+        )
+
+    def _warn_of_groups(self, names, members):
+        lost = [
+            str(name)
+            for name, rows in zip(names, members, strict=True)
+            if rows.tobytes() in self._notes.failed_groups
+        ]
+        if lost:
+            warnings.warn(
+                f"Without some groups ({len(lost)} of {len(members)}: {_few(lost)}) no minimum "
+                "was found: what is left can be separated, or does not determine the model. "
+                "Their scores are those of where the search ended. Add a penalty, or use "
+                "method='newton'.",
+                DegenerateDeletionWarning,
+                stacklevel=3,
+            )
 
     def _over_queries(self, queries, reduce):
         if self.method_ != "first_order" or self.relative or self._target is None:
@@ -309,13 +373,20 @@ class LinearInfluence(MetaEstimatorMixin, BaseInfluence):
         total = self._deletion.over_queries(queries)
         return total / queries.shape[0] if reduce == "mean" else total
 
-    def _embeddings(self):
-        if self._linear_fit.linear_programme:
-            raise ValueError(
-                "The embedding is made of derivatives, and a quantile regression has none. Set "
-                "smoothing to a temperature in units of y, or use score_influence."
-            )
-        return [Embedding(part, self._fit_X) for part in self._parts]
+    def _diagnostics_of(self, part):
+        names = list(self._feature_columns)
+        if part.problem.intercept is not None:
+            names.append("intercept")
+        several = part.problem.loss.n_outputs > 1
+        return Diagnostics(
+            part.objective,
+            part.theta,
+            expected=self.hessian == "expected",
+            param_names=names,
+            row_labels=self.train_index_,
+            class_names=self._linear_fit.classes if several else None,
+        )
 
-    def _needs_no_y(self):
-        return self.target in ("decision_function", "proba") or callable(self.target)
+
+def _few(names):
+    return ", ".join(map(str, names[:5])) + (", ..." if len(names) > 5 else "")

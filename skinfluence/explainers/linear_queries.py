@@ -18,8 +18,8 @@ Array = NDArray[np.float64]
 
 
 def visible_outputs(fit: LinearFit) -> list[int]:
-    """How many outputs of each problem are the model's own; a scale parameter is not."""
-    return [problem.loss.n_outputs - len(problem.constant_outputs) for problem in fit.problems]
+    """How many outputs of each problem are the model's own."""
+    return [problem.n_visible for problem in fit.problems]
 
 
 def is_binary(fit: LinearFit) -> bool:
@@ -112,7 +112,13 @@ def chosen_outputs(
             )
         return np.full(n_queries, position, dtype=np.intp)
     if output is not None:
-        return np.full(n_queries, class_positions([output], fit.classes)[0], dtype=np.intp)
+        found = [k for k, label in enumerate(fit.classes) if label == output]
+        if not found:
+            raise ValueError(
+                f"output={output!r} is none of the {len(fit.classes)} classes "
+                f"({', '.join(map(str, fit.classes[:5]))}). Name one of them."
+            )
+        return np.full(n_queries, found[0], dtype=np.intp)
     if y is not None:
         return class_positions(y, fit.classes)
     decision = np.concatenate(

@@ -11,8 +11,8 @@ from sklearn.svm import LinearSVC, LinearSVR
 from skinfluence._compat import routing_enabled
 from skinfluence._peel import peel, target_to_model_space, to_model_space, unfrozen, weight_key
 from skinfluence.deletion.linear.queries import Queries
-from skinfluence.explainers.refits import take
 from skinfluence.metrics import Agreement, agreement
+from skinfluence.metrics._rows import take_rows
 from skinfluence.objectives import Rows, build_all, reader_of
 from skinfluence.objectives.search import without_search
 from skinfluence.solvers.minimise import minimise
@@ -41,15 +41,15 @@ def linear_agreement(
     estimated = [explainer._deletion.change(queries, _deleted(explainer, i))[:, 0] for i in rows]
     every = np.arange(explainer.n_samples_fit_)
     # A smoothed loss is judged by its own loss, and that by two refits of it, both kinked.
-    before = _moved(explainer, queries, X, every, whole_pipeline) if _kinked(explainer) else 0.0
+    before = (
+        _moved(explainer, queries, X, every, whole_pipeline)
+        if explainer._linear_fit.smoothed
+        else 0.0
+    )
     actual = [
         _moved(explainer, queries, X, np.delete(every, i), whole_pipeline) - before for i in rows
     ]
     return agreement(np.transpose(estimated), np.transpose(actual), rows=rows)
-
-
-def _kinked(explainer):
-    return any(part.problem.loss.temperature > 0 for part in explainer._parts)
 
 
 def _deleted(explainer, row):
@@ -74,7 +74,7 @@ def _at_its_minimum(model, rows, y, weights, smoothing):
     """Objectives and their minima near a refit, problem by problem."""
     fit = reader_of(model).read(model, Rows(rows, y, weights, smoothing))
     built = build_all(fit.problems, rows)
-    if fit.linear_programme or any(problem.loss.temperature > 0 for problem in fit.problems):
+    if fit.linear_programme or fit.smoothed:
         return built  # a vertex is exact, and a kinked fit is tight
     return [(objective, minimise(objective, theta).theta) for objective, theta in built]
 
@@ -83,11 +83,11 @@ def _refitted(explainer, kept, whole_pipeline):
     weights = explainer._sample_weight
     y = explainer._raw_targets[kept]
     if not whole_pipeline:
-        rows = take(explainer._fit_X, kept)
+        rows = take_rows(explainer._fit_X, kept)
         inner = explainer._train_y[kept]
         model = _fit(without_search(explainer._model), rows, inner, weights, kept)
         return model, model, rows, inner, _kept_weights(weights, kept)
-    rows = take(explainer._raw_rows, kept)
+    rows = take_rows(explainer._raw_rows, kept)
     whole = _fit(clone(unfrozen(explainer.estimator_)), rows, y, weights, kept)
     heads, model = peel(whole)
     if heads or not hasattr(rows, "shape"):

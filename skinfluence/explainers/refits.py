@@ -10,6 +10,7 @@ from sklearn.base import clone
 from skinfluence._peel import unfrozen
 from skinfluence.deletion.base import DensityDeletion
 from skinfluence.metrics import Agreement, agreement
+from skinfluence.metrics._rows import take_rows
 
 # Queries against which every refit is evaluated where the user names none.
 N_QUERIES = 500
@@ -45,7 +46,7 @@ def whole_pipeline_agreement(
     """
     train = explainer._raw_rows
     if X is None:
-        X = take(train, some_positions(explainer.n_samples_fit_, rng))
+        X = take_rows(train, some_positions(explainer.n_samples_fit_, rng))
     weights = explainer._deletion.weights
     before = -explainer.log_density(X)
     queries = explainer._queries(X)
@@ -56,18 +57,9 @@ def whole_pipeline_agreement(
         kept = np.delete(np.arange(explainer.n_samples_fit_), i)
         fresh = clone(explainer).set_params(estimator=clone(unfrozen(explainer.estimator_)))
         fit_params = {} if weights is None else {"sample_weight": weights[kept]}
-        fresh.fit(take(train, kept), **fit_params)
+        fresh.fit(take_rows(train, kept), **fit_params)
         actual.append(_difference(deletion, -fresh.log_density(X), before))
     return agreement(np.transpose(estimated), np.transpose(actual), rows=rows)
-
-
-def take(X, positions):
-    """Rows of an array, frame, sparse matrix or list by position."""
-    if hasattr(X, "iloc"):
-        return X.iloc[positions]
-    if isinstance(X, list | tuple):
-        return [X[i] for i in positions]
-    return X[positions]
 
 
 def _difference(deletion, after, before):

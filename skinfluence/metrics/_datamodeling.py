@@ -207,14 +207,7 @@ def linear_datamodeling_score(
     )  # (n_queries, 1 + n_bootstrap)
     per_query, draws = draws[:, 0], draws[:, 1:]
     defined = ~np.isnan(per_query)
-    if not defined.all():
-        warnings.warn(
-            f"Predictions or values do not vary over the subsets at {int((~defined).sum())} of "
-            f"{defined.size} queries, where the correlation is undefined and set to NaN; the "
-            "mean leaves them out. Retrain on more subsets, or leave these queries out.",
-            UndefinedMetricWarning,
-            stacklevel=2,
-        )
+    _warn_of_undefined(defined)
     mean = float(mean_of_known(per_query[defined], axis=0))
     means = mean_of_known(draws[defined], axis=0)  # (n_bootstrap,)
     return LinearDatamodelingScore(
@@ -227,6 +220,17 @@ def linear_datamodeling_score(
         n_subsets=len(subsets),
         n_undefined=int((~defined).sum()),
     )
+
+
+def _warn_of_undefined(defined: NDArray[np.bool_]) -> None:
+    if not defined.all():
+        warnings.warn(
+            f"Predictions or values do not vary over the subsets at {int((~defined).sum())} of "
+            f"{defined.size} queries, where the correlation is undefined and set to NaN; the "
+            "mean leaves them out. Retrain on more subsets, or leave these queries out.",
+            UndefinedMetricWarning,
+            stacklevel=3,
+        )
 
 
 def _sign(effect: str) -> float:

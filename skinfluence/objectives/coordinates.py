@@ -90,6 +90,8 @@ class Standardised(Coordinates):
         self.scales = np.append(self.spread, 0.0) if intercept else self.spread
 
     def design(self, X: Any) -> Design:
+        if sparse.issparse(X) and self.shift.any():
+            X = X.toarray()  # sparse queries of a model that was fitted on dense rows
         if sparse.issparse(X):
             scaled = sparse.csr_array(X, dtype=np.float64, copy=True)
             scaled.data /= self.spread[scaled.indices]
@@ -139,7 +141,9 @@ class RowSpace(Coordinates):
         root = np.sqrt(share[share > 0])
         self.shift = share @ X if centre and not sparse.issparse(X) else None
         values, vectors = linalg.eigh(self._gram(self.rows) * np.outer(root, root))
-        keep = values > values[-1] * len(root) * np.finfo(float).eps
+        keep = values > values[-1] * 8 * max(X.shape) * np.finfo(float).eps
+        if self.shift is not None:
+            keep[0] = False  # n centred rows span n - 1 directions; what is left is rounding
         values, vectors = values[keep], vectors[:, keep]
         # sqrt(share) X = U diag(spread) Q', and Q = X' lift diag(spread).
         self.spread = np.sqrt(values)
@@ -147,7 +151,9 @@ class RowSpace(Coordinates):
         self.scales = np.append(self.spread, 0.0) if intercept else self.spread
 
     def _centred(self, X):
-        return X if self.shift is None else X - self.shift
+        if self.shift is None:
+            return X
+        return (X.toarray() if sparse.issparse(X) else X) - self.shift
 
     def _gram(self, X):
         product = self._centred(X) @ self._centred(self.rows).T

@@ -46,11 +46,19 @@ class _Several(Reader):
                     f"{type(estimator).__name__} of quantile regressions is not read. Explain "
                     "each of its estimators_ on its own."
                 )
-            problems = tuple(
-                dataclasses.replace(problem, name=str(name)) for problem in fit.problems
-            )
+            problems = tuple(_named(problem, str(name), fit) for problem in fit.problems)
             fits.append(dataclasses.replace(fit, problems=problems))
         return fits
+
+
+def _named(problem, name, fit):
+    """A problem of the estimator called `name`, which may have one for each of its classes."""
+    if len(fit.problems) > 1:
+        return dataclasses.replace(problem, name=f"{name}:{problem.name}")
+    if fit.classes is None or problem.loss.n_outputs != len(fit.classes):
+        return dataclasses.replace(problem, name=name)
+    names = tuple(f"{name}:{label}" for label in fit.classes)
+    return dataclasses.replace(problem, name=name, output_names=names)
 
 
 class OneVsRestReader(_Several):

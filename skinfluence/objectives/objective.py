@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -59,6 +59,7 @@ class Objective:
     positive: NDArray[np.bool_]
     coordinates: Coordinates
     rebalance: Rebalance | None = None
+    _latest: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def n_train(self) -> int:
@@ -70,9 +71,44 @@ class Objective:
         """Number K of outputs."""
         return self.loss.n_outputs
 
+    @property
+    def kinked(self) -> NDArray[np.bool_]:
+        """Entries of theta at whose zero F has a kink or a wall, (P, K)."""
+        penalty = self.penalty
+        return (penalty.l1 > 0) | (penalty.l21 > 0)[:, None] | self.positive
+
+    def moving(self, theta: Array) -> NDArray[np.bool_]:
+        """Entries that a small change of the data moves, (P, K): none that is held at zero."""
+        group = (self.penalty.l21 > 0)[:, None]
+        off = np.where(group, (theta != 0).any(axis=1, keepdims=True), theta != 0)
+        return self.free & (~self.kinked | off)
+
+    def shifting(self, entries: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Rows of theta that may shift by the same in all outputs without F seeing it, (P,).
+
+        Softmax does not feel a shift common to all classes, nor does a penalty of 0.
+        """
+        if not self.loss.shift_invariant:
+            return np.zeros(len(entries), dtype=bool)
+        penalty = self.penalty
+        held = self.m * (penalty.l2 + penalty.l1 + penalty.l21[:, None]) != 0
+        return entries.all(axis=1) & ~held.any(axis=1)
+
+    def unseen_shifts(self, entries: NDArray[np.bool_]) -> Array:
+        """Those shifts as orthonormal columns over `entries` (P, K): (a, q)."""
+        rows = self.shifting(entries)
+        number = np.flatnonzero(entries.ravel()) // entries.shape[1]
+        return (number[:, None] == np.flatnonzero(rows)) / np.sqrt(entries.shape[1])
+
     def outputs(self, theta: Array) -> Array:
-        """eta of all rows, (n, K)."""
-        return self.design.times(theta)
+        """eta of all rows, (n, K); not to be written to."""
+        # Value, gradient, Hessian and their scales are asked for at the same parameters.
+        key = theta.tobytes()
+        latest = self._latest.get("outputs")
+        if latest is None or latest[0] != key:
+            # One assignment, so that threads never see one's key with another's outputs.
+            self._latest["outputs"] = latest = (key, self.design.times(theta))
+        return latest[1]
 
     def value(self, theta: Array) -> float:
         """F."""
@@ -181,6 +217,11 @@ def build(
     theta : ndarray of shape (P, K)
         The fitted parameters, in its coordinates.
     """
+    if len(problem.coef) != X.shape[1]:
+        raise ValueError(
+            f"X has {X.shape[1]} columns, and the estimator was fitted on {len(problem.coef)}. "
+            "Pass the rows it was fitted on."
+        )
     coordinates, design = _coordinates_and_design(problem, X, [] if known is None else known, kind)
     n_outputs = problem.loss.n_outputs
     shape = (len(coordinates.scales), n_outputs)

@@ -26,11 +26,6 @@ class Penalty:
     l1: Array
     l21: Array
 
-    @property
-    def is_smooth(self) -> bool:
-        """Whether the penalty is quadratic."""
-        return not (self.l1.any() or self.l21.any())
-
     def take(self, rows: NDArray[np.intp]) -> Penalty:
         """The penalty of some rows of theta."""
         return Penalty(self.l2[rows], self.l1[rows], self.l21[rows])

@@ -53,6 +53,8 @@ class Problem:
         How class weights follow the rows.
     name : str, default=""
         Of the one-vs-rest class or the output, where an estimator solves several problems.
+    output_names : tuple of str, default=()
+        Of the outputs, where they are the classes of one output among several.
     """
 
     loss: PointLoss
@@ -71,6 +73,12 @@ class Problem:
     intercept_free: tuple[bool, ...] | None = None
     rebalance: Rebalance | None = None
     name: str = ""
+    output_names: tuple[str, ...] = ()
+
+    @property
+    def n_visible(self) -> int:
+        """Number of outputs that are the model's own; a scale parameter is not."""
+        return self.loss.n_outputs - len(self.constant_outputs)
 
 
 @dataclass(frozen=True)
@@ -96,3 +104,8 @@ class LinearFit:
     classes: Any = None
     proba: Callable[[Array], Array] | None = None
     linear_programme: bool = False
+
+    @property
+    def smoothed(self) -> bool:
+        """Whether a loss had kinks, in whose place derivatives are taken of a smooth one."""
+        return any(problem.loss.temperature > 0 for problem in self.problems)

@@ -25,12 +25,6 @@ EPS = float(np.finfo(np.float64).eps)
 ENTERING = 10
 
 
-def kinked(objective: Objective) -> Mask:
-    """Entries of theta at whose zero F has a kink or a wall, (P, K)."""
-    penalty = objective.penalty
-    return (penalty.l1 > 0) | (penalty.l21 > 0)[:, None] | objective.positive
-
-
 def feasible(objective: Objective, theta: Array) -> Array:
     """The nearest theta that the constraints allow."""
     theta = np.where(objective.free, theta, 0.0)
@@ -39,10 +33,9 @@ def feasible(objective: Objective, theta: Array) -> Array:
 
 def active_entries(objective: Objective, theta: Array, violated: Array) -> Mask:
     """Smooth entries, those off zero, and the worst of those that want to leave it, (P, K)."""
-    kink = kinked(objective)
+    kink = objective.kinked
     group = (objective.penalty.l21 > 0)[:, None]
-    off = np.where(group, (theta != 0).any(axis=1, keepdims=True), theta != 0)
-    active = objective.free & (~kink | off)
+    active = objective.moving(theta)
     # A group leaves zero by another step: its norm has no second derivative there.
     wanting = np.where(active | group, 0.0, np.abs(violated)).ravel()
     limit = max(ENTERING, int((active & kink).sum()))
@@ -52,17 +45,6 @@ def active_entries(objective: Objective, theta: Array, violated: Array) -> Mask:
     if np.count_nonzero(wanting) > limit:
         wanting[np.argpartition(wanting, -limit)[:-limit]] = 0.0
     return active | (wanting > 0).reshape(active.shape)
-
-
-def null_directions(objective: Objective, active: Mask) -> Array:
-    """Orthonormal shifts of all outputs that F does not see, over the active entries, (a, q)."""
-    rows = np.zeros(len(active), dtype=bool)
-    if objective.loss.shift_invariant:
-        penalty = objective.penalty
-        seen = (objective.m * (penalty.l2 + penalty.l1) != 0).any(axis=1)
-        rows = active.all(axis=1) & ~seen & (objective.m * penalty.l21 == 0)
-    number = np.flatnonzero(active.ravel()) // active.shape[1]
-    return (number[:, None] == np.flatnonzero(rows)) / np.sqrt(active.shape[1])
 
 
 class Curvature:
@@ -77,7 +59,7 @@ class Curvature:
 
     def __init__(self, objective: Objective, theta: Array, active: Mask):
         self.active = active
-        null = null_directions(objective, active)
+        null = objective.unseen_shifts(active)
         matrix = objective.hessian(theta, entries=active)
         self.inverse = DenseInverse(matrix, null)
         if not self.inverse.definite and objective.loss.has_expected:
@@ -132,7 +114,7 @@ def newton_step(
     An entry that wants to leave zero downhill alone may be sent uphill by the others: it stays.
     """
     active = active_entries(objective, theta, violated)
-    single = kinked(objective) & (objective.penalty.l21 == 0)[:, None]
+    single = objective.kinked & (objective.penalty.l21 == 0)[:, None]
     while True:
         curvature = Curvature(objective, theta, active)
         step = curvature.step(theta, violated, scale)
@@ -145,7 +127,7 @@ def newton_step(
 def project(objective: Objective, theta: Array, step: Array) -> Array:
     """theta + step, where what would pass its kink stops there."""
     moved = theta + step
-    single = kinked(objective) & (objective.penalty.l21 == 0)[:, None]
+    single = objective.kinked & (objective.penalty.l21 == 0)[:, None]
     moved[single & (theta * moved < 0)] = 0.0
     groups = (objective.penalty.l21 > 0) & (theta != 0).any(axis=1)
     moved[groups & ((theta * moved).sum(axis=1) <= 0)] = 0.0
@@ -154,7 +136,7 @@ def project(objective: Objective, theta: Array, step: Array) -> Array:
 
 def first_kink(objective: Objective, theta: Array, step: Array) -> float:
     """Length of `step` at which the first entry off zero meets its kink; infinite if none does."""
-    single = kinked(objective) & (objective.penalty.l21 == 0)[:, None]
+    single = objective.kinked & (objective.penalty.l21 == 0)[:, None]
     ahead = single & (theta * step < 0)
     # A little beyond, so that it stops at zero exactly.
     return float((-theta[ahead] / step[ahead]).min(initial=np.inf)) * (1.0 + 1e-12)

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from skinfluence.solvers.base import Array, Inverse
 
+MAX_ITER = 2000
+
 
 class ConjugateGradients(Inverse):
     """Inverse of a positive semidefinite operator by conjugate gradients, Jacobi-preconditioned.
@@ -25,11 +27,9 @@ class ConjugateGradients(Inverse):
         Diagonal of the operator; 0 for an entry that never moves.
     tol : float, default=1e-10
         Relative residual at which a column has converged.
-    max_iter : int, default=2000
-        Iterations at most.
     project : callable or None, default=None
-        (N, M) to (N, M): takes out of a solution the directions that the operator does not see,
-        which steps with a preconditioner put in.
+        (N, M) to (N, M): takes out the directions that the operator does not see, of right-hand
+        sides, which have no solution there, and of solutions, where the preconditioner puts them.
 
     Attributes
     ----------
@@ -45,15 +45,19 @@ class ConjugateGradients(Inverse):
         diagonal: NDArray[np.float64],
         *,
         tol: float = 1e-10,
-        max_iter: int = 2000,
         project: Callable[[Array], Array] | None = None,
     ):
         self.product, self.project = product, project
         self.scale = np.divide(1.0, diagonal, out=np.zeros_like(diagonal), where=diagonal > 0)
-        self.tol, self.max_iter = tol, max_iter
+        self.tol = tol
         self.residual, self.n_iter = 0.0, 0
 
     def __call__(self, columns: Array) -> Array:
+        if self.project is not None:
+            return self.project(self._solve(self.project(columns)))
+        return self._solve(columns)
+
+    def _solve(self, columns):
         solved = np.zeros_like(columns)
         residual = np.where(self.scale[:, None] > 0, columns, 0.0)
         size = np.linalg.norm(residual, axis=0)
@@ -62,7 +66,7 @@ class ConjugateGradients(Inverse):
         ahead = self.scale[:, None] * left
         power = (left * ahead).sum(axis=0)
         direction = ahead
-        for n_iter in range(self.max_iter):
+        for n_iter in range(MAX_ITER):
             if not live.size:
                 break
             image = self.product(direction)
@@ -86,7 +90,7 @@ class ConjugateGradients(Inverse):
             self.residual = max(
                 self.residual, float((np.linalg.norm(left, axis=0) / size[live]).max())
             )
-        return solved if self.project is None else self.project(solved)
+        return solved
 
     def report(self) -> dict[str, Any]:
         return {**super().report(), "residual": self.residual, "n_iter": self.n_iter}

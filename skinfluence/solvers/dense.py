@@ -19,8 +19,9 @@ class DenseInverse(Inverse):
     ----------
     matrix : ndarray of shape (n, n)
     null : ndarray of shape (n, q) or None, default=None
-        Orthonormal basis of directions known to be in the null space. Right-hand sides are taken
-        to be orthogonal to them, and so are solutions.
+        Orthonormal basis of directions known to be in the null space, each with equal entries on
+        a set of its own. Right-hand sides are taken to be orthogonal to them, and so are
+        solutions.
     embed : ndarray of bool of shape (N,) or None, default=None
         Where the n entries lie among N, the others of which are 0 in every solution. Columns are
         then (N, M).
@@ -38,19 +39,16 @@ class DenseInverse(Inverse):
         self._inner: Array | None = None
         self._embed = None if embed is None or embed.all() else np.flatnonzero(embed)
         self._n_entries = self.size if embed is None else len(embed)
-        size = np.sqrt(np.abs(np.diag(matrix)))
-        scale = 1.0 / np.where(size > 0, size, 1.0)
-        filled = matrix
-        if null is not None and null.shape[1]:
-            # Filled in, these directions cannot spoil the factor, and take no part.
-            filled = matrix + (np.trace(matrix) / max(self.size, 1)) * (null @ null.T)
-            scale = np.ones(self.size)
         self.null_dim = 0 if null is None else null.shape[1]
-        if not self._cholesky(filled, scale):
+        if not self._cholesky(matrix, null):
             self._eigen(matrix)
 
-    def _cholesky(self, matrix, scale):
+    def _cholesky(self, matrix, null):
+        scale = _scales(matrix, null)
         scaled = matrix * np.outer(scale, scale)
+        if self.null_dim:
+            # Filled in, these directions cannot spoil the factor, and take no part.
+            scaled += null @ null.T
         factor, failed = linalg.lapack.dpotrf(scaled, lower=1, clean=0)
         if failed or not self.size:
             return not self.size
@@ -136,3 +134,12 @@ class DenseInverse(Inverse):
         if self._matrix is None:
             self._matrix = self(np.eye(size))
         return self._matrix
+
+
+def _scales(matrix, null):
+    """What makes the diagonal 1, alike on the entries of a null direction, which so stays one."""
+    squares = np.abs(np.diag(matrix))
+    for direction in () if null is None else null.T:
+        own = direction != 0
+        squares = np.where(own, squares[own].mean(), squares)
+    return 1.0 / np.sqrt(np.where(squares > 0, squares, 1.0))

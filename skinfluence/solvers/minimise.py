@@ -14,7 +14,6 @@ from skinfluence.solvers.active_set import (
     entering_groups,
     feasible,
     first_kink,
-    kinked,
     lengths,
     newton_step,
     project,
@@ -177,7 +176,7 @@ class _Search:
         if self.curvature is None or not self.objective.loss.smooth:
             return False
         active = active_entries(self.objective, self.point.theta, self.point.violated)
-        at_kink = active & kinked(self.objective) & (self.point.theta == 0)
+        at_kink = active & self.objective.kinked & (self.point.theta == 0)
         return np.array_equal(active, self.curvature.active) and not at_kink.any()
 
     def _line_search(self, step: Array) -> tuple[_Point, float, bool, bool] | None:

@@ -11,7 +11,6 @@ from numpy.testing import assert_allclose
 
 from skinfluence.diagnostics import Diagnostics
 from skinfluence.diagnostics.likelihood import likelihood_of
-from skinfluence.diagnostics.working import active_entries
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.objectives.losses import HalfDeviance, Logistic, Softmax, SquaredError
 from skinfluence.solvers.minimise import minimise
@@ -43,7 +42,7 @@ OTHER_CASES = [case for case in CASES if not has_diagnostics(case)]
 def newton(objective, theta, row):
     """Parameters after a dense Newton step without `row`, in the user's coordinates."""
     without = objective.without(np.array([row]))
-    moving = np.flatnonzero(active_entries(objective, theta))
+    moving = np.flatnonzero(objective.moving(theta))
     hessian = without.hessian(theta)[np.ix_(moving, moving)]
     delta = np.zeros(theta.size)
     slope = without.gradient(theta).ravel()[moving]

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
+from sklearn.linear_model import LinearRegression
 
 from skinfluence.displays import InfluenceBubbleDisplay
 from skinfluence.displays._style import BEYOND, ROW
 from tests.conftest import import_optional
+from tests.test_diagnostics.cases import diagnose
 
 to_rgba = import_optional("matplotlib.colors").to_rgba
 
@@ -218,3 +220,10 @@ def test_wrong_numbers_are_refused(change, message):
     right = {"leverage": [0.5, 0.5], "residuals": [1.0, -1.0], "cooks_distance": [0.1, 0.1]}
     with pytest.raises(ValueError, match=message):
         InfluenceBubbleDisplay(**right | change)
+
+
+def test_a_fit_without_degrees_of_freedom_says_so():
+    X, y = np.array([[0.0], [1.0], [3.0]]), np.array([0.0, 1.0, 1.0])
+    diagnostics = diagnose(LinearRegression(), X, y)
+    with pytest.raises(ValueError, match="resid_studentized_external does not exist"):
+        InfluenceBubbleDisplay.from_diagnostics(diagnostics)

@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.linear_model import LinearRegression
 
 from skinfluence.displays import InfluenceIndexDisplay
 from skinfluence.displays._style import BEYOND, ROW
 from skinfluence.displays._thresholds import STATISTICS
 from tests.conftest import import_optional
+from tests.test_diagnostics.cases import diagnose
 
 to_rgba = import_optional("matplotlib.colors").to_rgba
 
@@ -200,3 +202,10 @@ def test_statistics_that_there_are_not_are_refused(diagnostics, arguments, messa
 def test_wrong_numbers_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         InfluenceIndexDisplay(**arguments)
+
+
+def test_a_fit_without_degrees_of_freedom_says_so():
+    X, y = np.array([[0.0], [1.0], [3.0]]), np.array([0.0, 1.0, 1.0])
+    diagnostics = diagnose(LinearRegression(), X, y)
+    with pytest.raises(ValueError, match="dffits does not exist"):
+        InfluenceIndexDisplay.from_diagnostics(diagnostics, statistic="dffits")

@@ -1,13 +1,17 @@
 """Thresholds by name: their values, and what is said about names that there are not."""
 
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
+from sklearn.linear_model import LinearRegression
 
-from skinfluence.displays._thresholds import STATISTICS, resolve
+from skinfluence.diagnostics.thresholds import thresholds
+from skinfluence.displays._thresholds import STATISTICS, read, resolve
+from tests.test_diagnostics.cases import diagnose
 
 N, K, DF = 45, 3.0, 42.0
 T = stats.t(DF - 1).ppf(0.975)
@@ -31,6 +35,7 @@ VALUES = {
         DF * stats.beta(0.5, 20.5).ppf(1 - 0.05 / N)
     ),
     ("dffits", "2*sqrt(k/n)"): 2 * np.sqrt(3 / 45),
+    ("dffits", "3*sqrt(k/(n-k))"): 3 * np.sqrt(3 / 42),
     ("dffits", "1"): 1.0,
     ("dfbetas", "2/sqrt(n)"): 2 / np.sqrt(45),
     ("dfbetas", "1"): 1.0,
@@ -47,6 +52,11 @@ def test_value_of_each_name(statistic, name):
     assert found.name == name
     # SciPy 1.11 has quantiles of t to 3e-9
     assert_allclose(found.value, VALUES[statistic, name], rtol=1e-8)
+
+
+@pytest.mark.parametrize(("statistic", "name"), VALUES)
+def test_diagnostics_have_the_same(statistic, name):
+    assert_allclose(thresholds(K, N, DF)[statistic][name], VALUES[statistic, name], rtol=1e-8)
 
 
 @pytest.mark.parametrize("statistic", STATISTICS)
@@ -96,3 +106,29 @@ def test_what_cannot_be_computed_is_refused(statistic, name, k, df):
     message = f"threshold '{name}' of {statistic} cannot be computed from n_params = {k}"
     with pytest.raises(ValueError, match=re.escape(message)):
         resolve(name, statistic, n=N, k=k, df=df)
+
+
+def plane(n):
+    """Diagnostics of a plane (3 parameters) through n rows."""
+    rng = np.random.default_rng(0)
+    return diagnose(LinearRegression(), rng.normal(size=(n, 2)), rng.normal(size=n))
+
+
+@pytest.mark.parametrize("statistic", ["resid_studentized_external", "dffits", "dfbetas"])
+def test_what_one_degree_of_freedom_is_too_few_for_is_refused(statistic):
+    message = f"{statistic} does not exist for this fit: 4 rows less 3 parameters leave df_resid"
+    with pytest.raises(ValueError, match=f"{message} = 1 degrees of freedom, and it needs more"):
+        read(plane(4), statistic)
+
+
+def test_what_no_degree_of_freedom_is_too_few_for_is_refused():
+    none = {"n_rows": 3, "n_effective_params": 3.0, "df_resid": 0.0}
+    diagnostics = SimpleNamespace(cooks_distance=np.full(3, np.nan), **none)
+    with pytest.raises(ValueError, match=r"leave df_resid = 0 .* more than 0\. Fit fewer columns"):
+        read(diagnostics, "cooks_distance")
+
+
+def test_what_there_is_is_read():
+    found = plane(4)
+    assert_array_equal(read(found, "cooks_distance"), found.cooks_distance)
+    assert np.isinf(read(plane(3), "resid_studentized_external")).all()

@@ -70,7 +70,9 @@ def test_a_subclass_that_overrides_fit_is_refused():
         reader_of(MyRidge())
 
 
-@pytest.mark.parametrize("estimator", [DecisionTreeRegressor(), SVC(), object()], ids=str)
+@pytest.mark.parametrize(
+    "estimator", [DecisionTreeRegressor(), SVC(), object()], ids=lambda e: type(e).__name__
+)
 def test_an_estimator_without_a_reader_is_refused_by_name(estimator):
     name = type(estimator).__name__
     with pytest.raises(UnsupportedEstimatorError, match=f"{name} is no estimator.*Ridge"):

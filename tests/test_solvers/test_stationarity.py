@@ -4,6 +4,7 @@ from numpy.testing import assert_allclose
 from scipy import sparse
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 
+from skinfluence import InfluenceExplainer
 from skinfluence.objectives import Rows, build, reader_of
 from skinfluence.objectives.losses import Logistic, SquaredError
 from skinfluence.solvers import minimise, stationarity

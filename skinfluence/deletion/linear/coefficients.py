@@ -46,7 +46,7 @@ def all_coefficients(
     place: list[tuple[int, int, int]] = []
     names: list[tuple[str, str]] = []
     n_features = len(feature_names)
-    several = sum(_n_coefficient_outputs(part) for part in parts) > 1
+    several = sum(part.problem.n_visible for part in parts) > 1
     for index, part in enumerate(parts):
         problem = part.problem
         n_outputs = problem.loss.n_outputs
@@ -56,17 +56,14 @@ def all_coefficients(
             rows = [] if constant else list(range(n_features))
             if constant or (problem.intercept is not None and _intercept_free(problem, k)):
                 rows.append(n_features)
-            own = "" if not several or constant else problem.name or str(labels[k])
+            own = problem.output_names[k] if problem.output_names else problem.name
+            own = "" if not several or constant else own or str(labels[k])
             for row in rows:
                 place.append((index, row, k))
                 last = "scale" if constant else "intercept"
                 names.append((own, feature_names[row] if row < n_features else last))
     columns = np.asarray(place, dtype=np.intp).reshape(-1, 3).T
     return Coefficients(*columns), names
-
-
-def _n_coefficient_outputs(part):
-    return part.problem.loss.n_outputs - len(part.problem.constant_outputs)
 
 
 def _intercept_free(problem, k):

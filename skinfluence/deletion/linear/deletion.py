@@ -224,6 +224,10 @@ class LinearDeletion(Deletion):
 
     def group_change(self, X: Queries | Coefficients, rows: NDArray[np.intp]) -> Array:
         """Change at each query when all of `rows` are deleted together, (n_queries,)."""
+        changes, size = self._group_change(X, rows), self._group_size(rows)
+        return changes if size is None else _divided(changes, np.broadcast_to(size, changes.shape))
+
+    def _group_change(self, X, rows):
         moves = [part.group_moves(rows) for part in self.parts]
         if isinstance(X, Coefficients):
             return self._user_coefficients(X, moves)[:, 0]
@@ -239,7 +243,7 @@ class LinearDeletion(Deletion):
         return float(self.group_change(known(self.train).at(rows), rows).sum())
 
     def nothing_left(self, rows: NDArray[np.intp]) -> bool:
-        """Whether deleting `rows` leaves no weight, or a class without any."""
+        """Whether deleting `rows` leaves some problem without any weight."""
         for part in self.parts:
             weights = part.objective.weights.copy()
             weights[rows] = 0.0
@@ -266,14 +270,25 @@ class LinearDeletion(Deletion):
             return None
         total = np.zeros(len(positions))
         for part in self.parts:
-            gradient = part.leaving_gradients(positions)
-            moved = part.curvature.inverse()(gradient)
-            if self.relative == "loss":
-                total += (gradient * moved).sum(axis=0)
-            else:
-                shaped = moved.reshape(*part.theta.shape, -1)
-                total += np.square(part.user_moves(shaped)).sum(axis=(0, 1))
+            total += self._squared_size(part, part.leaving_gradients(positions))
         return np.sqrt(np.maximum(total, 0.0))
+
+    def _group_size(self, rows):
+        """The same for rows that go together, (1,): the size of their sum."""
+        if self.relative is None:
+            return None
+        total = np.zeros(1)
+        for part in self.parts:
+            gone = part.leaving_gradients(rows).sum(axis=1, keepdims=True)
+            total += self._squared_size(part, gone)
+        return np.sqrt(np.maximum(total, 0.0))
+
+    def _squared_size(self, part, gradient):
+        moved = part.curvature.inverse()(gradient)
+        if self.relative == "loss":
+            return (gradient * moved).sum(axis=0)
+        shaped = moved.reshape(*part.theta.shape, -1)
+        return np.square(part.user_moves(shaped)).sum(axis=(0, 1))
 
     def leverage(self) -> Array:
         """How strongly each row moves the fit, over all parts, (n_train,)."""
@@ -286,7 +301,9 @@ class LinearDeletion(Deletion):
 
     def report(self) -> dict[str, Any]:
         notes = self.notes
-        flagged = sorted(notes.alone | notes.indefinite | notes.failed | notes.not_unique)
+        flagged = sorted(
+            notes.alone | notes.indefinite | notes.failed | notes.not_unique | notes.last_of_class
+        )
         return {
             "method": self.method,
             "flagged_rows": np.asarray(flagged, dtype=np.intp),

@@ -8,22 +8,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from skinfluence.curvature import LinearCurvature
 from skinfluence.deletion.linear.part import BasePart, Notes, Part
 from skinfluence.deletion.linear.programme import ProgrammePart
 from skinfluence.deletion.quantile import QuantilePath
-from skinfluence.objectives import LinearFit, Objective, build_all
+from skinfluence.objectives import LinearFit, build_all
 from skinfluence.solvers.minimise import Minimum, minimise
 from skinfluence.solvers.stationarity import stationarity
 
-Array = NDArray[np.float64]
-
 # Parameters above which no Hessian is formed: it would take more than a gigabyte.
 DENSE_PARAMETERS = 10_000
-# Newton steps by conjugate gradients, and the relative gradient they have to reach.
-NEWTON_CG_STEPS, REACHED = 30, 1e-6
+# Newton steps by conjugate gradients, the relative gradient at which they stop, and the one they
+# have to reach.
+NEWTON_CG_STEPS, STATIONARY, REACHED = 30, 1e-10, 1e-6
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,9 @@ class Fitted:
     parts : sequence of BasePart
     notes : Notes
     stationarity : tuple of float
-        Largest relative gradient over the parts before and after the polish.
+        Largest relative gradient over the parts before and after the polish; before, for a loss
+        that had to be smoothed, by which share its own objective is above that at the smoothed
+        minimum: 0 at its own minimum.
     converged : bool
         Whether every polish reached a minimum.
     solver : {"dense", "cg"}
@@ -59,7 +59,6 @@ def fitted_parts(
     expected: bool = False,
     fixed_class_weights: bool = False,
     solver: str = "auto",
-    tol: float = 1e-10,
 ) -> Fitted:
     """Polish every problem of a fit and take its derivatives there.
 
@@ -75,15 +74,13 @@ def fitted_parts(
     fixed_class_weights : bool, default=False
         Hold "balanced" class weights at their fitted values.
     solver : {"auto", "dense", "cg"}, default="auto"
-    tol : float, default=1e-10
-        Relative residual of conjugate gradients.
     """
     if fit.linear_programme:
         return _programme(fit, X, method)
     _check_method(fit, method)
     built = build_all(fit.problems, X)
     if solver == "auto":
-        largest = max(_n_moving(objective, theta) for objective, theta in built)
+        largest = max(int(objective.moving(theta).sum()) for objective, theta in built)
         solver = "dense" if largest <= DENSE_PARAMETERS else "cg"
     if method == "auto":
         method = "newton" if solver == "dense" else "first_order"
@@ -92,25 +89,25 @@ def fitted_parts(
     for problem, (objective, theta) in zip(fit.problems, built, strict=True):
         if fixed_class_weights:
             objective = dataclasses.replace(objective, rebalance=None)
-        found = polished(objective, theta, solver, tol)
-        before, after = max(before, found.start), max(after, found.stationarity)
+        found = (_newton_cg if solver == "cg" else minimise)(objective, theta)
+        start = _excess(objective, theta, found.theta) if fit.smoothed else found.start
+        before, after = max(before, start), max(after, found.stationarity)
         converged = converged and found.converged
         theta = found.theta
-        curvature = LinearCurvature(objective, theta, expected=expected, solver=solver, tol=tol)
+        curvature = LinearCurvature(objective, theta, expected=expected, solver=solver)
         parts.append(Part(problem, objective, theta, curvature, method, notes))
     return Fitted(parts, notes, (before, after), converged, solver, method)
 
 
-def _n_moving(objective, theta):
-    """Parameters of the Hessian: an l1 penalty leaves out those that are 0."""
-    penalty = objective.penalty
-    held = (penalty.l1 > 0) | objective.positive | (penalty.l21 > 0)[:, None]
-    return int((objective.free & ~(held & (theta == 0))).sum())
+def _excess(objective, theta, polished):
+    """Share of the objective, kinks and all, that the fit could still have won."""
+    raw = dataclasses.replace(objective, loss=objective.loss.raw)
+    value = raw.value(theta)
+    return max(0.0, value - raw.value(polished)) / value if value > 0 else 0.0
 
 
 def _check_method(fit, method):
-    smoothed = any(problem.loss.temperature > 0 for problem in fit.problems)
-    if method == "refit" and smoothed:
+    if method == "refit" and fit.smoothed:
         raise ValueError(
             "method='refit' would refit the smoothed loss, which is not what the estimator "
             "minimised. Use method='newton', which says what it is, or the squared loss "
@@ -142,16 +139,11 @@ def _programme(fit, X, method):
     return Fitted([part], notes, (path.gap, 0.0), True, "dense", "exact")
 
 
-def polished(objective: Objective, theta: Array, solver: str, tol: float) -> Minimum:
-    """The optimum near `theta`."""
-    return _newton_cg(objective, theta, tol) if solver == "cg" else minimise(objective, theta)
-
-
-def _newton_cg(objective, theta, tol):
+def _newton_cg(objective, theta):
     value = objective.value(theta)
     start = reached = stationarity(objective, theta)
     n_iter = 0
-    while reached > tol and n_iter < NEWTON_CG_STEPS:
+    while reached > STATIONARY and n_iter < NEWTON_CG_STEPS:
         curvature = LinearCurvature(objective, theta, solver="cg", tol=1e-4)
         gradient = np.where(curvature.moving, objective.gradient(theta), 0.0)
         step = curvature.inverse()(gradient.reshape(-1, 1)).reshape(theta.shape)

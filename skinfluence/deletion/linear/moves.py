@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,6 +48,18 @@ class Leaving:
     m: Array
     slopes: Array
     rest: Array | None
+
+    def of(self, index: slice | NDArray[np.intp]) -> Leaving:
+        """What goes with some of the rows."""
+        return Leaving(
+            rows=self.rows[index],
+            dense=self.dense[index],
+            ratios=None if self.ratios is None else self.ratios[:, index],
+            own=self.own[index],
+            m=self.m[index],
+            slopes=self.slopes[index],
+            rest=None if self.rest is None else self.rest[:, index],
+        )
 
     def gradient(self, curvature: LinearCurvature) -> Array:
         """gbar, (P K, b), 0 in entries that do not move."""
@@ -105,6 +118,9 @@ class NewtonInverse:
     ----------
     alone : ndarray of bool of shape (b,)
         Rows without which some direction has no curvature left; their correction is left out.
+    exact : ndarray of bool of shape (b,)
+        Those of them whose step is a refit nevertheless: with one output nothing else feels the
+        direction that the row holds, unless a kink or a bound pulls along it.
     indefinite : ndarray of bool of shape (b,)
         Rows without which the Hessian is no longer positive: the step may climb.
     """
@@ -118,11 +134,24 @@ class NewtonInverse:
         left = np.eye(n_outputs) - bends @ spread
         share = left[:, 0, 0] if n_outputs == 1 else _smallest_share(left)
         self.alone = np.abs(share) <= ALONE
+        objective = curvature.objective
+        penalty = objective.penalty
+        pulled = penalty.l1.any() or penalty.l21.any() or objective.positive.any()
+        self.exact = self.alone & (n_outputs == 1 and not pulled)
         self.indefinite = share < -ALONE
         left[self.alone] = np.eye(n_outputs)
         self._correction = np.linalg.solve(left, bends)
         self._correction[self.alone] = 0.0
         self.spread = spread
+
+    def of(self, index: NDArray[np.intp]) -> NewtonInverse:
+        """The inverse of some of the rows."""
+        part = copy.copy(self)
+        part.gone, part.alpha = self.gone.of(index), self.alpha[:, index]
+        part.solved = None if self.solved is None else self.solved[:, :, index]
+        for name in ("spread", "alone", "exact", "indefinite", "_correction"):
+            setattr(part, name, getattr(self, name)[index])
+        return part
 
     def _units(self):
         """T, (P K, K, b), and S, (b, K, K); no T where it is large and S comes without it."""
@@ -165,17 +194,17 @@ class NewtonInverse:
             moves += self.curvature.solve(self.gone.rest, self.alpha)
             seen = self.curvature.contract(self.gone.dense, moves)
             moves += self._along(self._correcting(seen))
-        if self.alone.any():
-            moves[:, self.alone] = self._least_norm(self.alone)
+        if self.exact.any():
+            moves[:, self.exact] = self._least_norm(self.exact)
         return moves
 
-    def _least_norm(self, alone):
+    def _least_norm(self, rows):
         # Nobody else feels the direction t = H^-1 x_i, so the refit of least norm has no part of
         # the coefficients along it, and is otherwise where it was.
         curvature = self.curvature
         unit = np.zeros_like(self.gone.slopes)
         unit[:, 0] = 1.0
-        direction = self._along(unit)[:, alone]
+        direction = self._along(unit)[:, rows]
         metric = np.repeat(curvature.objective.coordinates.metric(), curvature.theta.shape[1])
         along = (metric * curvature.theta.ravel()) @ direction
         size = (metric[:, None] * direction**2).sum(axis=0)

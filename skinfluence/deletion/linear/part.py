@@ -28,6 +28,8 @@ class Notes:
     refitted_alone: set[int] = field(default_factory=set)
     failed: set[int] = field(default_factory=set)
     not_unique: set[int] = field(default_factory=set)
+    last_of_class: set[int] = field(default_factory=set)
+    failed_groups: set[bytes] = field(default_factory=set)
     n_sweeps: int = 0
 
 
@@ -117,9 +119,7 @@ class Part(BasePart):
 
     def _newton(self, gone):
         inverse = NewtonInverse(self.curvature, gone)
-        if self.theta.shape[1] > 1:
-            # With one output such a row is exact: nothing else feels the direction it holds.
-            self.notes.alone.update(gone.rows[inverse.alone].tolist())
+        self.notes.alone.update(gone.rows[inverse.alone & ~inverse.exact].tolist())
         self.notes.indefinite.update(gone.rows[inverse.indefinite].tolist())
         return inverse.move()
 
@@ -142,7 +142,7 @@ class Part(BasePart):
             return group_newton(self.curvature, rows)[:, :, None]
         move, converged = group_refit(self.curvature, rows)
         if not converged:
-            self.notes.failed.update(rows.tolist())
+            self.notes.failed_groups.add(rows.tobytes())
         return move[:, :, None]
 
     def leaving_gradients(self, rows: NDArray[np.intp]) -> Array:

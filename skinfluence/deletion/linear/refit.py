@@ -17,8 +17,9 @@ Array = NDArray[np.float64]
 
 # A column is done when a step no longer moves it by more than this share of its move.
 DONE = 1e-12
-# Bytes of the outputs of a block of rows under all moves: what fits the cache.
-TILE = 2**21
+# Outputs of some rows under some moves are taken tile by tile: this many columns of moves, and
+# so many rows that a tile has this many bytes and stays in the cache.
+COLUMNS, TILE = 256, 2**19
 # Columns that contract by less than this factor a sweep get a Hessian of their own.
 SLOW = 0.5
 MAX_SWEEPS = 30
@@ -55,25 +56,38 @@ def refit(curvature: LinearCurvature, gone: Leaving) -> Refits:
     inverse = NewtonInverse(curvature, gone)
     result = Refits(inverse.move())
     # Without a gradient nothing is pulled away: rows of no weight, or outside a margin.
-    settled = inverse.alone | ~result.moves.any(axis=0)
-    last = np.full(len(gone.rows), np.inf)
-    slow = np.zeros(len(gone.rows), dtype=bool)
-    floor = 4.0 * np.finfo(float).eps * np.linalg.norm(curvature.theta)
-    while not (settled | slow).all() and result.n_sweeps < MAX_SWEEPS:
-        step = inverse(deleted_gradient(curvature, gone, result.moves))
-        step[:, settled | slow] = 0.0
-        length = np.linalg.norm(step, axis=0)
-        finite = np.isfinite(length)
-        step[:, ~finite] = 0.0
-        result.moves -= step
-        result.n_sweeps += 1
-        size = np.linalg.norm(result.moves, axis=0)
-        # A slow column stands still from now on, which is not to have arrived.
-        settled |= finite & ~slow & (length <= DONE * size + floor)
-        slow |= ~finite | (~settled & (length > SLOW * last))
-        last = np.where(settled | slow, last, length)
-    _one_by_one(curvature, gone, result, ~settled | _left_its_face(curvature, gone, result.moves))
+    done = inverse.exact | ~result.moves.any(axis=0)
+    arrived = _sweep(curvature, inverse, result, np.flatnonzero(~done & ~inverse.alone))
+    done[arrived] = True
+    _one_by_one(curvature, gone, result, ~done | _left_its_face(curvature, gone, result.moves))
     return result
+
+
+def _sweep(curvature, inverse, result, live):
+    """Sweep the columns `live` until each has arrived or contracts too slowly; those arrived."""
+    floor = 4.0 * np.finfo(float).eps * np.linalg.norm(curvature.theta)
+    last = np.full(len(live), np.inf)
+    inverse = inverse.of(live)
+    arrived = []
+    while live.size and result.n_sweeps < MAX_SWEEPS:
+        step = inverse(deleted_gradient(curvature, inverse.gone, result.moves[:, live]))
+        length = np.linalg.norm(step, axis=0)
+        step[:, ~np.isfinite(length)] = 0.0
+        result.moves[:, live] -= step
+        result.n_sweeps += 1
+        ratio = length / last
+        # Steps fall geometrically: what is left after this one is as much of it again.
+        left = np.where(np.isfinite(last) & (ratio < SLOW), length * ratio / (1 - SLOW), length)
+        size = np.linalg.norm(result.moves[:, live], axis=0)
+        there = np.isfinite(length) & (left <= DONE * size + floor)
+        arrived.append(live[there])
+        # A slow column stands still from now on, which is not to have arrived.
+        going = np.isfinite(length) & ~there & (ratio <= SLOW)
+        if not going.all():
+            keep = np.flatnonzero(going)
+            live, length, inverse = live[keep], length[keep], inverse.of(keep)
+        last = length
+    return np.concatenate([np.zeros(0, dtype=np.intp), *arrived])
 
 
 def deleted_gradient(
@@ -86,16 +100,23 @@ def deleted_gradient(
 
     Entries that do not move are 0; `entries` (P, K) names others to be shown.
     """
+    shown = curvature.moving if entries is None else entries
+    gradient = np.empty_like(moves)
+    for block in _loops.slices(len(gone.rows), COLUMNS // curvature.theta.shape[1]):
+        found = _gradient_of_block(curvature, gone.of(block), moves[:, block])
+        gradient[:, block] = (found * shown[:, :, None]).reshape(len(moves), -1)
+    return gradient
+
+
+def _gradient_of_block(curvature, gone, moves):
     objective = curvature.objective
     shaped = moves.reshape(*curvature.theta.shape, -1)
-    flat = moves.reshape(len(shaped), -1)
+    flat = np.ascontiguousarray(moves).reshape(len(shaped), -1)
     gradient = gone.m * objective.penalty.gradient(curvature.theta[:, :, None] + shaped)
-    a_row = 8 * flat.shape[1]
-    for part in _loops.slices(objective.n_train, TILE // a_row):
+    for part in _loops.slices(objective.n_train, TILE // (8 * flat.shape[1])):
         slopes = _moved_slopes(curvature, gone, part, flat)
         gradient += objective.design.take(part).adjoint(slopes).reshape(shaped.shape)
-    shown = curvature.moving if entries is None else entries
-    return (gradient * shown[:, :, None]).reshape(moves.shape)
+    return gradient
 
 
 def _moved_slopes(curvature, gone, part, moves):
@@ -121,7 +142,7 @@ def _left_its_face(curvature, gone, moves):
     """Rows whose refit changes which coefficients are held at 0 by a kink or a bound."""
     objective = curvature.objective
     penalty = objective.penalty
-    held = ((penalty.l1 > 0) | objective.positive | (penalty.l21 > 0)[:, None]) & objective.free
+    held = objective.kinked & objective.free
     if not held.any():
         return np.zeros(len(gone.rows), dtype=bool)
     shaped = moves.reshape(*curvature.theta.shape, -1)

@@ -109,18 +109,10 @@ class OfOutputs(Target):
         How many leading outputs of each part are the model's (a scale parameter is not).
     function : callable
         ``function(outputs, queries)`` with outputs of shape (q, b, n_outputs) to (q, b).
-    derivative : callable or None, default=None
-        ``derivative(outputs, queries)`` with outputs (q, n_outputs) to (q, n_outputs); by
-        central differences if None.
     """
 
-    def __init__(
-        self,
-        visible: Sequence[int],
-        function: Callable[[Array, Queries], Array],
-        derivative: Callable[[Array, Queries], Array] | None = None,
-    ):
-        self.visible, self.function, self.derivative = visible, function, derivative
+    def __init__(self, visible: Sequence[int], function: Callable[[Array, Queries], Array]):
+        self.visible, self.function = visible, function
 
     def _outputs(self, queries):
         pairs = zip(self.visible, queries.outputs, strict=True)
@@ -135,17 +127,15 @@ class OfOutputs(Target):
 
     def gradient(self, queries: Queries) -> list[Array]:
         outputs = self._outputs(queries)
-        if self.derivative is not None:
-            gradient = self.derivative(outputs, queries)
-        else:
-            gradient = self._difference(outputs, queries)
+        gradient = self.derivative(outputs, queries)
         edges = np.cumsum([0, *self.visible])
         return [
             _padded(gradient[:, a:b], outputs.shape[1])
             for a, b, outputs in zip(edges[:-1], edges[1:], queries.outputs, strict=True)
         ]
 
-    def _difference(self, outputs, queries):
+    def derivative(self, outputs: Array, queries: Queries) -> Array:
+        """By the visible outputs, (q, n_outputs): central differences."""
         gradient = np.empty_like(outputs)
         for k in range(outputs.shape[1]):
             step = STEP * np.maximum(1.0, np.abs(outputs[:, k]))
@@ -180,15 +170,15 @@ class UserFunction(OfOutputs):
     """
 
     def __init__(self, visible: Sequence[int], user: Callable[..., Any]):
-        super().__init__(visible, self._values, self._derivative)
+        super().__init__(visible, self._values)
         self.user = user
 
     def _values(self, outputs, queries):
         return _call(self.user, outputs, queries)[0].reshape(outputs.shape[:2])
 
-    def _derivative(self, outputs, queries):
+    def derivative(self, outputs: Array, queries: Queries) -> Array:
         gradient = _call(self.user, outputs[:, None], queries)[1]
-        return self._difference(outputs, queries) if gradient is None else gradient
+        return super().derivative(outputs, queries) if gradient is None else gradient
 
 
 def _call(function, outputs, queries):

@@ -1,0 +1,120 @@
+"""Rows as points whose dot products are first-order scores, for InfluenceExplainer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+
+from skinfluence._compat import check_feature_names_in
+from skinfluence._output import labelled, row_labels
+from skinfluence.deletion.linear.embedding import Embedding
+from skinfluence.deletion.linear.queries import known
+from skinfluence.explainers.linear import LinearInfluence
+from skinfluence.explainers.linear_queries import make_queries, make_target
+
+
+class LinearEmbedding(  # type: ignore[call-arg]  # scikit-learn's __init_subclass__ is untyped
+    TransformerMixin, LinearInfluence, auto_wrap_output_keys=None
+):
+    """What makes an explainer of linear models a transformer."""
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = []
+        return tags
+
+    # TransformerMixin has one of its own, which rules transform alone.
+    set_output = LinearInfluence.set_output
+
+    def transform(self, X: ArrayLike) -> Any:
+        """Embed rows so that dot products with ``train_embedding`` are first-order scores.
+
+        ``e(z) = L^-1 g_z`` with H = L L' and g_z the gradient of the prediction: the decision
+        function of the chosen (``output=``) or predicted class, or the target where it needs no
+        y. Neighbours in this space depend on the same training rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, n_features)
+            Rows.
+
+        Returns
+        -------
+        embedding : ndarray of shape (n_queries, n_dimensions)
+            One dimension a parameter; with more than 2,000 of them, one for each direction that
+            the training rows span.
+
+        Raises
+        ------
+        ValueError
+            If the Hessian is not positive, or is not at hand (``solver="cg"``).
+        """
+        check_is_fitted(self)
+        rows = self._model_rows(X)
+        index = row_labels(X, rows.shape[0])
+        kind = self.target if self._needs_no_y() else "decision_function"
+        queries = make_queries(
+            self._model,
+            self._linear_fit,
+            self._parts,
+            rows,
+            None,
+            target=kind,
+            output=self.output,
+        )
+        slopes = known(make_target(self._linear_fit, kind, self._model)).gradient(queries)
+        embedding = np.hstack(
+            [
+                embed(embed.coordinates.design(rows).dense(), own)
+                for embed, own in zip(self._embeddings(), slopes, strict=True)
+            ]
+        )
+        return labelled(self, embedding, index=index, columns=self.get_feature_names_out())
+
+    def train_embedding(self) -> Any:
+        """Embed the training rows: ``L^-1 gbar_i``, gbar_i being what a deletion takes away.
+
+        Returns
+        -------
+        embedding : ndarray of shape (n_train, n_dimensions)
+            ``transform(Z) @ train_embedding().T`` are the first-order scores of the prediction;
+            the squared norms are the first-order self influence on the loss, for rows of weight 1
+            and an objective that is a sum.
+        """
+        check_is_fitted(self)
+        embedding = np.hstack([embed.training() for embed in self._embeddings()])
+        names = self.get_feature_names_out()
+        return labelled(self, embedding, index=self.train_index_, columns=names)
+
+    def get_feature_names_out(self, input_features: ArrayLike | None = None) -> np.ndarray:
+        """Name the columns of ``transform``.
+
+        Parameters
+        ----------
+        input_features : array-like of str, default=None
+            Checked against the columns seen by ``fit``; not used otherwise.
+
+        Returns
+        -------
+        names : ndarray of str of shape (n_dimensions,)
+            ``influence0``, ``influence1``, ...
+        """
+        check_is_fitted(self)
+        check_feature_names_in(self, input_features, generate_names=False)
+        size = sum(embed.size() for embed in self._embeddings())
+        return np.asarray([f"influence{j}" for j in range(size)], dtype=object)
+
+    def _embeddings(self):
+        if self._linear_fit.linear_programme:
+            raise ValueError(
+                "The embedding is made of derivatives, and a quantile regression has none. Set "
+                "smoothing to a temperature in units of y, or use score_influence."
+            )
+        return [Embedding(part, self._fit_X) for part in self._parts]
+
+    def _needs_no_y(self):
+        return self.target in ("decision_function", "proba") or callable(self.target)

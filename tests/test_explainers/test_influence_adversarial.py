@@ -1,0 +1,108 @@
+"""Inputs that once broke InfluenceExplainer, each against a refit or a sentence."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from scipy.special import logsumexp
+from sklearn.base import clone
+from sklearn.linear_model import Lasso, LogisticRegression, RidgeClassifier
+from sklearn.multioutput import MultiOutputClassifier
+
+from skinfluence import InfluenceExplainer
+from skinfluence.exceptions import DegenerateDeletionWarning
+from tests.conftest import import_optional
+
+
+def by_refits(estimator, X, y, values):
+    """`values` of refits without each row minus those of the fit, (n_queries, n_train)."""
+    every = np.arange(X.shape[0])
+    before = values(clone(estimator).fit(X, y))
+    refits = (np.delete(every, i) for i in every)
+    return np.stack([values(clone(estimator).fit(X[k], y[k])) - before for k in refits], axis=1)
+
+
+def log_loss(X, codes):
+    def values(model):
+        outputs = model.decision_function(X)
+        return logsumexp(outputs, axis=1) - outputs[np.arange(len(codes)), codes]
+
+    return values
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-8])
+def test_softmax_whose_penalty_outweighs_the_rows_still_has_an_intercept(scale):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(24, 3)) * [1.0, scale, 1.0]
+    y = np.arange(24) % 3
+    model = LogisticRegression(C=1.0, tol=1e-12, solver="newton-cholesky")
+    truth = by_refits(model, X, y, log_loss(X[:4], y[:4]))
+    explainer = InfluenceExplainer(model, method="refit").fit(X, y)
+    assert_allclose(explainer.score_influence(X[:4], y[:4]), truth, rtol=1e-7)
+
+
+@pytest.mark.parametrize("seed", [3, 5])
+def test_lasso_rows_that_alone_hold_a_direction_are_refitted(seed):
+    rng = np.random.default_rng(seed)
+    X, y = rng.normal(size=(3, 3)), 2.0 * rng.normal(size=3) + 5.0
+    queries = rng.normal(size=(4, 3))
+    model = Lasso(alpha=0.1, tol=1e-15, max_iter=10**6)
+    truth = by_refits(model, X, y, lambda fitted: fitted.predict(queries))
+    explainer = InfluenceExplainer(model, method="refit", target="decision_function").fit(X, y)
+    assert_allclose(explainer.score_influence(queries), truth, rtol=1e-7)
+
+
+def test_parameters_of_several_multinomial_outputs_have_names_of_their_own():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(20, 2))
+    Y = np.column_stack([np.arange(20) % 2, np.arange(20) % 3])
+    explainer = InfluenceExplainer(MultiOutputClassifier(LogisticRegression())).fit(X, Y)
+    names = explainer.param_names_.tolist()
+    assert names[:3] == ["0:x0", "0:x1", "0:intercept"]
+    assert names[3:6] == ["1:0:x0", "1:0:x1", "1:0:intercept"]
+    assert len(set(names)) == len(names)
+
+
+def test_columns_other_than_those_of_the_fit_are_refused():
+    X = pd_frame()
+    y = np.arange(8) % 2
+    model = LogisticRegression().fit(X, y)
+    with pytest.raises(ValueError, match="columns of X are c, b, a, and LogisticRegression was"):
+        InfluenceExplainer(model).fit(X[["c", "b", "a"]], y)
+    model = LogisticRegression().fit(X.to_numpy(), y)
+    with pytest.raises(ValueError, match="X has 2 columns, and the estimator was fitted on 3"):
+        InfluenceExplainer(model).fit(X.to_numpy()[:, :2], y)
+
+
+def pd_frame():
+    pandas = import_optional("pandas")
+    return pandas.DataFrame(np.random.default_rng(0).normal(size=(8, 3)), columns=list("abc"))
+
+
+def test_an_output_that_is_no_class_is_called_an_output():
+    X, y = np.random.default_rng(0).normal(size=(8, 2)), np.arange(8) % 2
+    explainer = InfluenceExplainer(LogisticRegression(), target="proba", output=9)
+    with pytest.raises(ValueError, match="output=9 is none of the 2 classes"):
+        explainer.fit(X, y)
+
+
+@pytest.mark.parametrize("method", ["newton", "refit"])
+def test_the_last_row_of_a_class_is_flagged_and_a_whole_class_refused(method):
+    X, y = np.random.default_rng(0).normal(size=(9, 2)), np.array([0] * 4 + [1] * 4 + [2])
+    explainer = InfluenceExplainer(RidgeClassifier(), method=method).fit(X, y)
+    with pytest.warns(DegenerateDeletionWarning, match="1 of 9: 8"):
+        explainer.self_influence()
+    with pytest.raises(ValueError, match="or all of a class"):
+        explainer.score_groups(X, y, groups=y)
+
+
+def test_a_group_without_which_classes_are_separable_is_flagged_and_spoils_no_row():
+    x = np.array([-2.0, -1.0, -0.5, 0.3, -0.3, 0.5, 1.0, 2.0])
+    y = np.array([0, 0, 0, 0, 1, 1, 1, 1])
+    X = x[:, None]
+    model = LogisticRegression(C=np.inf, tol=1e-10).fit(X, y)
+    explainer = InfluenceExplainer(model, method="refit").fit(X, y)
+    with pytest.warns(DegenerateDeletionWarning, match="Without some groups .1 of 2: 0"):
+        explainer.score_groups(X, y, groups=[[3, 4], [0, 1]])
+    assert explainer.score_influence(X, y, return_report=True)[1]["flagged_rows"].size < 8
