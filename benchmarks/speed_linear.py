@@ -168,7 +168,7 @@ def g5(quick):
     return _text(
         found,
         "100 queries and 1,000 rows in minutes, no densification, residual reported",
-        f"n = {n}, p = {p}, density {density:g}; dense, {8 * n * p / 2**30:.0f} GiB; the scores of "
+        f"n = {n}, p = {p}, density {density:g}; dense, {8 * n * p / 2**30:.0f} GiB; scores of "
         f"10 queries take {80 * n / 2**20:.0f} MB. Largest relative residuals of the solves: "
         f"{residuals}. By columns, 100 queries would take {alone + 10 * (queries - alone):.0f} s "
         f"and 1,000 rows {alone + 100 * (rows - alone):.0f} s.",
