@@ -134,10 +134,12 @@ def sparse_scores(make, wanted, n_rows):
     warnings.simplefilter("ignore")
     explainer = InfluenceExplainer(model, method="first_order", solver="cg")
 
-    def run():
+    if wanted != "fit":
         explainer.fit(X, y)
+
+    def run():
         if wanted == "fit":
-            return None
+            return explainer.fit(X, y)
         if wanted == "self":
             deletion = explainer._deletion
             parts = gen_batches(n_rows, deletion.move_block)
