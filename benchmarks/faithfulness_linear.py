@@ -33,6 +33,13 @@ HEADER = [
     "relative error",
     "target",
 ]
+ABOUT = """\
+Changes of the loss at all rows when single rows (80 at random, or all) are deleted, against
+polished refits; Spearman over all pairs. A Newton step misses where single rows matter much:
+nearly separable classes, heavy tails of counts, coefficients that enter or leave an active set.
+There `method="refit"` is the cure.
+
+"""
 # Rows above which the Newton step has a target, and the seed of the rows that are deleted.
 LARGE, SEED = 400, 0
 
@@ -122,11 +129,7 @@ def main(argv=None):
         with threadpool_limits(1):
             text = part(name, options.quick)
         title = families.FAMILIES[name].__doc__.rstrip(".")
-        about = (
-            "Changes of the loss at all rows when single rows (80 at random, or all) are deleted, "
-            "against polished refits. Spearman ranks pairs of rows of the table as one list.\n\n"
-        )
-        publish(f"faithfulness-{name}", title, about + text, options)
+        publish(f"faithfulness-{name}", title, ABOUT + text, options)
 
 
 if __name__ == "__main__":

@@ -98,10 +98,13 @@ def scores(make, method):
     )
 
 
-def self_influence(make, method):
-    """Fit the explainer, then self influence of all rows."""
+def self_influence(make, method, include_fit=True):
+    """Self influence of all rows, with the explainer's fit or after it."""
     X, y, *_ = make()
     explainer = InfluenceExplainer(logistic_fit(make), method=method)
+    if not include_fit:
+        explainer.fit(X, y)
+        return Job(explainer.self_influence)
     return Job(lambda: explainer.fit(X, y).self_influence(), lambda result: result)
 
 
@@ -131,10 +134,12 @@ def sparse_scores(make, wanted, n_rows):
     warnings.simplefilter("ignore")
     explainer = InfluenceExplainer(model, method="first_order", solver="cg")
 
-    def run():
+    if wanted != "fit":
         explainer.fit(X, y)
+
+    def run():
         if wanted == "fit":
-            return None
+            return explainer.fit(X, y)
         if wanted == "self":
             deletion = explainer._deletion
             parts = gen_batches(n_rows, deletion.move_block)

@@ -33,7 +33,6 @@ taken_for = model.predict(Z)
 print(f"accuracy on the other images {model.score(images[1000:], y[1000:]):.1%}")
 
 explainer = InfluenceExplainer(model).fit(X, y[train])
-scores = explainer.score_influence(Z, z_digit)
 
 # %%
 # The images
@@ -41,17 +40,15 @@ scores = explainer.score_influence(Z, z_digit)
 # Three images that the model gets wrong, each with the training images that help it most and harm
 # it most. Captions below are changes of the loss in nats.
 
-order = np.argsort(scores, axis=1)
-helpful, harmful = order[:, ::-1][:, :5], order[:, :5]
-ImageGridDisplay(
-    queries=Z,
-    X=X,
-    proponents=(np.take_along_axis(scores, helpful, axis=1), helpful),
-    opponents=(np.take_along_axis(scores, harmful, axis=1), harmful),
+ImageGridDisplay.from_explainer(
+    explainer,
+    Z,
+    y=z_digit,
     image_shape=(8, 8),
+    k=5,
     query_names=[f"a {a}, taken for a {b}" for a, b in zip(z_digit, taken_for, strict=True)],
     name="what helps, and what harms",
-).plot()
+)
 plt.show()
 
 # %%
@@ -59,6 +56,8 @@ plt.show()
 # another matter. Its most harmful images are *3s*. They are written in another way, and what the
 # model learned from them is a 3 that this one does not look like.
 
+scores = explainer.score_influence(Z, z_digit)
+order = np.argsort(scores, axis=1)
 for row, a, b in zip(order, z_digit, taken_for, strict=True):
     digits_of = y[train][row]
     print(f"a {a}, taken for a {b}: helped by {digits_of[::-1][:8]}, harmed by {digits_of[:8]}")

@@ -246,7 +246,8 @@ class BaseInfluence(BaseEstimator, ABC):
         Returns
         -------
         positions : ndarray of int of shape (n,)
-            By descending self influence; ties go to the smaller position.
+            By descending self influence, or by its size where the target is not the loss; ties go
+            to the smaller position.
 
         Raises
         ------
@@ -256,7 +257,10 @@ class BaseInfluence(BaseEstimator, ABC):
         check_is_fitted(self)
         if n is not None:
             attribution.check_count("n", n, 0, self.n_samples_fit_)
-        return np.argsort(-self._self_influence(), kind="stable")[:n]
+        return np.argsort(-self._suspicion(), kind="stable")[:n]
+
+    def _suspicion(self):
+        return self._self_influence()
 
     def proponents(
         self, X: ArrayLike, y: Any = None, *, k: int = 10, return_scores: bool = True

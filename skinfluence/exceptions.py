@@ -22,6 +22,7 @@ class NotStationaryWarning(UserWarning):
 class DegenerateDeletionWarning(UserWarning):
     """Some deletions leave a model that is degenerate or did not converge.
 
-    The rows are listed in the explainer's ``flagged_rows_``; their scores are finite or infinite,
-    never NaN, and less reliable than the others.
+    The rows are listed in the explainer's ``flagged_rows_``, or in the report of
+    ``score_influence(..., return_report=True)``; their scores are finite or infinite, never NaN,
+    and less reliable than the others.
     """

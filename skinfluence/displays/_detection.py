@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from skinfluence.displays import _style
+from skinfluence.displays._units import Reading, unit_of
 from skinfluence.metrics import detection_auc, detection_curve
 
 # Okabe and Ito's palette, safe under colour blindness; dashes tell the curves apart in grey too.
@@ -96,6 +97,8 @@ class DetectionCurveDisplay:
     ) -> DetectionCurveDisplay:
         """Compute self influence from a fitted explainer, and draw beside the baselines.
 
+        Where the score is no loss but an output, rows far from zero come first.
+
         Parameters
         ----------
         explainer : fitted explainer
@@ -104,7 +107,7 @@ class DetectionCurveDisplay:
             Booleans: the training rows to be found.
         baselines : mapping of str to array-like of shape (n_train,), default=None
             Other scores, high means suspicious, e.g.
-            ``{"negative log density": -explainer.log_density(X)}``.
+            ``{"negative log density": -explainer.log_density(X)}``, or the loss of each row.
         name : str, default=None
             Name of the explainer's curve; default: its class.
         ax : matplotlib Axes, default=None
@@ -118,7 +121,8 @@ class DetectionCurveDisplay:
             The drawn display.
         """
         name = type(explainer).__name__ if name is None else name
-        scores = {name: explainer.self_influence(), **(baselines or {})}
+        score = Reading(unit_of(explainer)).strength(explainer.self_influence())
+        scores = {name: score, **(baselines or {})}
         return cls(is_bad=is_bad, scores=scores).plot(ax, **plot_params)
 
     @classmethod

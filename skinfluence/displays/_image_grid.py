@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from skinfluence.displays import _style
+from skinfluence.displays import _rows, _style
+from skinfluence.displays._images import as_images, check_shape
+from skinfluence.displays._units import Reading, unit_of
 
 _GAP, _SECTION_GAP, _CAPTION = 0.14, 0.34, 0.3  # in widths of an image
 
@@ -16,8 +18,9 @@ class ImageGridDisplay:
     """Queries beside their strongest proponents and opponents, for rows that are images.
 
     One line per query: the query, then the `k` training rows that help it most, then the `k`
-    that hurt it most, strongest first, as in figure 6 of [1]_. A frame is red where the score is
-    positive and blue where it is negative; the score stands below.
+    that hurt it most, strongest first, as in figure 6 of [1]_. A frame is red where a row helps
+    and blue where it hurts; the score stands below. Rows help by positive scores of a loss and by
+    negative ones of an output (``score_unit``): without them the output falls.
 
     Build it by `from_explainer` or `from_influence`; the constructor only stores.
 
@@ -28,13 +31,16 @@ class ImageGridDisplay:
     X : array-like of shape (n_train, n_pixels)
         The training rows.
     proponents, opponents : tuple of (scores, indices), each of shape (n_queries, k)
-        As the explainers' methods of these names return them.
+        As the explainers' methods of these names return them, and the other way round for
+        "decision_function" and "proba".
     image_shape : tuple of int
         ``(height, width)``, or ``(height, width, channels)`` with 3 or 4 channels.
     query_names : list of str, default=None
         Captions of the queries, e.g. their classes.
     name : str, default=None
         Title.
+    score_unit : str, default="nats"
+        "nats", or the explainer's ``score_unit_``: which sign is red.
 
     Attributes
     ----------
@@ -86,10 +92,10 @@ class ImageGridDisplay:
         image_shape: tuple[int, ...],
         query_names: Any = None,
         name: str | None = None,
+        score_unit: str = "nats",
     ) -> None:
-        self.image_shape = _check_shape(image_shape)
-        self.queries = _as_images(queries, "queries", self.image_shape)
-        rows = _as_images(X, "X", self.image_shape)
+        self.image_shape = check_shape(image_shape)
+        self.queries = as_images(queries, "queries", self.image_shape)
         n_queries = self.queries.shape[0]
         self.scores, self.rows = {}, {}
         for role, (scores, indices) in (("proponent", proponents), ("opponent", opponents)):
@@ -103,7 +109,9 @@ class ImageGridDisplay:
                     f"Pass what explainer.{role}s(queries, k=k) returns."
                 )
         # only the images that are drawn: the training set may be large
-        self.images = {role: rows[indices] for role, indices in self.rows.items()}
+        self.images = {
+            role: as_images(X, "X", self.image_shape, rows) for role, rows in self.rows.items()
+        }
         if query_names is not None and len(query_names) != n_queries:
             raise ValueError(
                 f"query_names has {len(query_names)} entries, but there are {n_queries} queries. "
@@ -111,6 +119,7 @@ class ImageGridDisplay:
             )
         self.query_names = query_names
         self.name = name
+        self.score_unit = score_unit
 
     @classmethod
     def from_explainer(
@@ -119,6 +128,7 @@ class ImageGridDisplay:
         queries: Any,
         X: Any = None,
         *,
+        y: Any = None,
         image_shape: tuple[int, ...],
         k: int = 4,
         query_names: Any = None,
@@ -136,6 +146,9 @@ class ImageGridDisplay:
             A few queries.
         X : array-like of shape (n_train, n_pixels), default=None
             Images of the training rows; default: the rows that the explainer was fitted on.
+        y : array-like of shape (n_queries,), default=None
+            Targets of the queries, where the explainer's target needs them (the loss) or asks for
+            them (the class); densities ignore them.
         image_shape : tuple of int
             ``(height, width)`` or ``(height, width, channels)``.
         k : int, default=4
@@ -154,14 +167,19 @@ class ImageGridDisplay:
         display : ImageGridDisplay
             The drawn display.
         """
+        X = _rows.training_rows(explainer)[0] if X is None else X
+        unit = unit_of(explainer)
+        ends = explainer.proponents(queries, y, k=k), explainer.opponents(queries, y, k=k)
+        proponents, opponents = ends[:: Reading(unit).helps]
         display = cls(
             queries=queries,
-            X=_style.training_rows(explainer)[0] if X is None else X,
-            proponents=explainer.proponents(queries, k=k),
-            opponents=explainer.opponents(queries, k=k),
+            X=X,
+            proponents=proponents,
+            opponents=opponents,
             image_shape=image_shape,
             query_names=query_names,
             name=type(explainer).__name__ if name is None else name,
+            score_unit=unit,
         )
         return display.plot(ax, **plot_params)
 
@@ -176,6 +194,7 @@ class ImageGridDisplay:
         k: int = 4,
         query_names: Any = None,
         name: str | None = None,
+        score_unit: str = "nats",
         ax: Any = None,
         **plot_params: Any,
     ) -> ImageGridDisplay:
@@ -197,6 +216,8 @@ class ImageGridDisplay:
             Captions of the queries.
         name : str, default=None
             Title.
+        score_unit : str, default="nats"
+            "nats", or the explainer's ``score_unit_``.
         ax : matplotlib Axes, default=None
             Where to draw; default: a new figure.
         **plot_params : dict
@@ -215,14 +236,16 @@ class ImageGridDisplay:
                 f"{shape} scores and k must lie in 1 .. {shape[1]}. Pass the matrix of these "
                 "queries and rows, and a smaller k."
             )
+        helps = Reading(score_unit).helps
         display = cls(
             queries=queries,
             X=X,
-            proponents=_strongest(scores, k, sign=-1.0),
-            opponents=_strongest(scores, k, sign=1.0),
+            proponents=_strongest(scores, k, sign=-helps),
+            opponents=_strongest(scores, k, sign=helps),
             image_shape=image_shape,
             query_names=query_names,
             name=name,
+            score_unit=score_unit,
         )
         return display.plot(ax, **plot_params)
 
@@ -301,12 +324,10 @@ class ImageGridDisplay:
         """Image, caption and colour of the frame of each cell of line `z`."""
         caption = "" if self.query_names is None else str(self.query_names[z])
         cells = [(self.queries[z], caption, "black")]
+        reading = Reading(self.score_unit)
         for role in ("proponent", "opponent"):
             for image, score in zip(self.images[role][z], self.scores[role][z], strict=True):
-                colour = _style.MUTED
-                if score != 0:
-                    colour = _style.PROPONENT if score > 0 else _style.OPPONENT
-                cells.append((image, _caption(score), colour))
+                cells.append((image, _caption(score), reading.colour(score)))
         return cells
 
     def _draw_cell(
@@ -328,7 +349,7 @@ class ImageGridDisplay:
         ends = [0, k[0], k[0] + k[1]]
         colours = ["black", _style.PROPONENT, _style.OPPONENT]
         for title, start, end, colour in zip(
-            ["query", "proponents", "opponents"], starts, ends, colours, strict=True
+            ["query", *Reading(self.score_unit).sides], starts, ends, colours, strict=True
         ):
             centre = (columns[start] + columns[end] + 1) / 2
             self.ax_.text(centre, 0.08, title, ha="center", va="bottom", color=colour)
@@ -371,24 +392,3 @@ def _caption(score: float) -> str:
 def _strongest(scores: Any, k: int, *, sign: float) -> tuple[Any, Any]:
     order = np.argsort(sign * scores, axis=1, kind="stable")[:, :k]
     return np.take_along_axis(scores, order, axis=1), order
-
-
-def _check_shape(image_shape: Any) -> tuple[int, ...]:
-    shape = tuple(int(length) for length in image_shape)
-    if len(shape) == 2 or (len(shape) == 3 and shape[2] in (3, 4)):
-        return shape
-    raise ValueError(
-        f"image_shape is {shape}, but images are (height, width), or (height, width, channels) "
-        "with 3 or 4 channels. Pass e.g. (28, 28) or (32, 32, 3)."
-    )
-
-
-def _as_images(rows: Any, name: str, image_shape: tuple[int, ...]) -> NDArray[Any]:
-    values = np.asarray(rows)
-    if values.ndim < 2 or values[0].size != np.prod(image_shape):
-        raise ValueError(
-            f"{name} has shape {values.shape}, but an image of shape {image_shape} has "
-            f"{np.prod(image_shape)} numbers, so it must be (n, {np.prod(image_shape)}). "
-            "Pass flat images, or another image_shape."
-        )
-    return values.reshape(-1, *image_shape)

@@ -6,29 +6,31 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.sparse import issparse
 
 from skinfluence._output import row_labels
-from skinfluence.displays import _labels, _style
+from skinfluence.displays import _labels, _rows, _style
+from skinfluence.displays._units import Reading, unit_of
 
 
 class InfluenceDisplay:
     """Influence of the training rows on one query, over a scatter or against distance.
 
-    Proponents (their deletion raises the query's loss) are red, opponents blue, as in figure 9
-    of [1]_: over two of the features with the query marked (``kind="scatter"``), or against the
-    distance to the query (``kind="distance"``). Colours are centred at zero.
+    Proponents (their deletion raises the query's loss, or lowers the output of the model) are
+    red, opponents blue, as in figure 9 of [1]_: over two of the features with the query marked
+    (``kind="scatter"``), or against the distance to the query (``kind="distance"``). Colours are
+    centred at zero. Of parameters and functions of your own, red are the rows without which the
+    value rises.
 
     Build it by `from_explainer` or `from_influence`; the constructor only stores.
 
     Parameters
     ----------
     influence : array-like of shape (n_train,)
-        Scores of one query in nats; infinities are allowed.
-    X : array-like or DataFrame of shape (n_train, n_features)
+        Scores of one query; infinities are allowed.
+    X : array-like, sparse array or DataFrame of shape (n_train, n_features)
         The training rows.
-    query : array-like of shape (n_features,) or (1, n_features)
-        The query.
+    query : array-like of shape (n_features,) or (1, n_features), or None
+        The query; None where there is none, as for a parameter.
     distance : array-like of shape (n_train,), default=None
         Distance of each row to the query; default: Euclidean in the columns of `X`.
     feature_names : array-like of str of shape (n_features,), default=None
@@ -37,6 +39,8 @@ class InfluenceDisplay:
         Labels of the rows; default: the index of a DataFrame, else positions.
     name : str, default=None
         Title.
+    score_unit : str, default="nats"
+        "nats", or the explainer's ``score_unit_``: what the axis says, and which sign helps.
 
     Attributes
     ----------
@@ -47,8 +51,8 @@ class InfluenceDisplay:
     scatter_ : matplotlib PathCollection
         The rows of finite score, in increasing order of absolute score.
     infinite_ : list of matplotlib PathCollection
-        The rows of infinite score, drawn as triangles: upwards red for ``+inf``, downwards blue
-        for ``-inf``; one artist per sign that occurs.
+        The rows of infinite score, drawn as triangles: upwards for ``+inf``, downwards for
+        ``-inf``; one artist per sign that occurs.
     query_ : matplotlib PathCollection or None
         Cross hairs around the query in the scatter.
     colorbar_ : matplotlib Colorbar or None
@@ -86,20 +90,22 @@ class InfluenceDisplay:
         feature_names: ArrayLike | None = None,
         row_names: ArrayLike | None = None,
         name: str | None = None,
+        score_unit: str = "nats",
     ) -> None:
         self.influence = _style.as_scores(influence, "influence")
         n_rows = self.influence.size
-        self.X, self.feature_names = _style.as_table(X, n_rows, feature_names)
-        self.query = _flat_query(query, self.X.shape[1])
-        if distance is None:
-            self.distance = np.linalg.norm(self.X - self.query, axis=1)
-        else:
-            self.distance = _style.as_scores(distance, "distance")
-        _style.one_per_row(self.distance, "distance", n_rows)
+        self.X, self.feature_names = _rows.as_table(X, n_rows, feature_names)
+        self.query: Any = None if query is None else _rows.flat_query(query, self.X.shape[1])
+        if distance is None and self.query is not None:
+            distance = _rows.distances(self.X, self.query)
+        self.distance: Any = None if distance is None else _style.as_scores(distance, "distance")
+        if self.distance is not None:
+            _style.one_per_row(self.distance, "distance", n_rows)
         self._distance_name = "distance to the query"
         labels = row_labels(X, n_rows) if row_names is None else row_names
         self.row_names = _style.one_per_row(labels, "row_names", n_rows)
         self.name = name
+        self.score_unit = score_unit
 
     @classmethod
     def from_explainer(
@@ -108,6 +114,7 @@ class InfluenceDisplay:
         query: Any,
         X: Any = None,
         *,
+        y: Any = None,
         kind: str = "scatter",
         distance: ArrayLike | None = None,
         row_names: ArrayLike | None = None,
@@ -122,10 +129,13 @@ class InfluenceDisplay:
         explainer : fitted explainer
             With ``score_influence``.
         query : array-like, Series or DataFrame of shape (n_features,) or (1, n_features)
-            One query.
+            One query; None where the target is a parameter.
         X : array-like or DataFrame of shape (n_train, n_features), default=None
             The training rows, e.g. with other column names; default: those that the explainer
-            was fitted on.
+            was fitted on, behind the transformers of a pipeline if they are no numbers.
+        y : scalar or array-like of shape (1,) or (n_outputs,), default=None
+            Target of the query, where the explainer's target needs it (the loss) or asks for it
+            (the class); densities ignore it.
         kind : {"scatter", "distance"}, default="scatter"
             Which picture.
         distance : array-like of shape (n_train,), default=None
@@ -145,19 +155,22 @@ class InfluenceDisplay:
         display : InfluenceDisplay
             The drawn display.
         """
-        rows, names = _style.training_rows(explainer)
-        scores = np.asarray(explainer.score_influence(_one_row(query)))
-        in_model_space = distance is None and not issparse(explainer._fit_X)
+        rows, names, of_model = _rows.training_rows(explainer)
+        one = _rows.one_query(explainer, query)
+        scores = np.asarray(explainer.score_influence(one, _rows.one_target(explainer, y)))
+        seen: Any = None if query is None else explainer._model_rows(one)
+        in_model_space = distance is None and query is not None
         if in_model_space:
-            distance = _distance_in_model_space(explainer, query)
+            distance = _rows.distances(explainer._fit_X, _rows.flat_query(seen, seen.shape[1]))
         display = cls(
-            influence=scores[0],
+            influence=_rows.only_row(scores),
             X=rows if X is None else X,
-            query=query,
+            query=seen if X is None and of_model else query,
             distance=distance,
             feature_names=names if X is None else None,
             row_names=explainer.train_index_ if row_names is None else row_names,
             name=type(explainer).__name__ if name is None else name,
+            score_unit=unit_of(explainer),
         )
         if in_model_space and explainer._heads:
             display._distance_name += ", after the transformers"
@@ -175,6 +188,7 @@ class InfluenceDisplay:
         feature_names: ArrayLike | None = None,
         row_names: ArrayLike | None = None,
         name: str | None = None,
+        score_unit: str = "nats",
         ax: Any = None,
         **plot_params: Any,
     ) -> InfluenceDisplay:
@@ -183,10 +197,10 @@ class InfluenceDisplay:
         Parameters
         ----------
         influence : array-like of shape (n_train,)
-            Scores of one query in nats.
-        X : array-like or DataFrame of shape (n_train, n_features)
+            Scores of one query.
+        X : array-like, sparse array or DataFrame of shape (n_train, n_features)
             The training rows.
-        query : array-like of shape (n_features,) or (1, n_features)
+        query : array-like of shape (n_features,) or (1, n_features), or None
             The query.
         kind : {"scatter", "distance"}, default="scatter"
             Which picture.
@@ -198,6 +212,8 @@ class InfluenceDisplay:
             Labels of the rows.
         name : str, default=None
             Title.
+        score_unit : str, default="nats"
+            "nats", or the explainer's ``score_unit_``.
         ax : matplotlib Axes, default=None
             Where to draw; default: a new figure.
         **plot_params : dict
@@ -216,6 +232,7 @@ class InfluenceDisplay:
             feature_names=feature_names,
             row_names=row_names,
             name=name,
+            score_unit=score_unit,
         )
         return display.plot(ax, kind=kind, **plot_params)
 
@@ -225,14 +242,15 @@ class InfluenceDisplay:
         Returns
         -------
         frame : pandas.DataFrame of shape (n_train, 2 + n_features)
-            ``influence``, ``distance`` and the features, labelled by `row_names`.
+            ``influence``, ``distance`` (if there is one) and the features, labelled by
+            `row_names`.
         """
         import pandas as pd
 
-        scores = pd.DataFrame(
-            {"influence": self.influence, "distance": self.distance}, index=self.row_names
-        )
-        features = pd.DataFrame(self.X, columns=self.feature_names, index=self.row_names)
+        scores = pd.DataFrame({"influence": self.influence}, index=self.row_names)
+        if self.distance is not None:
+            scores["distance"] = self.distance
+        features = _rows.features_frame(self.X, self.feature_names, self.row_names)
         return pd.concat([scores, features], axis=1)
 
     def plot(
@@ -273,66 +291,79 @@ class InfluenceDisplay:
         display : InfluenceDisplay
             This object.
         """
-        points, names = self._points(kind, features)
+        reading = Reading(self.score_unit)
+        points, names = self._points(kind, features, reading)
         self.ax_ = _style.new_axes(self, ax)
         self.figure_ = self.ax_.figure
         points = _style.move_infinite(self.ax_, points)
         if kind == "distance":
             self.ax_.axhline(0.0, color=_style.MUTED, linewidth=0.8, zorder=0)
-        self._draw(points, scatter_kwargs)
-        self._draw_infinite(points)
+        self._draw(points, reading, scatter_kwargs)
+        self._draw_infinite(points, reading)
         title = _style.title(self.name, self.X.shape[1] if kind == "scatter" else 0)
         self.ax_.set(xlabel=names[0], ylabel=names[1])
         self.ax_.set_title(title, pad=24 if legend else None)  # the legend lies in between
-        self.query_ = self.colorbar_ = None
+        self.query_ = None
+        self.colorbar_: Any = None
         own_colours = not {"c", "color"}.isdisjoint(scatter_kwargs or {})
         if kind == "scatter":
-            self._mark_query(self.query[list(_style.pick_features(features, self.feature_names))])
+            if self.query is not None:
+                place = _style.pick_features(features, self.feature_names)
+                self._mark_query(self.query[list(place)])
             _style.equal_if_comparable(self.ax_, points)
             if colorbar and not own_colours:
-                label = f"influence on the query ({_style.UNIT})"
                 self.colorbar_ = _style.add_colorbar(
-                    self.ax_, self.scatter_, self.influence, label
+                    self.ax_, self.scatter_, self.influence, self._score_label(reading)
                 )
         if legend:
-            self._add_legend(kind)
+            self._add_legend(kind, reading)
         top = np.argsort(-np.abs(self.influence), kind="stable")[:n_labels]
         self.labels_ = _labels.label_points(self.ax_, points, top, self.row_names[top])
         return self
 
-    def _points(self, kind: str, features: tuple[Any, Any]) -> tuple[Any, list[str]]:
+    def _score_label(self, reading: Reading) -> str:
+        return reading.label("influence" if self.query is None else "influence on the query")
+
+    def _points(
+        self, kind: str, features: tuple[Any, Any], reading: Reading
+    ) -> tuple[Any, list[str]]:
         if kind == "scatter":
             first, second = _style.pick_features(features, self.feature_names)
             names = [self.feature_names[first], self.feature_names[second]]
-            return self.X[:, [first, second]], names
+            return _rows.columns_of(self.X, (first, second)), names
         if kind == "distance":
-            names = [self._distance_name, f"influence on the query ({_style.UNIT})"]
+            if self.distance is None:
+                raise ValueError(
+                    "kind='distance' draws against the distance to the query, but there is no "
+                    "query. Pass one, or a distance, or kind='scatter'."
+                )
+            names = [self._distance_name, self._score_label(reading)]
             return np.column_stack([self.distance, self.influence]), names
         raise ValueError(
             f"kind is {kind!r}, but it must be 'scatter' (over two features) or 'distance' "
             "(against the distance to the query). Pass one of the two."
         )
 
-    def _draw(self, points: Any, scatter_kwargs: dict[str, Any] | None) -> None:
+    def _draw(self, points: Any, reading: Reading, scatter_kwargs: dict[str, Any] | None) -> None:
         finite = np.flatnonzero(np.isfinite(self.influence))
         order = finite[np.argsort(np.abs(self.influence[finite]), kind="stable")]  # strong on top
         scores = self.influence[order]
         limit = _style.robust_limit(scores)
-        colours = {"cmap": _style.DIVERGING, "vmin": -limit, "vmax": limit}
+        colours = {"cmap": reading.diverging, "vmin": -limit, "vmax": limit}
         self.scatter_ = _style.scatter_rows(
             self.ax_, points, self.influence, order, colours, scatter_kwargs
         )
 
-    def _draw_infinite(self, points: Any) -> None:
+    def _draw_infinite(self, points: Any, reading: Reading) -> None:
         self.infinite_ = []
-        for sign, marker, colour in ((1, "^", _style.PROPONENT), (-1, "v", _style.OPPONENT)):
+        for sign, marker in ((1, "^"), (-1, "v")):
             rows = self.influence == sign * np.inf
             if rows.any():
                 triangles = self.ax_.scatter(
                     *points[rows].T,
                     marker=marker,
                     s=90,
-                    color=colour,
+                    color=reading.colour(sign),
                     edgecolors="black",
                     linewidths=1.0,
                     zorder=3,
@@ -348,14 +379,14 @@ class InfluenceDisplay:
             *place, edgecolors="black", linewidths=1.3, label="query", **style
         )
 
-    def _add_legend(self, kind: str) -> None:
+    def _add_legend(self, kind: str, reading: Reading) -> None:
         handles, _ = self.ax_.get_legend_handles_labels()
-        if kind == "distance":  # signs here; infinities have their rule
-            handles = [
+        handles = [] if kind == "distance" else handles  # there infinities have their rule
+        if kind == "distance" or not reading.says_red_is_positive:
+            handles += [
                 self.ax_.scatter([], [], color=colour, s=40, label=label)
-                for colour, label in (
-                    (_style.PROPONENT, "proponents"),
-                    (_style.OPPONENT, "opponents"),
+                for colour, label in zip(
+                    (_style.PROPONENT, _style.OPPONENT), reading.sides, strict=True
                 )
             ]
         self.ax_.legend(  # above the axes: inside, its mark would look like another query
@@ -367,28 +398,3 @@ class InfluenceDisplay:
             borderaxespad=0.2,
             handletextpad=0.3,
         )
-
-
-def _distance_in_model_space(explainer: Any, query: Any) -> Any:
-    """Euclidean distance of the training rows to the query, where the model sees them."""
-    return np.linalg.norm(explainer._fit_X - explainer._queries(_one_row(query)), axis=1)
-
-
-def _one_row(query: Any) -> Any:
-    """One query as a table of one row, keeping the names of a pandas object."""
-    if hasattr(query, "to_frame"):
-        return query.to_frame().T
-    if hasattr(query, "columns"):
-        return query
-    return np.atleast_2d(query)
-
-
-def _flat_query(query: Any, n_features: int) -> Any:
-    values = np.asarray(query, dtype=np.float64)
-    if values.shape not in ((n_features,), (1, n_features)):
-        raise ValueError(
-            f"query has shape {values.shape}, but the rows have {n_features} features and one "
-            f"query is drawn at a time: ({n_features},) or (1, {n_features}). Pass one row, e.g. "
-            "Z[[0]]."
-        )
-    return values.ravel()

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from skinfluence._output import row_labels
-from skinfluence.displays import _labels, _style
+from skinfluence.displays import _labels, _rows, _style
+from skinfluence.displays._units import Reading, unit_of
 
 
 class SelfInfluenceDisplay:
@@ -18,24 +19,27 @@ class SelfInfluenceDisplay:
     The rows that a model has to bend for stand out by colour over two of their features
     (``kind="scatter"``) or by height over their log density (``kind="density"``), as in figure 8
     of [1]_. For a kernel density the second picture is one falling curve; for k-NN and mixtures
-    it is not, and that is what it is for.
+    it is not, and that is what it is for. What bends a model has a high score where the score is
+    a loss; of an output (``score_unit``) it has one far from zero, and colours are centred there.
 
     Build it by `from_explainer` or `from_influence`; the constructor only stores.
 
     Parameters
     ----------
     self_influence : array-like of shape (n_train,)
-        Scores in nats; infinities are allowed.
-    X : array-like or DataFrame of shape (n_train, n_features), default=None
+        Scores; infinities are allowed.
+    X : array-like, sparse array or DataFrame of shape (n_train, n_features), default=None
         The rows. Needed for ``kind="scatter"``.
     log_density : array-like of shape (n_train,), default=None
-        Their log density under the model. Needed for ``kind="density"``.
+        Their log density under the model, in nats. Needed for ``kind="density"``.
     feature_names : array-like of str of shape (n_features,), default=None
         Names of the columns; default: those of a DataFrame, else numbers.
     row_names : array-like of shape (n_train,), default=None
         Labels of the rows; default: the index of a DataFrame, else positions.
     name : str, default=None
         Title.
+    score_unit : str, default="nats"
+        "nats", or the explainer's ``score_unit_``: what the axis says, and which rows are strong.
 
     Attributes
     ----------
@@ -44,7 +48,7 @@ class SelfInfluenceDisplay:
     figure_ : matplotlib Figure
         Its figure.
     scatter_ : matplotlib PathCollection
-        The rows of finite score, in increasing order of score.
+        The rows of finite score, the strongest last.
     infinite_ : matplotlib PathCollection or None
         The rows of infinite score or density, drawn as stars.
     colorbar_ : matplotlib Colorbar or None
@@ -81,12 +85,13 @@ class SelfInfluenceDisplay:
         feature_names: ArrayLike | None = None,
         row_names: ArrayLike | None = None,
         name: str | None = None,
+        score_unit: str = "nats",
     ) -> None:
         self.self_influence = _style.as_scores(self_influence, "self_influence")
         n_rows = self.self_influence.size
         self.X, self.feature_names = None, None
         if X is not None:
-            self.X, self.feature_names = _style.as_table(X, n_rows, feature_names)
+            self.X, self.feature_names = _rows.as_table(X, n_rows, feature_names)
         self.log_density = None
         if log_density is not None:
             self.log_density = _style.as_scores(log_density, "log_density")
@@ -94,6 +99,7 @@ class SelfInfluenceDisplay:
         labels = row_labels(X, n_rows) if row_names is None else row_names
         self.row_names = _style.one_per_row(labels, "row_names", n_rows)
         self.name = name
+        self.score_unit = score_unit
 
     @classmethod
     def from_explainer(
@@ -107,17 +113,18 @@ class SelfInfluenceDisplay:
         ax: Any = None,
         **plot_params: Any,
     ) -> SelfInfluenceDisplay:
-        """Compute from a fitted density explainer, and draw.
+        """Compute from a fitted explainer, and draw.
 
         Parameters
         ----------
         explainer : fitted explainer
             With ``self_influence`` and, for the density, ``log_density``.
         X : array-like or DataFrame of shape (n_train, n_features), default=None
-            What to draw over, e.g. two coordinates of an embedding of the training rows;
-            default: the rows that the explainer was fitted on.
+            What to draw over, e.g. two coordinates of an embedding of the training rows, or the
+            feature and the target of a regression; default: the rows that the explainer was
+            fitted on, behind the transformers of a pipeline if they are no numbers.
         kind : {"scatter", "density"}, default="scatter"
-            Which picture.
+            Which picture; the second needs a density.
         row_names : array-like of shape (n_train,), default=None
             Labels of the rows; default: those the explainer saw in fit.
         name : str, default=None
@@ -132,18 +139,15 @@ class SelfInfluenceDisplay:
         display : SelfInfluenceDisplay
             The drawn display.
         """
-        rows, names = _style.training_rows(explainer)
-        with warnings.catch_warnings():
-            # scikit-learn keeps the rows without the names it then misses
-            warnings.filterwarnings("ignore", message="X does not have valid feature names")
-            log_density = explainer.log_density(rows)
+        rows, names, _ = _rows.training_rows(explainer)
         display = cls(
             self_influence=explainer.self_influence(),
             X=rows if X is None else X,
-            log_density=log_density,
+            log_density=_log_density(explainer),
             feature_names=names if X is None else None,
             row_names=explainer.train_index_ if row_names is None else row_names,
             name=type(explainer).__name__ if name is None else name,
+            score_unit=unit_of(explainer),
         )
         return display.plot(ax, kind=kind, **plot_params)
 
@@ -158,6 +162,7 @@ class SelfInfluenceDisplay:
         feature_names: ArrayLike | None = None,
         row_names: ArrayLike | None = None,
         name: str | None = None,
+        score_unit: str = "nats",
         ax: Any = None,
         **plot_params: Any,
     ) -> SelfInfluenceDisplay:
@@ -166,8 +171,8 @@ class SelfInfluenceDisplay:
         Parameters
         ----------
         self_influence : array-like of shape (n_train,)
-            Scores in nats.
-        X : array-like or DataFrame of shape (n_train, n_features), default=None
+            Scores.
+        X : array-like, sparse array or DataFrame of shape (n_train, n_features), default=None
             The training rows.
         log_density : array-like of shape (n_train,), default=None
             Their log density.
@@ -179,6 +184,8 @@ class SelfInfluenceDisplay:
             Labels of the rows.
         name : str, default=None
             Title.
+        score_unit : str, default="nats"
+            "nats", or the explainer's ``score_unit_``.
         ax : matplotlib Axes, default=None
             Where to draw; default: a new figure.
         **plot_params : dict
@@ -196,6 +203,7 @@ class SelfInfluenceDisplay:
             feature_names=feature_names,
             row_names=row_names,
             name=name,
+            score_unit=score_unit,
         )
         if kind is None:
             kind = "density" if X is None else "scatter"
@@ -216,9 +224,9 @@ class SelfInfluenceDisplay:
         if self.log_density is not None:
             columns["log_density"] = self.log_density
         frame = pd.DataFrame(columns, index=self.row_names)
-        if self.X is None:
+        if self.X is None or self.feature_names is None:
             return frame
-        features = pd.DataFrame(self.X, columns=self.feature_names, index=self.row_names)
+        features = _rows.features_frame(self.X, self.feature_names, self.row_names)
         return pd.concat([frame, features], axis=1)
 
     def plot(
@@ -243,7 +251,7 @@ class SelfInfluenceDisplay:
             Columns to draw, for the scatter. Axes get equal scales where their ranges are within
             a factor of three.
         n_labels : int, default=0
-            How many of the highest rows to name. Labels that would overlap are left out.
+            How many of the strongest rows to name. Labels that would overlap are left out.
         colorbar : bool, default=True
             Whether to draw the colour bar (for the scatter coloured by score).
         scatter_kwargs : dict, default=None
@@ -255,31 +263,35 @@ class SelfInfluenceDisplay:
         display : SelfInfluenceDisplay
             This object.
         """
-        points, names = self._points(kind, features)
+        reading = Reading(self.score_unit)
+        points, names = self._points(kind, features, reading)
         self.ax_ = _style.new_axes(self, ax)
         self.figure_ = self.ax_.figure
         infinite = ~np.isfinite(self.self_influence) | ~np.isfinite(points).all(axis=1)
         points = _style.move_infinite(self.ax_, points)
-        self._draw(points, infinite, scatter_kwargs)
+        self._draw(points, infinite, reading, scatter_kwargs)
         if kind == "scatter" and self.infinite_ is not None:  # elsewhere the rule says it
             self.ax_.legend(frameon=False)
         n_features = self.X.shape[1] if kind == "scatter" and self.X is not None else 0
         title = _style.title(self.name, n_features)
         self.ax_.set(xlabel=names[0], ylabel=names[1], title=title)
-        self.colorbar_ = None
+        self.colorbar_: Any = None
         own_colours = not {"c", "color"}.isdisjoint(scatter_kwargs or {})
         if kind == "scatter":
             _style.equal_if_comparable(self.ax_, points)
             if colorbar and not own_colours:
-                label = f"self influence ({_style.UNIT})"
+                label = reading.label("self influence")
                 self.colorbar_ = _style.add_colorbar(
                     self.ax_, self.scatter_, self.self_influence, label
                 )
-        top = np.argsort(-self.self_influence, kind="stable")[:n_labels]
+        strength = reading.strength(self.self_influence)
+        top = np.argsort(-strength, kind="stable")[:n_labels]
         self.labels_ = _labels.label_points(self.ax_, points, top, self.row_names[top])
         return self
 
-    def _points(self, kind: str, features: tuple[Any, Any]) -> tuple[Any, list[str]]:
+    def _points(
+        self, kind: str, features: tuple[Any, Any], reading: Reading
+    ) -> tuple[Any, list[str]]:
         if kind == "scatter":
             if self.X is None or self.feature_names is None:
                 raise ValueError(
@@ -288,7 +300,7 @@ class SelfInfluenceDisplay:
                 )
             first, second = _style.pick_features(features, self.feature_names)
             names = [self.feature_names[first], self.feature_names[second]]
-            return self.X[:, [first, second]], names
+            return _rows.columns_of(self.X, (first, second)), names
         if kind != "density":
             raise ValueError(
                 f"kind is {kind!r}, but it must be 'scatter' (over two features) or 'density' "
@@ -296,25 +308,42 @@ class SelfInfluenceDisplay:
             )
         if self.log_density is None:
             raise ValueError(
-                "kind='density' draws against the log density, but there is none. Pass "
-                "log_density, or X and kind='scatter'."
+                "kind='density' draws against the log density, but there is none: supervised "
+                "models have no density. Pass log_density, or X and kind='scatter'."
             )
-        names = [f"log density ({_style.UNIT})", f"self influence ({_style.UNIT})"]
+        names = ["log density (nats)", reading.label("self influence")]
         return np.column_stack([self.log_density, self.self_influence]), names
 
-    def _draw(self, points: Any, infinite: Any, scatter_kwargs: dict[str, Any] | None) -> None:
+    def _draw(
+        self, points: Any, infinite: Any, reading: Reading, scatter_kwargs: dict[str, Any] | None
+    ) -> None:
         finite = np.flatnonzero(~infinite)
-        order = finite[np.argsort(self.self_influence[finite], kind="stable")]  # high on top
-        scores = self.self_influence[order]
-        low = scores.min() if scores.size else 0.0
-        colours = {
-            "cmap": _style.SEQUENTIAL,
-            "vmin": low,
-            "vmax": low + _style.robust_limit(scores - low),
-        }
+        strength = reading.strength(self.self_influence)
+        order = finite[np.argsort(strength[finite], kind="stable")]  # strong on top
+        colours = _colours(self.self_influence[order], reading)
         self.scatter_ = _style.scatter_rows(
             self.ax_, points, self.self_influence, order, colours, scatter_kwargs
         )
         self.infinite_ = None
         if infinite.any():
             self.infinite_ = _style.stars(self.ax_, points[infinite])
+
+
+def _colours(scores: Any, reading: Reading) -> dict[str, Any]:
+    """From low to high for a loss, to both sides of zero for all else."""
+    if not reading.is_loss:
+        limit = _style.robust_limit(scores)
+        return {"cmap": reading.diverging, "vmin": -limit, "vmax": limit}
+    low = scores.min() if scores.size else 0.0
+    limit = _style.robust_limit(scores - low)
+    return {"cmap": _style.SEQUENTIAL, "vmin": low, "vmax": low + limit}
+
+
+def _log_density(explainer: Any) -> Any:
+    """Log density of the training rows, where the explainer is one of a density."""
+    if not hasattr(explainer, "log_density"):
+        return None
+    with warnings.catch_warnings():
+        # scikit-learn keeps the rows without the names it then misses
+        warnings.filterwarnings("ignore", message="X does not have valid feature names")
+        return explainer.log_density(explainer._raw_rows)

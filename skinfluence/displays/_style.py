@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.utils.validation import check_is_fitted
 
 Array = NDArray[np.float64]
 
@@ -16,7 +15,6 @@ ROW, BEYOND = "#0072b2", "#d55e00"
 PROPONENT, OPPONENT = "#b2182b", "#2166ac"
 DIVERGING, SEQUENTIAL = "RdBu_r", "YlOrRd"
 EDGE, MUTED = "#404040", "#8c8c8c"
-UNIT = "nats"
 
 
 def import_pyplot(display: object) -> Any:
@@ -59,31 +57,6 @@ def as_scores(values: Any, name: str) -> Array:
     return scores
 
 
-def as_table(X: Any, n_rows: int, feature_names: Any = None) -> tuple[Array, list[str]]:
-    """Rows as numbers, with the names of the columns: those given, else those of a frame."""
-    try:
-        values = np.asarray(X, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            "X holds values that are not numbers, so its rows cannot be placed in a picture. "
-            "Pass numeric columns, e.g. the rows after a pipeline's transformers."
-        ) from error
-    if values.ndim != 2 or values.shape[0] != n_rows:
-        raise ValueError(
-            f"X has shape {values.shape}, but there are {n_rows} scores, so it must be "
-            f"({n_rows}, n_features). Pass the rows that were scored, in the same order."
-        )
-    names = getattr(X, "columns", None) if feature_names is None else feature_names
-    if names is None:
-        names = [f"feature {j}" for j in range(values.shape[1])]
-    if len(names) != values.shape[1]:
-        raise ValueError(
-            f"feature_names has {len(names)} entries, but X has {values.shape[1]} columns. "
-            "Pass one name per column."
-        )
-    return values, [str(name) for name in names]
-
-
 def one_per_row(values: Any, name: str, n_rows: int) -> NDArray[Any]:
     """Check that `values` go with the scores."""
     checked = np.asarray(values)
@@ -93,12 +66,6 @@ def one_per_row(values: Any, name: str, n_rows: int) -> NDArray[Any]:
             "Pass one entry per training row, in the same order."
         )
     return checked
-
-
-def training_rows(explainer: Any) -> tuple[Any, Any]:
-    """Rows the explainer was fitted on, as it saw them, and the names of their columns or None."""
-    check_is_fitted(explainer)
-    return explainer._raw_rows, getattr(explainer, "feature_names_in_", None)
 
 
 def title(name: str | None, n_features: int) -> str:
@@ -112,7 +79,7 @@ def pick_features(features: tuple[Any, Any], names: list[str]) -> tuple[int, int
     if len(names) < 2:
         raise ValueError(
             "X has one column, but a scatter needs two. Choose the other `kind`, which draws "
-            "scores against one number per row."
+            "scores against one number per row, or pass an X of two columns."
         )
     places = []
     for feature in features:

@@ -34,8 +34,8 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
 
     - ``first_order``: ``H^-1 gbar_i``, and the target along its gradient (the influence function
       of [1]_, as a deletion in units of the loss);
-    - ``newton``: ``(H - hbar_i)^-1 gbar_i``, and the target *evaluated* at the moved parameters:
-      exact for quadratic objectives, within some per cent of the change elsewhere;
+    - ``newton`` [2]_: ``(H - hbar_i)^-1 gbar_i``, and the target *evaluated* at the moved
+      parameters: exact for quadratic objectives, within some per cent of the change elsewhere;
     - ``refit``: to the minimum without row i, all rows at once.
 
     Use it to find the training rows behind a prediction (``proponents``, ``opponents``), rows that

@@ -305,6 +305,11 @@ class LinearInfluence(MetaEstimatorMixin, BaseInfluence):
             stacklevel=4,
         )
 
+    def _suspicion(self):
+        # Of an output either sign says that the row is held by itself.
+        own = self._self_influence()
+        return own if self.target == "loss" else np.abs(own)
+
     def _self_influence(self, rows=None):
         if self._target is None:
             raise ValueError(

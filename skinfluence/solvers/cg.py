@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 
 from skinfluence.solvers.base import Array, Inverse
 
-MAX_ITER = 2000
-
 
 class ConjugateGradients(Inverse):
     """Inverse of a positive semidefinite operator by conjugate gradients, Jacobi-preconditioned.
@@ -27,6 +25,8 @@ class ConjugateGradients(Inverse):
         Diagonal of the operator; 0 for an entry that never moves.
     tol : float, default=1e-10
         Relative residual at which a column has converged.
+    max_iter : int, default=2000
+        Iterations at most.
     project : callable or None, default=None
         (N, M) to (N, M): takes out the directions that the operator does not see, of right-hand
         sides, which have no solution there, and of solutions, where the preconditioner puts them.
@@ -45,11 +45,12 @@ class ConjugateGradients(Inverse):
         diagonal: NDArray[np.float64],
         *,
         tol: float = 1e-10,
+        max_iter: int = 2000,
         project: Callable[[Array], Array] | None = None,
     ):
         self.product, self.project = product, project
         self.scale = np.divide(1.0, diagonal, out=np.zeros_like(diagonal), where=diagonal > 0)
-        self.tol = tol
+        self.tol, self.max_iter = tol, max_iter
         self.residual, self.n_iter = 0.0, 0
 
     def __call__(self, columns: Array) -> Array:
@@ -66,7 +67,7 @@ class ConjugateGradients(Inverse):
         ahead = self.scale[:, None] * left
         power = (left * ahead).sum(axis=0)
         direction = ahead
-        for n_iter in range(MAX_ITER):
+        for n_iter in range(self.max_iter):
             if not live.size:
                 break
             image = self.product(direction)

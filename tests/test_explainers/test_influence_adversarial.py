@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from scipy.special import logsumexp
 from sklearn.base import clone
+from sklearn.datasets import load_iris
 from sklearn.linear_model import Lasso, LinearRegression, LogisticRegression, RidgeClassifier
 from sklearn.multioutput import MultiOutputClassifier
 
@@ -106,8 +107,10 @@ def test_a_group_without_which_classes_are_separable_is_flagged_and_spoils_no_ro
     explainer = InfluenceExplainer(model, method="refit").fit(X, y)
     with pytest.warns(DegenerateDeletionWarning, match="Without some groups .1 of 2: 0"):
         explainer.score_groups(X, y, groups=[[3, 4], [0, 1]])
+    # Without either of the two that overlap, what is left can be separated too.
     with pytest.warns(DegenerateDeletionWarning, match="2 of 8: 3, 4"):
-        explainer.score_influence(X, y)
+        report = explainer.score_influence(X, y, return_report=True)[1]
+    assert_array_equal(report["flagged_rows"], [3, 4])
 
 
 @pytest.mark.parametrize("kind", ["constant", "multiple", "wide"])
@@ -139,3 +142,12 @@ def test_least_squares_of_least_norm_with_many_rows():
         other = LinearRegression().fit(np.delete(X, i, axis=0), np.delete(y, i))
         assert_allclose(moved[i, :-1], other.coef_ - model.coef_, rtol=1e-7)
         assert_allclose(moved[i, -1], other.intercept_ - model.intercept_, rtol=1e-7)
+
+
+@pytest.mark.parametrize("target", ["decision_function", "proba"])
+def test_outliers_of_an_output_are_ranked_by_size(target):
+    X, y = load_iris(return_X_y=True)
+    explainer = InfluenceExplainer(LogisticRegression(max_iter=1000), target=target).fit(X, y)
+    own = explainer.self_influence()
+    assert own.max() < 0.01 < -own.min()
+    assert explainer.rank_outliers(1)[0] == np.argmin(own)
