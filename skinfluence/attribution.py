@@ -221,7 +221,7 @@ def positions(group: Any, n_train: int) -> np.ndarray:
         )
     if ((positions < 0) | (positions >= n_train)).any():
         raise ValueError(
-            f"groups holds a position outside the {n_train} training rows. "
-            "Give positions from 0 on, or one label a training row."
+            f"There is a position outside the {n_train} training rows. Give positions from 0 on; "
+            "groups may also be one label a training row."
         )
     return positions.astype(np.intp)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
-from skinfluence.displays import _crowd, _labels, _style
+from skinfluence.displays import _crowd, _labels, _style, _thresholds
 from skinfluence.displays._thresholds import STATISTICS, Threshold, read, resolve
 
 _LARGEST = 1000.0  # area of the largest bubble in square typographic points
@@ -157,7 +157,9 @@ class InfluenceBubbleDisplay:
         """
         check_is_fitted(explainer)
         name = type(explainer).__name__ if name is None else name
-        return cls.from_diagnostics(explainer.diagnostics(), name=name, ax=ax, **plot_params)
+        return cls.from_diagnostics(
+            _thresholds.diagnostics_of(explainer), name=name, ax=ax, **plot_params
+        )
 
     @classmethod
     def from_diagnostics(

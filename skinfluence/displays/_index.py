@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
-from skinfluence.displays import _crowd, _labels, _style
+from skinfluence.displays import _crowd, _labels, _style, _thresholds
 from skinfluence.displays._thresholds import STATISTICS, Statistic, Threshold, read, resolve
 
 _DASHES: list[Any] = [(0, (4, 3)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2))]
@@ -144,8 +144,8 @@ class InfluenceIndexDisplay:
         """
         check_is_fitted(explainer)
         name = type(explainer).__name__ if name is None else name
-        arguments = {"statistic": statistic, "param": param, "name": name, "ax": ax}
-        return cls.from_diagnostics(explainer.diagnostics(), **arguments, **plot_params)
+        arguments = {"statistic": statistic, "param": param, "name": name, "ax": ax, **plot_params}
+        return cls.from_diagnostics(_thresholds.diagnostics_of(explainer), **arguments)
 
     @classmethod
     def from_diagnostics(

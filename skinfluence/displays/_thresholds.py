@@ -134,3 +134,15 @@ def _one(
 
 def _by_name(name: str, known: Statistic, n: int, k: float | None, df: float | None) -> Threshold:
     return Threshold(name, threshold(known.rules[name], k, n, df))
+
+
+def diagnostics_of(explainer: Any) -> Any:
+    """The diagnostics of a fitted explainer, which a figure shows for one problem at a time."""
+    diagnostics = explainer.diagnostics()
+    if isinstance(diagnostics, list):
+        raise ValueError(
+            f"The estimator solved {len(diagnostics)} problems, one for each output or class, "
+            "and each has diagnostics of its own. Draw one: "
+            "from_diagnostics(explainer.diagnostics()[0])."
+        )
+    return diagnostics

@@ -13,6 +13,7 @@ from sklearn.linear_model import Lasso, LinearRegression, LogisticRegression, Ri
 from sklearn.multioutput import MultiOutputClassifier
 
 from skinfluence import InfluenceExplainer
+from skinfluence.displays import InfluenceBubbleDisplay, InfluenceIndexDisplay
 from skinfluence.exceptions import DegenerateDeletionWarning
 from tests.conftest import import_optional
 
@@ -151,3 +152,27 @@ def test_outliers_of_an_output_are_ranked_by_size(target):
     own = explainer.self_influence()
     assert own.max() < 0.01 < -own.min()
     assert explainer.rank_outliers(1)[0] == np.argmin(own)
+
+
+@pytest.mark.parametrize("method", ["first_order", "newton", "refit"])
+def test_a_group_of_nobody_changes_nothing(method):
+    X, y = load_iris(return_X_y=True)
+    model = LogisticRegression(max_iter=1000)
+    explainer = InfluenceExplainer(model, method=method).fit(X, y)
+    assert_array_equal(explainer.score_groups(X[:2], y[:2], groups=[[]]), np.zeros((2, 1)))
+    assert_array_equal(explainer.score_groups(groups=[[]]), [0.0])
+
+
+@pytest.mark.parametrize("display", [InfluenceBubbleDisplay, InfluenceIndexDisplay])
+def test_a_figure_of_several_problems_asks_for_one(display):
+    X, y = load_iris(return_X_y=True)
+    explainer = InfluenceExplainer(RidgeClassifier()).fit(X, y)
+    with pytest.raises(ValueError, match=r"solved 3 problems.*from_diagnostics"):
+        display.from_explainer(explainer)
+
+
+def test_a_row_that_is_not_there_is_called_a_position():
+    X, y = load_iris(return_X_y=True)
+    explainer = InfluenceExplainer(RidgeClassifier()).fit(X, y)
+    with pytest.raises(ValueError, match="a position outside the 150 training rows"):
+        explainer.self_influence(rows=[150])

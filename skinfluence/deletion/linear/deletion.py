@@ -224,6 +224,8 @@ class LinearDeletion(Deletion):
 
     def group_change(self, X: Queries | Coefficients, rows: NDArray[np.intp]) -> Array:
         """Change at each query when all of `rows` are deleted together, (n_queries,)."""
+        if not len(rows):
+            return np.zeros(X.shape[0])
         changes, size = self._group_change(X, rows), self._group_size(rows)
         return changes if size is None else _divided(changes, np.broadcast_to(size, changes.shape))
 
