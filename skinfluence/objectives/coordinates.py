@@ -20,6 +20,8 @@ Array = NDArray[np.float64]
 
 # A column that varies by less than this share of its size is constant up to rounding.
 CONSTANT = 1e-13
+# So is a combination of columns, whose products are squares and sums over many rows.
+FLAT = 1e-14
 
 
 class Coordinates(ABC):
@@ -139,7 +141,7 @@ class RowSpace(Coordinates):
         share = weights / weights.sum()
         self.rows = X[np.flatnonzero(share)]
         root = np.sqrt(share[share > 0])
-        self.shift = share @ X if centre and not sparse.issparse(X) else None
+        self.shift = np.asarray(X.T @ share) if centre else None
         values, vectors = linalg.eigh(self._gram(self.rows) * np.outer(root, root))
         keep = values > values[-1] * 8 * max(X.shape) * np.finfo(float).eps
         if self.shift is not None:
@@ -156,8 +158,30 @@ class RowSpace(Coordinates):
         return (X.toarray() if sparse.issparse(X) else X) - self.shift
 
     def _gram(self, X):
-        product = self._centred(X) @ self._centred(self.rows).T
-        return product.toarray() if sparse.issparse(product) else np.asarray(product)
+        if not sparse.issparse(X):
+            # Training rows and queries are dense or sparse as they like.
+            return np.asarray(self._times(self._centred(X).T)).T
+        product = X @ self.rows.T
+        product = product.toarray() if sparse.issparse(product) else np.asarray(product)
+        if self.shift is not None:
+            # (x - s)'(r - s), without the zeros of x and r becoming -s.
+            own = self.rows @ self.shift - self.shift @ self.shift
+            product -= (X @ self.shift)[:, None] + own
+        return product
+
+    def _times(self, columns):
+        """Centred training rows times columns, (n, M)."""
+        if self.shift is None:
+            return np.asarray(self.rows @ columns)
+        if not sparse.issparse(self.rows):
+            return self._centred(self.rows) @ columns
+        return self.rows @ columns - self.shift @ columns
+
+    def _adjoint(self, values):
+        """Centred training rows, transposed, times values, (p, M)."""
+        if self.shift is None or not sparse.issparse(self.rows):
+            return np.asarray(self._centred(self.rows).T @ values)
+        return self.rows.T @ values - np.outer(self.shift, values.sum(axis=0))
 
     def design(self, X: Any) -> Design:
         rows = np.empty((X.shape[0], len(self.scales)))
@@ -168,7 +192,9 @@ class RowSpace(Coordinates):
 
     def to_user(self, theta: Array) -> Array:
         inner = self.lift @ theta[: len(self.spread)]
-        coef = np.asarray(self._centred(self.rows).T @ inner)
+        return self._with_offset(self._adjoint(inner), theta)
+
+    def _with_offset(self, coef, theta):
         if not self.intercept:
             return coef
         offset = 0.0 if self.shift is None else self.shift @ coef
@@ -177,12 +203,87 @@ class RowSpace(Coordinates):
     def from_user(self, theta: Array) -> Array:
         coef = theta[:-1] if self.intercept else theta
         # w = X' lift t, and lift' X X' lift = 1 / spread^2.
-        inner = self.lift.T @ np.asarray(self._centred(self.rows) @ coef)
-        inner = inner * self.spread[:, None] ** 2
+        inner = self.lift.T @ self._times(coef)
+        return self._without_offset(inner * self.spread[:, None] ** 2, coef, theta)
+
+    def _without_offset(self, inner, coef, theta):
         if not self.intercept:
             return inner
         offset = 0.0 if self.shift is None else self.shift @ coef
         return np.vstack([inner, theta[-1:] + offset])
+
+
+class ColumnSpace(RowSpace):
+    """The same span from the columns' own products, where there are more rows than columns.
+
+    Parameters
+    ----------
+    X, weights, intercept, centre
+        As for :class:`RowSpace`.
+    """
+
+    def __init__(self, X: Any, weights: Array, *, intercept: bool, centre: bool):
+        self.intercept = intercept
+        self.options = {"intercept": intercept, "centre": centre}
+        share = weights / weights.sum()
+        self.shift = np.asarray(X.T @ share) if centre else None
+        products = self._products(X, share)
+        seen = _complement(products)
+        values, vectors = linalg.eigh(seen.T @ products @ seen)
+        keep = values > 0
+        self.spread = np.sqrt(values[keep])
+        self.basis = seen @ vectors[:, keep] / self.spread
+        self.scales = np.append(self.spread, 0.0) if intercept else self.spread
+
+    def _products(self, X, share):
+        """``sum_i share_i (x_i - s)(x_i - s)'``, (p, p)."""
+        if sparse.issparse(X):
+            total = (X.T @ X.multiply(share[:, None])).toarray()
+            if self.shift is None:
+                return total
+            whole = np.diag(total)
+            total = total - np.outer(self.shift, self.shift)
+            rounding = np.diag(total) <= CONSTANT * whole
+            total[rounding] = total[:, rounding] = 0.0
+            return total
+        total = np.zeros((X.shape[1], X.shape[1]))
+        for start in range(0, X.shape[0], 4096):
+            block = slice(start, start + 4096)
+            rows = np.sqrt(share[block])[:, None] * self._centred(X[block])
+            total += rows.T @ rows
+        return total
+
+    def design(self, X: Any) -> Design:
+        rows = np.empty((X.shape[0], len(self.scales)))
+        inner = rows[:, : len(self.spread)]
+        if sparse.issparse(X):
+            inner[:] = X @ self.basis
+            if self.shift is not None:
+                inner -= self.shift @ self.basis
+        else:
+            inner[:] = self._centred(X) @ self.basis
+        if self.intercept:
+            rows[:, -1] = 1.0
+        return DenseDesign(rows)
+
+    def to_user(self, theta: Array) -> Array:
+        return self._with_offset(self.basis @ theta[: len(self.spread)], theta)
+
+    def from_user(self, theta: Array) -> Array:
+        coef = theta[:-1] if self.intercept else theta
+        return self._without_offset((self.basis.T @ coef) * self.spread[:, None] ** 2, coef, theta)
+
+
+def _complement(products):
+    """Orthonormal basis of what is orthogonal to the null space, whatever the columns' units."""
+    size = np.sqrt(np.maximum(np.diag(products), 0.0))
+    scale = np.divide(1.0, size, out=np.zeros_like(size), where=size > 0)
+    values, vectors = linalg.eigh(products * np.outer(scale, scale))
+    flat = values <= FLAT * len(values) * values[-1]
+    # A column without spread is a null direction itself; scaled by 0 it would be none.
+    null = np.where(size > 0, scale, 1.0)[:, None] * vectors[:, flat]
+    whole, _ = linalg.qr(null / np.linalg.norm(null, axis=0))
+    return whole[:, null.shape[1] :]
 
 
 def _spread(X, shift, share):

@@ -10,7 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from skinfluence.objectives.coordinates import Coordinates, RowSpace, Standardised
+from skinfluence.objectives.coordinates import (
+    ColumnSpace,
+    Coordinates,
+    RowSpace,
+    Standardised,
+)
 from skinfluence.objectives.design import Design
 from skinfluence.objectives.losses.base import PointLoss
 from skinfluence.objectives.penalty import Penalty
@@ -275,24 +280,49 @@ def choose_coordinates(problem: Problem, X: Any) -> tuple[type[Coordinates], dic
     n, p = len(held), X.shape[1]
     l2 = np.unique(problem.l2)
     isotropic = len(l2) == 1 and not (np.any(problem.l1) or problem.l21 or problem.positive)
-    if isotropic and n <= ROW_SPACE_ROWS:
-        unpenalised = l2[0] == 0
-        if p >= n or (unpenalised and not sparse.issparse(X) and _rank(X[held], centre) < p):
-            return RowSpace, options
+    if isotropic and p >= n and n <= ROW_SPACE_ROWS:
+        return RowSpace, options
+    if isotropic and l2[0] == 0 and p < n and _deficient(X, held, centre):
+        return ColumnSpace, options
     return Standardised, options
 
 
+def _deficient(X, held, centre):
+    # Some of the rows show most full ranks at a small price.
+    some = held[:: max(1, len(held) // ROW_SPACE_ROWS)]
+    if _rank(X[some], centre) == X.shape[1]:
+        return False
+    return len(some) == len(held) or _rank(X[held], centre) < X.shape[1]
+
+
 def _rank(X, centre):
-    centred = X - X.mean(axis=0) if centre else X
-    gram = centred.T @ centred
+    centred = X
+    if sparse.issparse(X):
+        gram = _sparse_gram(X, centre)
+    else:
+        centred = X - X.mean(axis=0) if centre else X
+        gram = centred.T @ centred
     scale = np.sqrt(np.diag(gram))
     if not scale.all():
         return 0
     values = np.linalg.eigvalsh(gram / np.outer(scale, scale))
     if values[0] > 1e-9 * values[-1]:
         return X.shape[1]
+    if sparse.issparse(X) or len(X) > 2 * ROW_SPACE_ROWS:
+        return int((values > len(values) * 1e-14 * values[-1]).sum())
     # The Gram matrix squares the condition number; look at the rows themselves.
     return np.linalg.matrix_rank(centred / scale)
+
+
+def _sparse_gram(X, centre):
+    gram = (X.T @ X).toarray()
+    if centre:
+        whole = np.diag(gram).copy()
+        total = np.asarray(X.sum(axis=0)).ravel()
+        gram -= np.outer(total, total) / X.shape[0]
+        # A constant column less its mean is rounding.
+        gram[:, np.diag(gram) <= 1e-13 * whole] = 0.0
+    return gram
 
 
 def _multiplier(problem, n):

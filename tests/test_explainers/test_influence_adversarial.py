@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy import sparse
 from scipy.special import logsumexp
 from sklearn.base import clone
 from sklearn.datasets import load_iris
-from sklearn.linear_model import Lasso, LogisticRegression, RidgeClassifier
+from sklearn.linear_model import Lasso, LinearRegression, LogisticRegression, RidgeClassifier
 from sklearn.multioutput import MultiOutputClassifier
 
 from skinfluence import InfluenceExplainer
@@ -119,3 +120,34 @@ def test_outliers_of_an_output_are_ranked_by_size(target):
     own = explainer.self_influence()
     assert own.max() < 0.01 < -own.min()
     assert explainer.rank_outliers(1)[0] == np.argmin(own)
+
+
+@pytest.mark.parametrize("kind", ["constant", "multiple", "wide"])
+def test_sparse_least_squares_of_least_norm(kind):
+    rng = np.random.default_rng(0)
+    X, queries = rng.normal(size=(12, 3)), rng.normal(size=(4, 3))
+    if kind == "constant":
+        X[:, 1] = 3.7
+    elif kind == "multiple":
+        X[:, 1] = 1000.0 * X[:, 0]
+    else:
+        X, queries = rng.normal(size=(6, 9)), rng.normal(size=(4, 9))
+    rows, y = sparse.csr_array(X), rng.normal(size=len(X)) + 5.0
+    truth = by_refits(LinearRegression(), X, y, lambda fitted: fitted.predict(queries))
+    model = LinearRegression(tol=1e-15).fit(rows, y)
+    explainer = InfluenceExplainer(model, target="decision_function").fit(rows, y)
+    scores = explainer.score_influence(sparse.csr_array(queries))
+    assert_allclose(scores, truth, rtol=1e-6)
+    assert_allclose(explainer.score_influence(queries), scores, rtol=1e-9)
+
+
+def test_least_squares_of_least_norm_with_many_rows():
+    rng = np.random.default_rng(0)
+    X = np.column_stack([np.eye(3)[rng.integers(0, 3, 4500)], rng.normal(size=4500)])
+    y = X @ [1.0, 2.0, 3.0, 1.0] + rng.normal(size=4500)
+    model = LinearRegression().fit(X, y)
+    moved = -InfluenceExplainer(model).fit(X, y).d_params()
+    for i in range(3):
+        other = LinearRegression().fit(np.delete(X, i, axis=0), np.delete(y, i))
+        assert_allclose(moved[i, :-1], other.coef_ - model.coef_, rtol=1e-7)
+        assert_allclose(moved[i, -1], other.intercept_ - model.intercept_, rtol=1e-7)

@@ -5,10 +5,11 @@ from scipy import sparse
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 
 from skinfluence.objectives import Rows, build, reader_of
+from skinfluence.objectives.coordinates import Standardised
 from skinfluence.objectives.losses import Hinge, Logistic, Softmax, SquaredError
 from skinfluence.solvers import minimise, stationarity
 from tests.test_solvers import losses
-from tests.test_solvers.problems import objective_of
+from tests.test_solvers.problems import objective_of, problem_of
 
 EXACT = 1e-12
 
@@ -94,7 +95,7 @@ def test_what_the_objective_does_not_see_does_not_move():
     assert_allclose(found.theta.mean(axis=1), shifted.mean(axis=1), rtol=1e-9)
     X, y = regression()
     twice = sparse.csr_array(np.hstack([X[:, :2], X[:, :2]]))
-    F, theta = objective_of(SquaredError(), twice, y)
+    F, theta = build(problem_of(SquaredError(), twice, y), twice, kind=Standardised)
     start = np.array([[1.0], [2.0], [-4.0], [7.0], [0.0]])
     found = minimise(F, start)
     assert found.converged
