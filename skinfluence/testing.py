@@ -200,11 +200,12 @@ def check_shapes(explainer, data):
 
 
 def check_self_influence(explainer, data):
-    """Self influence is the diagonal, and ``rank_outliers`` sorts it."""
+    """Self influence is the diagonal, and ``rank_outliers`` sorts it (by size, if no loss)."""
     explainer.fit(data.X, data.y)
     own = explainer.self_influence()
     _assert_same(own, np.diag(explainer.score_influence(data.X, data.y)))
-    assert_array_equal(explainer.rank_outliers(), np.argsort(-own, kind="stable"))
+    suspicion = own if explainer.score_unit_.startswith("loss") else np.abs(own)
+    assert_array_equal(explainer.rank_outliers(), np.argsort(-suspicion, kind="stable"))
     assert_array_equal(explainer.rank_outliers(3), explainer.rank_outliers()[:3])
 
 

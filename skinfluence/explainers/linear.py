@@ -7,6 +7,7 @@ import warnings
 from typing import Any
 
 import numpy as np
+from scipy import linalg, sparse
 from sklearn.base import MetaEstimatorMixin
 from sklearn.exceptions import NotFittedError
 from sklearn.utils import get_tags
@@ -162,12 +163,30 @@ class LinearInfluence(MetaEstimatorMixin, BaseInfluence):
         self.method_, self.stationarity_ = fitted.method, fitted.stationarity
         self._refuse_far_averages(fitted.stationarity[0])
         self._warn_if_loose(fitted)
+        self._warn_if_blurred()
         self._feature_columns = self._column_names(self._fit_X)
         self._coefficients, names = all_coefficients(
             fitted.parts, self._feature_columns, self._linear_fit.classes
         )
         self.param_names_ = np.asarray([":".join(filter(None, pair)) for pair in names])
         self._coefficient_names = np.asarray([name for _, name in names])
+
+    def _warn_if_blurred(self):
+        """Sparse columns are not centred, and a large mean leaves no digits for their spread."""
+        if self.method_ == "exact" or not sparse.issparse(self._fit_X):
+            return
+        for part in self._parts:
+            known = part.objective.unseen_shifts(part.curvature.moving).shape[1]
+            penalised = part.objective.penalty.l2[part.curvature.moving].any()
+            if penalised and not part.iterates and part.curvature.inverse().null_dim > known:
+                warnings.warn(
+                    "The Hessian of the penalised fit came out singular, which it is not: sparse "
+                    "columns whose mean is a million times their spread leave no digits for it. "
+                    "Scores are inaccurate. Subtract the means (and pass dense rows), or rescale.",
+                    linalg.LinAlgWarning,
+                    stacklevel=7,
+                )
+                return
 
     def _count_classes(self, weights):
         """Class of each row that carries weight, -1 for others; which rows are a class alone."""

@@ -39,8 +39,8 @@ def make_target(fit: LinearFit, target: Any, estimator: Any) -> Target | None:
     if target == "proba":
         if fit.proba is None:
             raise ValueError(
-                f"target='proba' needs an estimator with predict_proba, and "
-                f"{type(estimator).__name__} has none. Use target='decision_function'."
+                "target='proba' needs probabilities of one set of classes, which "
+                f"{type(estimator).__name__} has not. Use target='decision_function'."
             )
         return probability(visible, fit.proba)
     return None

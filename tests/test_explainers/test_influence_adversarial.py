@@ -6,10 +6,17 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
+from scipy.linalg import LinAlgWarning
 from scipy.special import logsumexp
 from sklearn.base import clone
 from sklearn.datasets import load_iris
-from sklearn.linear_model import Lasso, LinearRegression, LogisticRegression, RidgeClassifier
+from sklearn.linear_model import (
+    Lasso,
+    LinearRegression,
+    LogisticRegression,
+    Ridge,
+    RidgeClassifier,
+)
 from sklearn.multioutput import MultiOutputClassifier
 
 from skinfluence import InfluenceExplainer
@@ -176,3 +183,11 @@ def test_a_row_that_is_not_there_is_called_a_position():
     explainer = InfluenceExplainer(RidgeClassifier()).fit(X, y)
     with pytest.raises(ValueError, match="a position outside the 150 training rows"):
         explainer.self_influence(rows=[150])
+
+
+def test_sparse_columns_without_digits_are_announced():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(24, 3)) + 1e7, rng.normal(size=24)
+    model = Ridge(1.0, tol=1e-12).fit(sparse.csr_array(X), y)
+    with pytest.warns(LinAlgWarning, match="Subtract the means"):
+        InfluenceExplainer(model).fit(sparse.csr_array(X), y)
