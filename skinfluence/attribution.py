@@ -207,17 +207,26 @@ def group_members(groups: Any, n_train: int) -> tuple[np.ndarray, list[np.ndarra
             f"groups has shape {labels.shape}; labels need one entry for each of the {n_train} "
             "training rows. Pass that, or a list of arrays of positions."
         )
-    names, codes = np.unique(labels, return_inverse=True)
+    try:
+        names, codes = np.unique(labels, return_inverse=True)
+    except TypeError:
+        raise ValueError(
+            "groups holds labels that cannot be sorted, such as a missing one among strings. "
+            "Make them all of one type, e.g. with fillna."
+        ) from None
     return names, [np.flatnonzero(codes == g) for g in range(len(names))]
 
 
-def positions(group: Any, n_train: int) -> np.ndarray:
-    """Positions of training rows, checked."""
+def positions(group: Any, n_train: int, what: str = "A group") -> np.ndarray:
+    """Positions of training rows, checked; a mask over them is turned into positions."""
     positions = np.asarray(group)
+    if positions.dtype == bool and positions.shape == (n_train,):
+        return np.flatnonzero(positions)
     if positions.size and positions.dtype.kind not in "iu":
         raise ValueError(
-            f"A group holds {positions.dtype} values where positions of training rows are "
-            "integers. Turn a mask into positions with np.flatnonzero."
+            f"{what} holds {positions.dtype} values where positions of training rows are "
+            f"integers. Pass positions (labels are in train_index_), or a mask of all {n_train} "
+            "rows."
         )
     if ((positions < 0) | (positions >= n_train)).any():
         raise ValueError(

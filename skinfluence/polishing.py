@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import sparse
+from sklearn.pipeline import Pipeline
 from sklearn.utils import check_array
+from sklearn.utils.validation import check_is_fitted
 
-from skinfluence._compat import check_weights
+from skinfluence._compat import BaseSearchCV, check_weights
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.objectives import Rows, build_all, reader_of
 from skinfluence.solvers.minimise import minimise
@@ -26,7 +28,8 @@ def polish(estimator: Any, X: Any, y: ArrayLike, sample_weight: ArrayLike | None
     Parameters
     ----------
     estimator : estimator
-        A fitted linear model that InfluenceExplainer reads; it is not changed.
+        A fitted linear model that InfluenceExplainer reads, or a pipeline that ends in one,
+        whose other steps stay as they are; it is not changed.
     X : array-like or sparse matrix of shape (n_rows, n_features)
         The rows it was fitted on.
     y : array-like of shape (n_rows,) or (n_rows, n_outputs)
@@ -60,9 +63,17 @@ def polish(estimator: Any, X: Any, y: ArrayLike, sample_weight: ArrayLike | None
     >>> print(max(InfluenceExplainer(model).fit(X, y).stationarity_) < 1e-12)
     True
     """
+    check_is_fitted(estimator)
+    if isinstance(estimator, Pipeline):
+        return _polished_pipeline(estimator, X, y, sample_weight)
     X = check_array(X, dtype=np.float64, accept_sparse="csr")
     weights = check_weights(sample_weight, X)
     weights = np.ones(X.shape[0]) if weights is None else weights
+    if isinstance(estimator, BaseSearchCV):
+        raise UnsupportedEstimatorError(
+            f"{type(estimator).__name__} chooses among models, and one is polished at a time. "
+            "Pass its best_estimator_."
+        )
     fit = reader_of(estimator).read(estimator, Rows(X, np.asarray(y), weights))
     if fit.linear_programme or fit.smoothed or not hasattr(estimator, "coef_"):
         raise UnsupportedEstimatorError(
@@ -80,6 +91,14 @@ def polish(estimator: Any, X: Any, y: ArrayLike, sample_weight: ArrayLike | None
             )
         found.append(objective.coordinates.to_user(minimum.theta))
     return _with_parameters(estimator, fit, found)
+
+
+def _polished_pipeline(pipeline, X, y, sample_weight):
+    name, last = pipeline.steps[-1]
+    rows = pipeline[:-1].transform(X) if len(pipeline.steps) > 1 else X
+    polished = copy.copy(pipeline)
+    polished.steps = [*pipeline.steps[:-1], (name, polish(last, rows, y, sample_weight))]
+    return polished
 
 
 def _with_parameters(estimator, fit, found):

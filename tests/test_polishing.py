@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
-from sklearn.exceptions import ConvergenceWarning
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.linear_model import (
     ElasticNet,
     HuberRegressor,
@@ -20,7 +20,9 @@ from sklearn.linear_model import (
     Ridge,
     SGDClassifier,
 )
-from sklearn.preprocessing import scale
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler, scale
 from sklearn.svm import LinearSVC
 from sklearn.utils._testing import ignore_warnings
 
@@ -98,3 +100,16 @@ def test_separable_classes_have_no_minimum():
     model = LogisticRegression(C=np.inf).fit(X, X[:, 0] > 0)
     with pytest.raises(ValueError, match="no minimum near the fit"):
         polish(model, X, X[:, 0] > 0)
+
+
+def test_a_pipeline_is_polished_at_its_end():
+    pipeline = make_pipeline(StandardScaler(), LogisticRegression()).fit(IRIS, SPECIES)
+    polished = polish(pipeline, IRIS, SPECIES)
+    assert polished[0] is pipeline[0]
+    alone = polish(pipeline[-1], pipeline[:-1].transform(IRIS), SPECIES)
+    assert_allclose(polished[-1].coef_, alone.coef_, rtol=1e-12)
+    with pytest.raises(NotFittedError):
+        polish(LogisticRegression(), IRIS, SPECIES)
+    search = GridSearchCV(LogisticRegression(max_iter=1000), {"C": [1.0]}).fit(IRIS, SPECIES)
+    with pytest.raises(UnsupportedEstimatorError, match="Pass its best_estimator_"):
+        polish(search, IRIS, SPECIES)

@@ -319,7 +319,7 @@ class DensityInfluence(  # type: ignore[call-arg]  # scikit-learn's __init_subcl
         self,
         X: ArrayLike | None = None,
         *,
-        n_refits: int = 20,
+        n_refits: int | None = None,
         whole_pipeline: bool = False,
         random_state: int | np.random.RandomState | None = None,
     ) -> Agreement:
@@ -332,8 +332,9 @@ class DensityInfluence(  # type: ignore[call-arg]  # scikit-learn's __init_subcl
         ----------
         X : array-like of shape (n_queries, n_features), default=None
             Queries; by default the training rows (at most 500 of them, drawn at random).
-        n_refits : int, default=20
-            Number of rows to delete, at most the number of training rows.
+        n_refits : int, default=None
+            Number of rows to delete, at most the number of training rows; None for 20, or all
+            of fewer rows.
         whole_pipeline : bool, default=False
             Refit the whole pipeline or search, where the scores hold its first steps fixed:
             measures what that costs.
@@ -352,6 +353,7 @@ class DensityInfluence(  # type: ignore[call-arg]  # scikit-learn's __init_subcl
             If `n_refits` is out of range, or `whole_pipeline` is asked of a bare model.
         """
         check_is_fitted(self)
+        n_refits = min(20, self.n_samples_fit_) if n_refits is None else n_refits
         attribution.check_count("n_refits", n_refits, 1, self.n_samples_fit_)
         if whole_pipeline and self.estimator_ is self._model:
             raise ValueError(

@@ -20,6 +20,7 @@ from skinfluence.explainers.linear_refits import linear_agreement
 from skinfluence.explainers.refits import rows_to_refit, some_positions
 from skinfluence.metrics import Agreement
 from skinfluence.metrics._rows import take_rows
+from skinfluence.objectives.search import CHOSEN
 
 
 class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_subclass__ is untyped
@@ -247,7 +248,7 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         check_is_fitted(self)
         if rows is None:
             return super().self_influence()
-        rows = attribution.positions(rows, self.n_samples_fit_)
+        rows = attribution.positions(rows, self.n_samples_fit_, "rows")
         scores = self._self_influence(rows)
         return labelled(self, scores, index=self.train_index_[rows], columns="self_influence")
 
@@ -327,7 +328,7 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         """
         check_is_fitted(self)
         names, members = attribution.group_members(groups, self.n_samples_fit_)
-        self._check_groups(members)
+        self._check_groups(names, members)
         if X is None and self._target is not None:
             own = [self._deletion.group_self_change(rows) for rows in members]
             self._warn_of_groups(names, members)
@@ -348,7 +349,7 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         X: ArrayLike | None = None,
         y: ArrayLike | None = None,
         *,
-        n_refits: int = 20,
+        n_refits: int | None = None,
         whole_pipeline: bool = False,
         random_state: int | np.random.RandomState | None = None,
     ) -> Agreement:
@@ -364,8 +365,9 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
             Queries; by default the training rows (at most 500 of them, drawn at random).
         y : array-like of shape (n_queries,), default=None
             Their targets.
-        n_refits : int, default=20
-            Number of rows to delete, at most the number of training rows.
+        n_refits : int, default=None
+            Number of rows to delete, at most the number of training rows; None for 20, or all
+            of fewer rows.
         whole_pipeline : bool, default=False
             Refit the whole pipeline or search, where the scores hold all but the model fixed:
             measures what that costs.
@@ -384,8 +386,10 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
             If `n_refits` is out of range, or `whole_pipeline` is asked of a bare model.
         """
         check_is_fitted(self)
+        n_refits = min(20, self.n_samples_fit_) if n_refits is None else n_refits
         attribution.check_count("n_refits", n_refits, 1, self.n_samples_fit_)
-        if whole_pipeline and self.estimator_ is self._model:
+        bare = self.estimator_ is self._model and not isinstance(self._model, tuple(CHOSEN))
+        if whole_pipeline and bare:
             raise ValueError(
                 "whole_pipeline=True needs a pipeline or search around the model, and this "
                 "estimator is a bare model. Leave it False: the refits are already complete."

@@ -183,7 +183,7 @@ class KDEInfluence(NoveltyInfluence):
             raise UnsupportedEstimatorError(
                 f"KDEInfluence explains KernelDensity, and the model is a {type(model).__name__}. "
                 "Use GMMInfluence for a GaussianMixture, KNNInfluence for NearestNeighbors; "
-                "supervised models, clusterings and forests are not covered."
+                "InfluenceExplainer for linear models; clusterings and forests are not covered."
             )
 
     def _make_deletion(self, model, rows, sample_weight):

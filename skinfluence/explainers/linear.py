@@ -7,7 +7,6 @@ import warnings
 from typing import Any
 
 import numpy as np
-from scipy import linalg, sparse
 from sklearn.base import MetaEstimatorMixin
 from sklearn.exceptions import NotFittedError
 from sklearn.utils import get_tags
@@ -17,22 +16,19 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, v
 from skinfluence import _loops, attribution
 from skinfluence._compat import check_weights
 from skinfluence._output import row_labels
-from skinfluence._peel import target_to_model_space
+from skinfluence._peel import peel, target_to_model_space
 from skinfluence.base import BaseInfluence
 from skinfluence.deletion.linear.coefficients import all_coefficients
 from skinfluence.deletion.linear.deletion import LinearDeletion
-from skinfluence.deletion.linear.fit import Fitted, fitted_parts
+from skinfluence.deletion.linear.fit import fitted_parts
 from skinfluence.deletion.linear.targets import Target
 from skinfluence.diagnostics import Diagnostics
-from skinfluence.exceptions import DegenerateDeletionWarning, NotStationaryWarning
+from skinfluence.exceptions import DegenerateDeletionWarning
+from skinfluence.explainers import linear_trust as trust
 from skinfluence.explainers.linear_queries import make_queries, make_target
 from skinfluence.objectives import Rows, reader_of
 from skinfluence.objectives.encoding import class_positions
 
-# Relative gradient above which a fit is not what its objective says, or is far from it.
-LOOSE = 3e-2
-# The same for averages of steps that never came near.
-FAR = 0.3
 TARGETS = ("loss", "decision_function", "proba", "params")
 
 
@@ -108,6 +104,8 @@ class LinearInfluence(MetaEstimatorMixin, BaseInfluence):
     def _fit(self, X, y=None, sample_weight=None):
         # A search around the model would report that all its fits failed.
         if y is None:
+            if self.estimator is not None and not isinstance(self.estimator, type):
+                self._check_model(peel(self.estimator)[1])
             raise ValueError(
                 f"{type(self).__name__} requires y to be passed, but the target y is None. Pass "
                 "the targets that the estimator was fitted on."
@@ -124,6 +122,9 @@ class LinearInfluence(MetaEstimatorMixin, BaseInfluence):
         self._fit_X = rows
         self._train_y = self._training_targets(rows, y)
         self._model = model
+        # As asked at fit: parameters set afterwards count from the next fit on.
+        self._asked = (self.target, self.output)
+        self._check_classes()
         self._read(weights)
         self._take_parts()
         self._count_classes(weights)
@@ -161,9 +162,9 @@ class LinearInfluence(MetaEstimatorMixin, BaseInfluence):
         )
         self._parts, self._notes = fitted.parts, fitted.notes
         self.method_, self.stationarity_ = fitted.method, fitted.stationarity
-        self._refuse_far_averages(fitted.stationarity[0])
-        self._warn_if_loose(fitted)
-        self._warn_if_blurred()
+        trust.refuse_far_averages(self._model, fitted.stationarity[0])
+        trust.warn_if_loose(self._model, fitted)
+        trust.warn_if_blurred(fitted, self._fit_X)
         self._feature_columns = self._column_names(self._fit_X)
         self._coefficients, names = all_coefficients(
             fitted.parts, self._feature_columns, self._linear_fit.classes
@@ -171,22 +172,18 @@ class LinearInfluence(MetaEstimatorMixin, BaseInfluence):
         self.param_names_ = np.asarray([":".join(filter(None, pair)) for pair in names])
         self._coefficient_names = np.asarray([name for _, name in names])
 
-    def _warn_if_blurred(self):
-        """Sparse columns are not centred, and a large mean leaves no digits for their spread."""
-        if self.method_ == "exact" or not sparse.issparse(self._fit_X):
+    def _check_classes(self):
+        classes = getattr(self._model, "classes_", None)
+        if not isinstance(classes, np.ndarray) or self._train_y.ndim > 1:
             return
-        for part in self._parts:
-            known = part.objective.unseen_shifts(part.curvature.moving).shape[1]
-            penalised = part.objective.penalty.l2[part.curvature.moving].any()
-            if penalised and not part.iterates and part.curvature.inverse().null_dim > known:
-                warnings.warn(
-                    "The Hessian of the penalised fit came out singular, which it is not: sparse "
-                    "columns whose mean is a million times their spread leave no digits for it. "
-                    "Scores are inaccurate. Subtract the means (and pass dense rows), or rescale.",
-                    linalg.LinAlgWarning,
-                    stacklevel=7,
-                )
-                return
+        missing = classes[
+            np.bincount(class_positions(self._train_y, classes), minlength=len(classes)) == 0
+        ]
+        if len(missing):
+            raise ValueError(
+                f"y holds no row of {_few(missing)}, which {type(self._model).__name__} was "
+                "fitted on, so these rows did not train it. Pass all rows it was fitted on."
+            )
 
     def _count_classes(self, weights):
         """Class of each row that carries weight, -1 for others; which rows are a class alone."""
@@ -220,37 +217,6 @@ class LinearInfluence(MetaEstimatorMixin, BaseInfluence):
         unit = "parameter" if unit.startswith("coef:") else unit
         return unit if self.relative is None else f"{unit} a unit of change of the {self.relative}"
 
-    def _refuse_far_averages(self, before):
-        if before > FAR and getattr(self._model, "average", False):
-            raise ValueError(
-                f"{type(self._model).__name__}(average={self._model.average!r}) stopped far from "
-                f"the minimum of its objective (relative gradient {before:.1e}), so its "
-                "coefficients are an average of steps, which no deletion from the objective "
-                "describes. Raise max_iter and lower tol, or set average=False."
-            )
-
-    def _warn_if_loose(self, fitted: Fitted):
-        before, after = fitted.stationarity
-        if not fitted.converged:
-            warnings.warn(
-                f"{type(self._model).__name__}: no minimum of its objective was found from the "
-                f"fitted parameters (relative gradient {after:.1e}). Classes that are separable "
-                "without a penalty have none, and neither have directions that no row holds. Add "
-                "a penalty, or drop the columns that separate; until then scores mean little.",
-                NotStationaryWarning,
-                stacklevel=7,
-            )
-        elif before > LOOSE:
-            warnings.warn(
-                f"{type(self._model).__name__} is not at a minimum of its own objective on these "
-                f"rows: the relative gradient is {before:.1e}, and {after:.1e} after a polish. "
-                "Either these rows, targets or weights did not train it, or its tolerance is "
-                "loose. Scores belong to the polished parameters: pass what it was fitted on, or "
-                "refit with a smaller tol.",
-                NotStationaryWarning,
-                stacklevel=7,
-            )
-
     # -- queries ----------------------------------------------------------------------------------
 
     def _queries(self, X, y=None):
@@ -259,6 +225,11 @@ class LinearInfluence(MetaEstimatorMixin, BaseInfluence):
             return self._wanted_coefficients(X)
         if y is not None:
             y = target_to_model_space(self.estimator_, np.asarray(y))
+        if X is None:
+            raise ValueError(
+                "X is None, which asks about parameters, and the target is a value of queries. "
+                "Pass queries, or fit with target='params'."
+            )
         X = self._model_rows(X)
         if y is not None:
             check_consistent_length(X, y)
@@ -271,28 +242,28 @@ class LinearInfluence(MetaEstimatorMixin, BaseInfluence):
             self._parts,
             X,
             y,
-            target=self.target,
-            output=self.output,
+            target=self._asked[0],
+            output=self._asked[1],
         )
 
     def _wanted_coefficients(self, X):
         if X is not None:
             raise ValueError(
-                f"target={self.target!r} is about the fitted parameters, not about queries. Pass "
-                "X=None: score_influence(None)."
+                f"target={self._asked[0]!r} is about the fitted parameters, not about queries. "
+                "Pass X=None: score_influence(None)."
             )
         return self._coefficients[self._selected_coefficients()]
 
     def _selected_coefficients(self):
-        if self.target == "params":
+        if self._asked[0] == "params":
             return np.arange(len(self.param_names_))
-        name = self.target.removeprefix("coef:")
+        name = self._asked[0].removeprefix("coef:")
         found = np.flatnonzero((self._coefficient_names == name) | (self.param_names_ == name))
         if not found.size:
             names = ", ".join(self.param_names_[:8])
             more = ", ..." if len(self.param_names_) > 8 else ""
             raise ValueError(
-                f"target={self.target!r} names no parameter. There are {names}{more}."
+                f"target={self._asked[0]!r} names no parameter. There are {names}{more}."
             )
         return found
 
@@ -327,13 +298,14 @@ class LinearInfluence(MetaEstimatorMixin, BaseInfluence):
     def _suspicion(self):
         # Of an output either sign says that the row is held by itself.
         own = self._self_influence()
-        return own if self.target == "loss" else np.abs(own)
+        return own if self._asked[0] == "loss" else np.abs(own)
 
     def _self_influence(self, rows=None):
         if self._target is None:
             raise ValueError(
-                f"target={self.target!r} has no value at a row, so rows have no self influence. "
-                "Use d_params() for what each row does to the parameters, or target='loss'."
+                f"target={self._asked[0]!r} has no value at a row, so rows have no self "
+                "influence. Use d_params() for what each row does to the parameters, or "
+                "target='loss'."
             )
         deletion = self._deletion
         rows = np.arange(deletion.n_train) if rows is None else rows
@@ -356,8 +328,8 @@ class LinearInfluence(MetaEstimatorMixin, BaseInfluence):
     def _report(self):
         return {**self._deletion.report(), "stationarity": self.stationarity_}
 
-    def _check_groups(self, members):
-        for rows in members:
+    def _check_groups(self, names, members):
+        for name, rows in zip(names, members, strict=True):
             if len(np.unique(rows)) < len(rows):
                 raise ValueError(
                     "A group names a training row twice, and a row can be deleted only once. Pass "
@@ -365,8 +337,8 @@ class LinearInfluence(MetaEstimatorMixin, BaseInfluence):
                 )
             if self._deletion.nothing_left(rows) or self._loses_a_class(rows):
                 raise ValueError(
-                    f"A group of {len(rows)} rows holds all that carry weight, or all of a class, "
-                    "and without it there is no model. Leave some of them out of it."
+                    f"Group {name} of {len(rows)} rows holds all that carry weight, or all of a "
+                    "class, and without it there is no model. Leave some of them out of it."
                 )
 
     def _loses_a_class(self, rows):

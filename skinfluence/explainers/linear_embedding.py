@@ -56,7 +56,7 @@ class LinearEmbedding(  # type: ignore[call-arg]  # scikit-learn's __init_subcla
         check_is_fitted(self)
         rows = self._model_rows(X)
         index = row_labels(X, rows.shape[0])
-        kind = self.target if self._needs_no_y() else "decision_function"
+        kind = self._asked[0] if self._needs_no_y() else "decision_function"
         queries = make_queries(
             self._model,
             self._linear_fit,
@@ -64,7 +64,7 @@ class LinearEmbedding(  # type: ignore[call-arg]  # scikit-learn's __init_subcla
             rows,
             None,
             target=kind,
-            output=self.output,
+            output=self._asked[1],
         )
         slopes = known(make_target(self._linear_fit, kind, self._model)).gradient(queries)
         embedding = np.hstack(
@@ -117,4 +117,5 @@ class LinearEmbedding(  # type: ignore[call-arg]  # scikit-learn's __init_subcla
         return [Embedding(part, self._fit_X) for part in self._parts]
 
     def _needs_no_y(self):
-        return self.target in ("decision_function", "proba") or callable(self.target)
+        target = self._asked[0]
+        return target in ("decision_function", "proba") or callable(target)

@@ -36,7 +36,14 @@ class ClassWeighted:
 def class_positions(y: Any, classes: NDArray[Any]) -> NDArray[np.intp]:
     """Position of each label among `classes`; an unseen label is refused."""
     y = column_or_1d(y)
-    positions = np.minimum(np.searchsorted(classes, y), len(classes) - 1)
+    try:
+        positions = np.minimum(np.searchsorted(classes, y), len(classes) - 1)
+    except TypeError:
+        raise ValueError(
+            f"y holds labels of another type than those the estimator was fitted on "
+            f"({_few(classes)}), or a missing one among them. Pass labels as they were in "
+            "training, and no missing ones."
+        ) from None
     unseen = classes[positions] != y
     if np.any(unseen):
         label = _plain(np.asarray(y)[unseen][0])

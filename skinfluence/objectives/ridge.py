@@ -29,7 +29,7 @@ from skinfluence.objectives.problem import LinearFit, Problem
 from skinfluence.objectives.registry import Reader, Rows, register
 
 
-def _problems(estimator, targets, weights, alphas, **options):
+def _problems(estimator, targets, weights, alphas, names, **options):
     coef, intercept = coefficients(estimator)
     alphas = np.broadcast_to(alphas, len(coef))
     return tuple(
@@ -40,7 +40,7 @@ def _problems(estimator, targets, weights, alphas, **options):
             coef=coef[k][:, None],
             intercept=None if intercept is None else intercept[k : k + 1],
             l2=2.0 * alphas[k],  # alpha |w|^2 without a half
-            name=str(k),
+            name=str(names[k]),
             **options,
         )
         for k in range(len(coef))
@@ -65,6 +65,7 @@ class RidgeReader(Reader):
             self.encode(estimator, rows.y),
             rows.sample_weight,
             alpha,
+            names=range(len(np.atleast_2d(estimator.coef_))),
             positive=getattr(estimator, "positive", False),
         )
         return LinearFit(problems)
@@ -92,11 +93,19 @@ class RidgeClassifierReader(Reader):
             self.encode(estimator, rows.y),
             weights,
             getattr(estimator, "alpha_", getattr(estimator, "alpha", 0.0)),
+            names=self._names(estimator, rows.y),
             positive=getattr(estimator, "positive", False),
             rebalance=rebalance,
         )
         classes = None if np.ndim(rows.y) == 2 else estimator.classes_
         return LinearFit(problems, classes=classes)
+
+    @staticmethod
+    def _names(estimator, y):
+        n_problems = len(np.atleast_2d(estimator.coef_))
+        if np.ndim(y) == 2:
+            return range(n_problems)
+        return estimator.classes_[-n_problems:]
 
     @staticmethod
     def _weights(estimator, rows):

@@ -233,7 +233,9 @@ def test_n_refits(fitted, n_refits):
         fitted.validate(n_refits=n_refits)
 
 
-@pytest.mark.parametrize("groups", [np.zeros(N - 1), [[0, N]], [np.zeros(N, dtype=bool)]], ids=str)
+@pytest.mark.parametrize(
+    "groups", [np.zeros(N - 1), [[0, N]], [np.zeros(N - 1, dtype=bool)]], ids=str
+)
 def test_groups(fitted, groups):
     with pytest.raises(ValueError, match="training rows"):
         fitted.score_groups(BLOBS[:2], groups=groups)

@@ -9,19 +9,22 @@ from scipy import sparse
 from scipy.linalg import LinAlgWarning
 from scipy.special import logsumexp
 from sklearn.base import clone
-from sklearn.datasets import load_iris
+from sklearn.datasets import load_iris, load_wine
 from sklearn.linear_model import (
     Lasso,
     LinearRegression,
     LogisticRegression,
     Ridge,
     RidgeClassifier,
+    RidgeCV,
 )
 from sklearn.multioutput import MultiOutputClassifier
+from sklearn.neighbors import KernelDensity
+from sklearn.preprocessing import scale
 
 from skinfluence import InfluenceExplainer
 from skinfluence.displays import InfluenceBubbleDisplay, InfluenceIndexDisplay
-from skinfluence.exceptions import DegenerateDeletionWarning
+from skinfluence.exceptions import DegenerateDeletionWarning, UnsupportedEstimatorError
 from tests.conftest import import_optional
 
 
@@ -191,3 +194,68 @@ def test_sparse_columns_without_digits_are_announced():
     model = Ridge(1.0, tol=1e-12).fit(sparse.csr_array(X), y)
     with pytest.warns(LinAlgWarning, match="Subtract the means"):
         InfluenceExplainer(model).fit(sparse.csr_array(X), y)
+
+
+@pytest.fixture
+def wine():
+    X, y = load_wine(return_X_y=True)
+    names = np.array(["barolo", "grignolino", "barbera"])
+    return scale(X), names[y]
+
+
+def test_parameters_set_after_fit_wait_for_the_next(wine):
+    explainer = InfluenceExplainer(LogisticRegression()).fit(*wine)
+    before = explainer.score_influence(wine[0][:2], wine[1][:2])
+    explainer.set_params(target="proba", output="barbera")
+    after = explainer.score_influence(wine[0][:2], wine[1][:2])
+    assert_array_equal(after, before)
+
+
+def test_a_class_without_rows_is_missed(wine):
+    X, y = wine
+    model = LogisticRegression().fit(X, y)
+    kept = y != "barbera"
+    with pytest.raises(ValueError, match="y holds no row of barbera"):
+        InfluenceExplainer(model).fit(X[kept], y[kept])
+
+
+def test_labels_that_cannot_be_compared(wine):
+    X, y = wine
+    mixed = y.astype(object)
+    mixed[3] = np.nan
+    model = LogisticRegression().fit(X, y)
+    with pytest.raises(ValueError, match="labels of another type"):
+        InfluenceExplainer(model).fit(X, mixed)
+    explainer = InfluenceExplainer(model).fit(X, y)
+    with pytest.raises(ValueError, match="labels that cannot be sorted"):
+        explainer.score_groups(X[:2], y[:2], groups=mixed)
+
+
+def test_masks_are_groups(wine):
+    X, y = wine
+    explainer = InfluenceExplainer(LogisticRegression()).fit(X, y)
+    mask = np.arange(len(X)) < 4
+    by_mask = explainer.score_groups(X[:2], y[:2], groups=[mask])
+    assert_array_equal(by_mask, explainer.score_groups(X[:2], y[:2], groups=[[0, 1, 2, 3]]))
+    with pytest.raises(ValueError, match="rows holds <U2 values"):
+        explainer.self_influence(["w1"])
+
+
+def test_queries_and_densities_have_their_own_messages(wine):
+    explainer = InfluenceExplainer(LogisticRegression()).fit(*wine)
+    with pytest.raises(ValueError, match="X is None, which asks about parameters"):
+        explainer.score_influence(None)
+    with pytest.raises(UnsupportedEstimatorError, match="KDEInfluence"):
+        InfluenceExplainer(KernelDensity()).fit(wine[0])
+
+
+def test_the_classes_of_ridge_name_its_parameters(wine):
+    names = InfluenceExplainer(RidgeClassifier()).fit(*wine).param_names_
+    assert names[0] == "barbera:x0"
+
+
+def test_a_search_of_its_own_can_be_refitted_whole(wine):
+    X = wine[0]
+    explainer = InfluenceExplainer(RidgeCV()).fit(X[:15], X[:15, 0] + X[:15, 1] ** 2)
+    assert explainer.validate().relative_error < 1e-8
+    assert np.isfinite(explainer.validate(whole_pipeline=True, random_state=0).pearson)

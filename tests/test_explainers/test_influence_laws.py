@@ -263,7 +263,7 @@ def test_options_have_to_exist(options, match):
 
 
 def test_options_have_to_suit_the_model():
-    with refused("target='proba' needs an estimator with predict_proba"):
+    with refused("target='proba' needs probabilities of one set of classes"):
         InfluenceExplainer(Ridge(), target="proba").fit(ROWS, REAL)
     with refused("method='refit' would refit the smoothed loss"):
         InfluenceExplainer(LinearSVC(loss="hinge"), method="refit").fit(ROWS, BINARY)

@@ -1,0 +1,72 @@
+"""What is refused or warned of because a fit is not what its objective says."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from scipy import linalg, sparse
+
+from skinfluence.deletion.linear.fit import Fitted
+from skinfluence.deletion.linear.part import Part
+from skinfluence.exceptions import NotStationaryWarning
+
+# Relative gradient above which a fit is not what its objective says, or is far from it.
+LOOSE = 3e-2
+# The same for averages of steps that never came near.
+FAR = 0.3
+
+
+def refuse_far_averages(model: Any, before: float) -> None:
+    """Refuse an average of steps that never came near the minimum."""
+    if before > FAR and getattr(model, "average", False):
+        raise ValueError(
+            f"{type(model).__name__}(average={model.average!r}) stopped far from "
+            f"the minimum of its objective (relative gradient {before:.1e}), so its "
+            "coefficients are an average of steps, which no deletion from the objective "
+            "describes. Raise max_iter and lower tol, or set average=False."
+        )
+
+
+def warn_if_loose(model: Any, fitted: Fitted) -> None:
+    """Warn of a fit that is far from the minimum of its objective, or has none."""
+    before, after = fitted.stationarity
+    if not fitted.converged:
+        warnings.warn(
+            f"{type(model).__name__}: no minimum of its objective was found from the "
+            f"fitted parameters (relative gradient {after:.1e}). Classes that are separable "
+            "without a penalty have none, and neither have directions that no row holds. Add "
+            "a penalty, or drop the columns that separate; until then scores mean little.",
+            NotStationaryWarning,
+            stacklevel=7,
+        )
+    elif before > LOOSE:
+        warnings.warn(
+            f"{type(model).__name__} is not at a minimum of its own objective on these "
+            f"rows: the relative gradient is {before:.1e}, and {after:.1e} after a polish. "
+            "Either these rows, targets or weights did not train it, or its tolerance is "
+            "loose. Scores belong to the polished parameters: pass what it was fitted on, or "
+            "refit with a smaller tol.",
+            NotStationaryWarning,
+            stacklevel=7,
+        )
+
+
+def warn_if_blurred(fitted: Fitted, X: Any) -> None:
+    """Sparse columns are not centred, and a large mean leaves no digits for their spread."""
+    if not sparse.issparse(X):
+        return
+    for part in fitted.parts:
+        if not isinstance(part, Part) or part.iterates:
+            continue
+        known = part.objective.unseen_shifts(part.curvature.moving).shape[1]
+        penalised = part.objective.penalty.l2[part.curvature.moving].any()
+        if penalised and part.curvature.inverse().null_dim > known:
+            warnings.warn(
+                "The Hessian of the penalised fit came out singular, which it is not: sparse "
+                "columns whose mean is a million times their spread leave no digits for it. "
+                "Scores are inaccurate. Subtract the means (and pass dense rows), or rescale.",
+                linalg.LinAlgWarning,
+                stacklevel=7,
+            )
+            return
