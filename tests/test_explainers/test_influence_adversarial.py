@@ -136,7 +136,7 @@ def test_sparse_least_squares_of_least_norm(kind):
         X, queries = rng.normal(size=(6, 9)), rng.normal(size=(4, 9))
     rows, y = sparse.csr_array(X), rng.normal(size=len(X)) + 5.0
     truth = by_refits(LinearRegression(), X, y, lambda fitted: fitted.predict(queries))
-    model = LinearRegression(tol=1e-15).fit(rows, y)
+    model = LinearRegression().fit(rows, y)
     explainer = InfluenceExplainer(model, target="decision_function").fit(rows, y)
     scores = explainer.score_influence(sparse.csr_array(queries))
     assert_allclose(scores, truth, rtol=1e-6)

@@ -88,7 +88,8 @@ def _of_least_norm(curvature, step):
         return step
     metric = np.repeat(curvature.objective.coordinates.metric(), curvature.theta.shape[1])
     root = np.sqrt(metric)[:, None]
-    along = np.linalg.lstsq(root * idle, root[:, 0] * (curvature.theta.ravel() + step))[0]
+    here = root[:, 0] * (curvature.theta.ravel() + step)
+    along = np.linalg.lstsq(root * idle, here, rcond=None)[0]
     return step - idle @ along
 
 
