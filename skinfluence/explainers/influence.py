@@ -96,8 +96,8 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         The method in use.
     stationarity_ : tuple of float
         Relative gradient of the objective at the fitted parameters, and after the private polish
-        at which scores are computed: about 1e-3 for default tolerances, 0.1 to 1 for other rows.
-        Of a loss that is smoothed, the first is the share of its own objective that is left to
+        at which scores are computed: 1e-5 to 1e-2 for standardised columns and default
+        tolerances, up to 0.8 for texts and unscaled columns, 0.1 to 1 for other rows. Of a loss that is smoothed, the first is the share of its own objective that is left to
         win.
     score_unit_ : str
         What a score is measured in.
@@ -307,7 +307,8 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         y : array-like of shape (n_queries,), default=None
             Their targets, where the target needs them.
         groups : array-like of shape (n_train,), or list of array-like of int
-            A label for each training row, or the positions of the rows of each group.
+            A label for each training row, or the positions (or a mask over all rows) of each
+            group, which may not hold all rows of a class.
 
         Returns
         -------
