@@ -97,8 +97,8 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
     stationarity_ : tuple of float
         Relative gradient of the objective at the fitted parameters, and after the private polish
         at which scores are computed: 1e-5 to 1e-2 for standardised columns and default
-        tolerances, up to 0.8 for texts and unscaled columns, 0.1 to 1 for other rows. Of a loss that is smoothed, the first is the share of its own objective that is left to
-        win.
+        tolerances, up to 0.8 for texts and unscaled columns, 0.1 to 1 for other rows. Of a loss
+        that is smoothed, the first is the share of its own objective that is left to win.
     score_unit_ : str
         What a score is measured in.
     param_names_ : ndarray of str of shape (n_params,)

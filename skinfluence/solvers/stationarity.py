@@ -64,7 +64,8 @@ def stationarity(objective: Objective, theta: Array) -> float:
 
     Conventions. 0 is a minimum (of a convex F) and 1 the most: no term cancels. Fits to the
     rounding floor have 1e-16 to 1e-12; solvers stopped at their default tolerance 1e-6 to 1e-2,
-    and up to 1 where columns are unscaled or sparse; parameters of other rows or another objective 0.1 to 1.
+    and up to 1 where columns are unscaled or sparse; parameters of other rows or of another
+    objective 0.1 to 1.
 
     Parameters
     ----------
