@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.linear_model import MultiTaskElasticNet, MultiTaskLasso
 
+from skinfluence import InfluenceExplainer
 from skinfluence.curvature import LinearCurvature
 from skinfluence.deletion.linear.moves import NewtonInverse, leaving
 from skinfluence.solvers.minimise import minimise
@@ -115,3 +117,20 @@ def test_expected_curvature_is_that_of_the_mean():
     columns = np.eye(theta.size)
     assert_allclose(expected.inverse()(columns) @ matrix, columns, rtol=0, atol=1e-10)
     assert np.abs(observed.inverse()(columns) @ matrix - columns).max() > 0.05
+
+
+@pytest.mark.parametrize(
+    "net", [MultiTaskLasso(alpha=0.2), MultiTaskElasticNet(alpha=0.2)], ids=str
+)
+@pytest.mark.parametrize("method", ["first_order", "newton"])
+def test_conjugate_gradients_feel_norms_that_couple_outputs(net, method):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 5))
+    y = X[:, :2] + rng.normal(size=(60, 2))
+    net = net.fit(X, y)
+    dense, products = (
+        InfluenceExplainer(net, method=method, solver=solver).fit(X, y).score_influence(X, y)
+        for solver in ("dense", "cg")
+    )
+    # Residuals of conjugate gradients end at 1e-10.
+    assert_allclose(products, dense, rtol=0, atol=1e-8 * np.abs(dense).max())

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from skinfluence import _loops
 from skinfluence.deletion.base import Deletion
 from skinfluence.deletion.linear.coefficients import Coefficients
-from skinfluence.deletion.linear.moves import class_gradients
+from skinfluence.deletion.linear.moves import class_gradients, weight_ratios
 from skinfluence.deletion.linear.part import Notes
 from skinfluence.deletion.linear.queries import Queries, known
 from skinfluence.deletion.linear.targets import Target
@@ -185,14 +185,10 @@ class LinearDeletion(Deletion):
         size, n_outputs = part.theta.shape
         seen = objective.design.take(positions).times(solved.reshape(size, -1))
         seen = seen.reshape(len(positions), n_outputs, -1)
-        slopes = curvature.slopes[positions]
-        rebalance = objective.rebalance
-        if rebalance is not None:
-            ratios = rebalance.ratios(rebalance.removed_by(positions))
-            groups = rebalance.group_of_row[positions]
-            slopes = ratios[groups, np.arange(len(positions)), None] * slopes
+        ratios, own = weight_ratios(objective, positions)
+        slopes = own[:, None] * curvature.slopes[positions]
         scores = np.einsum("bk,bkq->qb", slopes, seen)
-        if rebalance is not None:
+        if ratios is not None:
             scores -= (class_gradients(curvature).T @ solved).T @ (ratios - 1.0)
         share = objective.m_share[positions]
         if share.any():
@@ -211,15 +207,7 @@ class LinearDeletion(Deletion):
             np.einsum("ip,pki->ik", design.dense(), move)[:, None]
             for design, move in zip(own.designs, moves, strict=True)
         ]
-        if self.method == "first_order":
-            gradients = known(self.target).gradient(own)
-            changes = sum(
-                (gradient * delta[:, 0]).sum(axis=1)
-                for gradient, delta in zip(gradients, deltas, strict=True)
-            )
-        else:
-            changes = known(self.target).change(own, deltas)[:, 0]
-        sizes = self._sizes(positions)
+        changes, sizes = self._one_move_each(own, deltas), self._sizes(positions)
         return changes if sizes is None else _divided(changes, sizes)
 
     def group_change(self, X: Queries | Coefficients, rows: NDArray[np.intp]) -> Array:
@@ -234,11 +222,15 @@ class LinearDeletion(Deletion):
         if isinstance(X, Coefficients):
             return self._user_coefficients(X, moves)[:, 0]
         deltas = [outputs_moved(d, move) for d, move in zip(X.designs, moves, strict=True)]
-        if self.method == "first_order":
-            gradients = known(self.target).gradient(X)
-            pairs = zip(gradients, deltas, strict=True)
-            return sum((gradient * delta[:, 0]).sum(axis=1) for gradient, delta in pairs)
-        return known(self.target).change(X, deltas)[:, 0]
+        return self._one_move_each(X, deltas)
+
+    def _one_move_each(self, queries, deltas):
+        """Change of the target at each query under its one move, (q, 1, K) a part."""
+        target = known(self.target)
+        if self.method != "first_order":
+            return target.change(queries, deltas)[:, 0]
+        pairs = zip(target.gradient(queries), deltas, strict=True)
+        return sum((gradient * delta[:, 0]).sum(axis=1) for gradient, delta in pairs)
 
     def group_self_change(self, rows: NDArray[np.intp]) -> float:
         """Sum over `rows` of how each one's value changes when all of them are deleted."""

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skinfluence.curvature import LinearCurvature
-from skinfluence.deletion.linear.moves import ALONE, class_gradients
+from skinfluence.deletion.linear.moves import ALONE, class_gradients, weight_ratios
 from skinfluence.deletion.linear.refit import feasible_start
 from skinfluence.solvers import DenseInverse
 from skinfluence.solvers.minimise import minimise
@@ -50,12 +50,7 @@ def group_refit(curvature: LinearCurvature, rows: NDArray[np.intp]) -> tuple[Arr
 def _gone(curvature, rows):
     """Gradient that goes with the group, its rows' weight ratios, and the mixture it leaves."""
     objective = curvature.objective
-    rebalance = objective.rebalance
-    ratios, own = None, np.ones(len(rows))
-    if rebalance is not None:
-        removed = rebalance.removed_by(rows).sum(axis=1, keepdims=True)
-        ratios = rebalance.ratios(removed)
-        own = ratios[rebalance.group_of_row[rows], 0]
+    ratios, own = weight_ratios(objective, rows, together=True)
     slopes = own[:, None] * curvature.slopes[rows]
     gradient = objective.design.take(rows).adjoint(slopes)
     share = objective.m_share[rows].sum()

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skinfluence.curvature import LinearCurvature
+from skinfluence.objectives import Objective
 
 Array = NDArray[np.float64]
 
@@ -71,11 +72,7 @@ def leaving(curvature: LinearCurvature, rows: NDArray[np.intp]) -> Leaving:
     """What goes with each of `rows`."""
     objective = curvature.objective
     dense = objective.design.take(rows).dense()
-    rebalance = objective.rebalance
-    ratios, own = None, np.ones(len(rows))
-    if rebalance is not None:
-        ratios = rebalance.ratios(rebalance.removed_by(rows))
-        own = ratios[rebalance.group_of_row[rows], np.arange(len(rows))]
+    ratios, own = weight_ratios(objective, rows)
     rest = None
     share = objective.m_share[rows]
     if share.any():
@@ -85,6 +82,36 @@ def leaving(curvature: LinearCurvature, rows: NDArray[np.intp]) -> Leaving:
         rest = -followed if rest is None else rest - followed
     slopes = own[:, None] * curvature.slopes[rows]
     return Leaving(rows, dense, ratios, own, objective.m - share, slopes, rest)
+
+
+def weight_ratios(
+    objective: Objective, rows: NDArray[np.intp], *, together: bool = False
+) -> tuple[Array | None, Array]:
+    """Weights after a deletion over weights before.
+
+    Parameters
+    ----------
+    objective : Objective
+    rows : ndarray of int of shape (b,)
+    together : bool, default=False
+        Whether all rows go at once, and not each alone.
+
+    Returns
+    -------
+    ratios : ndarray of shape (n_groups, b), or (n_groups, 1) if together, or None
+        For each weight group; None where weights stay as they are.
+    own : ndarray of shape (b,)
+        For each of `rows` itself.
+    """
+    rebalance = objective.rebalance
+    if rebalance is None:
+        return None, np.ones(len(rows))
+    removed = rebalance.removed_by(rows)
+    if together:
+        removed = removed.sum(axis=1, keepdims=True)
+    ratios = rebalance.ratios(removed)
+    which = 0 if together else np.arange(len(rows))
+    return ratios, ratios[rebalance.group_of_row[rows], which]
 
 
 def class_gradients(curvature: LinearCurvature) -> Array:
