@@ -124,6 +124,7 @@ class LinearInfluence(MetaEstimatorMixin, BaseInfluence):
         self._model = model
         # As asked at fit: parameters set afterwards count from the next fit on.
         self._asked = (self.target, self.output)
+        self._temperature = self.smoothing
         self._check_classes()
         self._read(weights)
         self._take_parts()

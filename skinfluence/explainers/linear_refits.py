@@ -59,7 +59,7 @@ def _deleted(explainer, row):
 def _moved(explainer, queries, X, kept, whole_pipeline):
     """Change of the target at each query by a refit with the rows `kept`, (n_queries,)."""
     refitted, model, rows, y, weights = _refitted(explainer, kept, whole_pipeline)
-    built = _at_its_minimum(model, rows, y, weights, explainer.smoothing)
+    built = _at_its_minimum(model, rows, y, weights, explainer._temperature)
     if not isinstance(queries, Queries):
         return _coefficient_changes(explainer, queries, built)
     Z = _refitted_queries(explainer, refitted, X, whole_pipeline)
