@@ -215,9 +215,23 @@ class Engine(ABC):
         # Of an output either sign says that the row is held by itself.
         return self_influence if self.settings.target == "loss" else np.abs(self_influence)
 
-    @abstractmethod
     def check_groups(self, names: Any, members: Sequence[Positions]) -> None:
-        """Refuse groups of training rows without which there is no model."""
+        """Refuse groups that name a row twice, or without which there is no model."""
+        for name, rows in zip(names, members, strict=True):
+            if len(np.unique(rows)) < len(rows):
+                raise ValueError(
+                    "A group names a training row twice, and a row can be deleted only once. Pass "
+                    "np.unique of its positions."
+                )
+            if self.nothing_left(rows):
+                raise ValueError(
+                    f"Group {name} of {len(rows)} rows holds all that carry weight, or all of a "
+                    "class, and without it there is no model. Leave some of them out of it."
+                )
+
+    def nothing_left(self, rows: Positions) -> bool:
+        """Whether there is no model without `rows`, each of which is named once."""
+        return len(rows) == self.n_train
 
     @abstractmethod
     def score_groups(

@@ -88,9 +88,6 @@ class Stub(Engine):
     def self_influence(self, rows, *, n_jobs, progress):
         return np.arange(self.n_train, dtype=float)[slice(None) if rows is None else rows]
 
-    def check_groups(self, names, members):
-        pass
-
     def score_groups(self, queries, names, members, *, progress):
         return np.array([len(rows) for rows in members], dtype=float)
 
@@ -173,6 +170,15 @@ def test_a_dataset_brings_its_targets(networks):
     assert_array_equal(explainer.rank_outliers(2), [8, 7])
     with pytest.raises(ValueError, match="requires y to be passed"):
         InfluenceExplainer(Module()).fit(X)
+
+
+def test_groups_are_checked_for_every_engine(networks):
+    explainer = InfluenceExplainer(Module()).fit(X, y)
+    assert_array_equal(explainer.score_groups(groups=[[0, 1], [2]]), [2.0, 1.0])
+    with pytest.raises(ValueError, match="names a training row twice"):
+        explainer.score_groups(groups=[[0, 0]])
+    with pytest.raises(ValueError, match=r"Group 0 of 12 rows holds all.*Leave some of them out"):
+        explainer.score_groups(groups=[np.arange(12)])
 
 
 def test_weights_reach_the_engine(networks):

@@ -265,18 +265,8 @@ class LinearEngine(Engine):
 
     # -- groups -----------------------------------------------------------------------------------
 
-    def check_groups(self, names: Any, members: Sequence[Positions]) -> None:
-        for name, rows in zip(names, members, strict=True):
-            if len(np.unique(rows)) < len(rows):
-                raise ValueError(
-                    "A group names a training row twice, and a row can be deleted only once. Pass "
-                    "np.unique of its positions."
-                )
-            if self.deletion.nothing_left(rows) or loses_a_class(self._class_of_row, rows):
-                raise ValueError(
-                    f"Group {name} of {len(rows)} rows holds all that carry weight, or all of a "
-                    "class, and without it there is no model. Leave some of them out of it."
-                )
+    def nothing_left(self, rows: Positions) -> bool:
+        return self.deletion.nothing_left(rows) or loses_a_class(self._class_of_row, rows)
 
     def score_groups(
         self, queries: Any, names: Any, members: Sequence[Positions], *, progress: bool
