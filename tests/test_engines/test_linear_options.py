@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import Ridge
 
 from skinfluence import InfluenceExplainer
@@ -80,6 +81,23 @@ def test_conjugate_gradients_stop_where_they_are_told():
     tight, report = scores(solver="cg", tol=1e-13, max_iter=100)
     assert report["residual"] <= 1e-13
     assert_allclose(tight, exact, rtol=1e-9, atol=1e-12)
-    _, report = scores(solver="cg", max_iter=1)
-    assert report["n_iter"] == 1
-    assert report["residual"] > 1e-6
+
+
+@pytest.mark.parametrize("tol", [None, 1e-8])
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda explainer: explainer.score_influence(ROWS[:5], y[:5]),
+        lambda explainer: explainer.score_influence(ROWS[:5], y[:5], reduce="sum"),
+        lambda explainer: explainer.self_influence(),
+        lambda explainer: explainer.d_params(),
+        lambda explainer: explainer.score_groups(groups=[[0, 1], [2]]),
+    ],
+)
+def test_conjugate_gradients_that_stop_early_say_so(ask, tol):
+    options = {"method": "first_order", "solver": "cg", "max_iter": 1, "tol": tol}
+    explainer = InfluenceExplainer(Ridge(), **options).fit(ROWS, y)
+    message = "stopped after 1 iterations at a relative residual of .*Raise max_iter"
+    with pytest.warns(ConvergenceWarning, match=message):
+        ask(explainer)
+    assert explainer._engine.report()["residual"] > 1e-6

@@ -220,6 +220,11 @@ class LinearEngine(Engine):
 
     def _warn_of_rows(self):
         trust.warn_of_rows(self.deletion.report()["flagged_rows"], self.n_train)
+        self._warn_if_unsolved()
+
+    def _warn_if_unsolved(self):
+        reports = [part.report() for part in self.parts if part.iterates]
+        trust.warn_if_unsolved(reports, self.settings.tol)
 
     def over_queries(
         self, queries: Any, reduce: str, *, n_jobs: int | None, progress: bool
@@ -227,6 +232,7 @@ class LinearEngine(Engine):
         if self.method != "first_order" or self.settings.relative or self.about_parameters:
             return super().over_queries(queries, reduce, n_jobs=n_jobs, progress=progress)
         total = self.deletion.over_queries(queries)
+        self._warn_if_unsolved()
         return total / queries.shape[0] if reduce == "mean" else total
 
     def self_influence(
@@ -283,6 +289,7 @@ class LinearEngine(Engine):
         failed = self._notes.failed_groups
         lost = [str(name) for name, rows in pairs if rows.tobytes() in failed]
         trust.warn_of_groups(lost, len(members))
+        self._warn_if_unsolved()
         return scores
 
     # -- embedding --------------------------------------------------------------------------------

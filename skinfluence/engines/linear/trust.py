@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from scipy import linalg, sparse
+from sklearn.exceptions import ConvergenceWarning
 
 from skinfluence._output import few
 from skinfluence._warn import warn
@@ -17,6 +18,8 @@ from skinfluence.exceptions import DegenerateDeletionWarning, NotStationaryWarni
 LOOSE = 3e-2
 # The same for averages of steps that never came near.
 FAR = 0.3
+# Relative residual of conjugate gradients that is worth a word where the user named none.
+UNSOLVED = 1e-6
 
 
 def refuse_far_averages(model: Any, before: float) -> None:
@@ -96,3 +99,16 @@ def warn_of_groups(lost: Sequence[str], n_groups: int) -> None:
         "method='newton'.",
         DegenerateDeletionWarning,
     )
+
+
+def warn_if_unsolved(reports: Sequence[dict[str, Any]], tol: float | None) -> None:
+    """Warn of conjugate gradients that stopped before the residual asked for."""
+    wanted = UNSOLVED if tol is None else tol
+    worst = max(reports, key=lambda report: report["residual"], default=None)
+    if worst is not None and worst["residual"] > wanted:
+        warn(
+            f"Conjugate gradients stopped after {worst['n_iter']} iterations at a relative "
+            f"residual of {worst['residual']:.1e}, above {wanted:.1e}, and scores are no more "
+            "accurate than that. Raise max_iter, or use solver='dense'.",
+            ConvergenceWarning,
+        )
