@@ -181,6 +181,19 @@ def test_groups_are_checked_for_every_engine(networks):
         explainer.score_groups(groups=[np.arange(12)])
 
 
+def test_every_question_reaches_the_engine(networks):
+    explainer = InfluenceExplainer(Module()).fit(X, y)
+    assert len(explainer.validate(n_refits=4, random_state=0)) == 4
+    assert_array_equal(explainer.diagnostics(), explainer.train_index_)
+    assert_array_equal(explainer.score_influence(X[:3], y[:3], reduce="sum"), np.full(12, 3.0))
+    assert_array_equal(explainer.self_influence([5, 2]), [5.0, 2.0])
+    assert explainer.d_params().shape == (12, 1)
+    assert explainer.train_embedding().shape == (12, 2)
+    assert_array_equal(explainer.get_feature_names_out(), ["influence0", "influence1"])
+    _, report = explainer.score_influence(X[:3], y[:3], return_report=True)
+    assert report["method"] == "first_order"
+
+
 def test_weights_reach_the_engine(networks):
     weights = np.linspace(0.5, 2.0, 12)
     explainer = InfluenceExplainer(Module()).fit(X, y, sample_weight=weights)
