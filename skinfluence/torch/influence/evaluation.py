@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -57,12 +56,16 @@ class Evaluation:
     def own_changes(self, queries: Queries, at: np.ndarray, moves: Tensor) -> np.ndarray:
         """Change of the value of the query at[j] under move j, (len(at),)."""
         batch = queries.take(at).map(_widened)
-        dims = batch.map(lambda _: 0)
-        both = self._mapped(lambda theta, row: self._value(theta, row), (0, dims))
+        parts = [*batch.args, *batch.kwargs.values()]
+        parts = parts if batch.y is None else [*parts, batch.y]
+
+        def value(theta, *own):
+            return self._value(theta, _batch_like(batch, own))[0]
+
+        both = self._mapped(value, 0)
+        rows = [part[:, None] for part in parts]
         parameters = self.theta + moves.double()
-        rows = batch.map(lambda values: values[:, None])
-        before = both(self.theta.expand_as(parameters), rows)
-        return as_array((both(parameters, rows) - before)[:, 0])
+        return as_array(both(parameters, *rows) - both(self.theta.expand_as(parameters), *rows))
 
     def _over(self, queries, function):
         n = queries.shape[0]
@@ -82,32 +85,35 @@ class Evaluation:
         )
 
     def _at(self, thetas, batch):
-        return self._mapped(lambda theta: self._value(theta, batch), (0,))(thetas)
+        return self._mapped(lambda theta: self._value(theta, batch), 0)(thetas)
 
     def _value(self, theta, batch):
         params = self.network.params(theta)
         outputs = torch.func.functional_call(self.module, params, batch.args, batch.kwargs)
         return self.target(outputs, batch.y)
 
-    def _mapped(self, function: Callable[..., Tensor], dims: Any) -> Callable[..., Tensor]:
+    def _mapped(self, function: Callable[..., Tensor], dim: int) -> Callable[..., Tensor]:
         """Over the first axis of the arguments: by ``vmap``, in a loop where it cannot."""
 
         def run(*args):
             with torch.no_grad():
                 if not self._loop:
                     try:
-                        found: Tensor = vmap(function, in_dims=dims)(*args)
+                        found: Tensor = vmap(function, in_dims=dim)(*args)
                         return found
                     except RuntimeError:
                         self._loop = True  # control flow that depends on data, an LSTM, ...
                 rows = range(len(args[0]))
-                return torch.stack([function(*(_row(arg, i) for arg in args)) for i in rows])
+                return torch.stack([function(*(arg[i] for arg in args)) for i in rows])
 
         return run
 
 
-def _row(values, i):
-    return values.map(lambda x: x[i]) if isinstance(values, Batch) else values[i]
+def _batch_like(batch: Batch, parts: Sequence[Tensor]) -> Batch:
+    """The tensors of a batch, one after the other, as a batch again."""
+    n_args, n_inputs = len(batch.args), len(batch.args) + len(batch.kwargs)
+    kwargs = dict(zip(batch.kwargs, parts[n_args:n_inputs], strict=True))
+    return Batch(tuple(parts[:n_args]), None if batch.y is None else parts[n_inputs], kwargs)
 
 
 def _widened(values: Tensor) -> Tensor:
