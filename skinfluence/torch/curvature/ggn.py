@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-from torch.func import jvp, vjp, vmap
+from collections.abc import Mapping
+from typing import Any
 
-from skinfluence.torch.curvature.base import Curvature, rows_within_memory
+from torch import Tensor
+
+from skinfluence.torch.curvature.base import (
+    Curvature,
+    activations_per_row,
+    joined,
+    probe,
+    rows_within_memory,
+    shaped,
+)
 from skinfluence.torch.data import Batch
+from skinfluence.torch.derivatives import GAUSS_NEWTON, first_that_works
+from skinfluence.torch.objective import NetworkObjective
 
 
 class GaussNewton(Curvature):
@@ -23,17 +34,33 @@ class GaussNewton(Curvature):
 
     psd = True
 
-    def of_rows(self, batch: Batch, weights: Tensor, V: Tensor) -> Tensor:
-        def outputs(theta):
-            return self.network.outputs(batch, self.network.params(theta))
+    def __init__(self, objective: NetworkObjective):
+        super().__init__(objective)
+        rows = probe(objective)
+        self._numbers_per_row = activations_per_row(self.network, rows)
+        problem = (*self._problem(rows, None), self._units(2))
+        self._route = first_that_works(GAUSS_NEWTON, *problem)
 
-        theta = self.network.theta
-        f, back = vjp(outputs, theta)
-        tangents = vmap(lambda v: jvp(outputs, (theta,), (v,))[1])(V)
-        bent = self.objective.loss.curve(f, batch.y)(tangents)
-        bent = bent * weights.reshape(-1, *(1,) * (bent.ndim - 2))
-        found: Tensor = vmap(lambda u: back(u)[0])(bent)
-        return found
+    def _units(self, n: int) -> dict[str, Tensor]:
+        return shaped(self.network, self.network.theta.new_ones(n, self.n_params))
+
+    def _problem(self, batch: Batch, weights: Tensor | None) -> tuple[Any, Any, Any]:
+        def outputs(params: Mapping[str, Tensor]) -> Tensor:
+            return self.network.outputs(batch, params)
+
+        def bend(f: Tensor):
+            product = self.objective.loss.curve(f, batch.y)
+            if weights is None:
+                return product
+            scale = weights.reshape(-1, *(1,) * (f.ndim - 1))
+            return lambda tangents: scale * product(tangents)
+
+        return outputs, bend, self.network.params()
+
+    def of_rows(self, batch: Batch, weights: Tensor, V: Tensor) -> Tensor:
+        found = self._route(*self._problem(batch, weights), shaped(self.network, V))
+        return joined(self.network, found)
 
     def block_size(self, n_vectors: int) -> int:
-        return rows_within_memory(8.0 * n_vectors * 4 * 1024)
+        numbers = 2 * self._numbers_per_row * (1 + n_vectors)
+        return rows_within_memory(numbers * self.network.theta.element_size())
