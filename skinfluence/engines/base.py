@@ -255,7 +255,7 @@ class Engine(ABC):
 
     @abstractmethod
     def train_embedding(self, out: Any = None) -> Any:
-        """``L^-1 gbar_i`` of what each deletion takes away, (n_train, width), in `out` if given."""
+        """``L^-1 gbar_i`` of what each deletion takes away, (n_train, width); `out` if given."""
 
     @abstractmethod
     def embedding_width(self) -> int:

@@ -372,8 +372,8 @@ class NetworkEngine(Engine):
 
     def diagnostics(self, row_labels: Any) -> list[Any]:
         raise UnsupportedEstimatorError(
-            f"{type(self.model).__name__} is a network, and the classical diagnostics are those of "
-            "a regression. Use self_influence() for outliers, d_params() for what rows move."
+            f"{type(self.model).__name__} is a network, and the classical diagnostics are those "
+            "of a regression. Use self_influence() for outliers, d_params() for what rows move."
         )
 
     def leverage(self) -> Array:

@@ -344,8 +344,9 @@ class LinearEngine(Engine):
     ) -> Agreement:
         if retrain is not None:
             raise ValueError(
-                f"retrain= trains a network that cannot fit itself, and {type(self.model).__name__} "
-                "is refitted as it is, and polished. Leave retrain=None."
+                "retrain= trains a network that cannot fit itself, and "
+                f"{type(self.model).__name__} is refitted as it is, and polished. Leave "
+                "retrain=None."
             )
         return linear_agreement(self, queries, query_rows, rows, whole)
 

@@ -13,7 +13,8 @@ from skinfluence.torch.influence.damping import automatic_damping
 from skinfluence.torch.influence.newton import GaussNewtonDeletion, mean_deleted_objective
 from skinfluence.torch.influence.trained import Trained
 from skinfluence.torch.objective import NetworkObjective
-from skinfluence.torch.solvers import SOLVERS, Solver, choose
+from skinfluence.torch.solvers import Inverse
+from skinfluence.torch.solvers.choose import SOLVERS, Choice, choose, invert
 
 
 class Built:
@@ -28,8 +29,10 @@ class Built:
     Attributes
     ----------
     trained : Trained
-    curvature, solver : str
-        Names of what is in use.
+    curvature : str
+        Name of the one in use.
+    choice : Choice
+        The solver, and why it is the one.
     damping : float
         In units of a mean loss.
     """
@@ -40,17 +43,40 @@ class Built:
         matrix = make_curvature(self.curvature, objective)
         asked = settings.damping
         self.damping = automatic_damping(matrix) if asked is None else float(asked)
-        self.solver, self._solve = make_solver(settings, matrix, self.damping)
+        inverse, self.choice = self._invert(matrix)
         probe = objective.rows.take(slice(0, PROBE))
         gradients = RowGradients(objective.network, objective.loss, probe)
-        self.trained = Trained(objective, gradients, self._solve.invert(matrix, self.damping))
+        self.trained = Trained(objective, gradients, inverse)
+
+    @property
+    def solver(self) -> str:
+        """Name of the solver."""
+        return self.choice.solver
+
+    def _invert(self, curvature: Curvature) -> tuple[Inverse, Choice]:
+        """By the solver that was asked for, with the options that were."""
+        asked: Any = self.settings.solver
+        options = given_options(self.settings)
+        if not isinstance(asked, str):
+            if options:
+                raise ValueError(
+                    f"{' and '.join(options)} beside a solver that is an object have no effect. "
+                    "Set them on the object."
+                )
+            return asked.invert(curvature, self.damping), Choice(_name(asked), "It was passed.")
+        seeded = self.settings.random_state is not None
+        if options or seeded:
+            choice = choose(curvature, damping=self.damping)
+            name = choice.solver if asked == "auto" else asked
+            asked = with_options(name, options, self.settings.random_state)
+        return invert(curvature, self.damping, asked)
 
     def newton(self) -> GaussNewtonDeletion:
         """Deletion by Gauss-Newton steps, with an inverse of its own."""
         base, mean = mean_deleted_objective(self.trained.objective)
         if base is self.trained.objective:
             return GaussNewtonDeletion(self.trained, self.trained.inverse, 0.0)
-        inverse = self._solve.invert(make_curvature(self.curvature, base), self.damping)
+        inverse, _ = self._invert(make_curvature(self.curvature, base))
         return GaussNewtonDeletion(self.trained, inverse, mean)
 
 
@@ -59,29 +85,29 @@ def make_curvature(name: str, objective: NetworkObjective) -> Curvature:
     return CURVATURES[name](objective)
 
 
-def make_solver(
-    settings: SimpleNamespace, curvature: Curvature, damping: float
-) -> tuple[str, Solver]:
-    """Solver by name, as it is, or as the ladder has it, with what the user asked of it."""
-    asked = settings.solver
-    given = {name: getattr(settings, name) for name in ("tol", "max_iter")}
-    given = {name: value for name, value in given.items() if value is not None}
-    if not isinstance(asked, str):
-        if given:
-            raise ValueError(
-                f"{' and '.join(given)} are passed beside a solver that is an object. Set them on "
-                "the object."
-            )
-        return type(asked).__name__, asked
-    name = choose(curvature, damping)[0] if asked == "auto" else asked
-    kind: Any = SOLVERS[name]
+def given_options(settings: SimpleNamespace) -> dict[str, Any]:
+    """What the user asked of iterations."""
+    given = {"tol": settings.tol, "max_iter": settings.max_iter}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def with_options(name: str, options: dict[str, Any], random_state: Any) -> Any:
+    """A solver by name with options; its name where it takes none of them."""
+    kind: Any = SOLVERS.get(name)
+    if kind is None:
+        return name  # whose turn it is to say so
     takes = inspect.signature(kind).parameters
-    unknown = [option for option in given if option not in takes]
+    unknown = [option for option in options if option not in takes]
     if unknown:
         raise ValueError(
-            f"{' and '.join(unknown)} is about iterations, and solver={asked!r} (here: {name}) "
-            f"does not have any of that name. Leave {unknown[0]}=None, or use solver='cg'."
+            f"{' and '.join(unknown)} is about iterations, and solver={name!r} has no such "
+            f"option. Leave {unknown[0]}=None, or use solver='cg'."
         )
-    if "random_state" in takes and settings.random_state is not None:
-        given["random_state"] = settings.random_state
-    return name, kind(**given)
+    if "random_state" in takes and random_state is not None:
+        options = {**options, "random_state": random_state}
+    return kind(**options) if options else name
+
+
+def _name(solver: Any) -> str:
+    known = (name for name, kind in SOLVERS.items() if kind is type(solver))
+    return next(known, type(solver).__name__)
