@@ -1,0 +1,1 @@
+"""Influence on networks: the only part of the package that imports torch."""

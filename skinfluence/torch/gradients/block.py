@@ -1,0 +1,73 @@
+"""Gradients of a block of rows with respect to all explained parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from skinfluence.torch.gradients.factors import Factor
+from skinfluence.torch.network import Network
+
+
+class GradientBlock:
+    """G (b, p) as a list of factors, one a layer.
+
+    Conventions. Vectors are rows, (M, p). Results over rows are float64: layers are added up in
+    it, whatever the type of the network.
+
+    Parameters
+    ----------
+    network : Network
+    factors : sequence of Factor
+        Each explained parameter is in at most one; those in none have no gradient here.
+    values : Tensor of shape (b,)
+        The rows' values.
+    """
+
+    def __init__(self, network: Network, factors: Sequence[Factor], values: Tensor):
+        self.network, self.factors, self.values = network, factors, values
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def dense(self) -> Tensor:
+        """G itself, (b, p)."""
+        G = self.network.theta.new_zeros(len(self), self.network.n_params)
+        for factor in self.factors:
+            for name, g in factor.dense().items():
+                G[:, self.network.spans[name]] = g.flatten(1)
+        return G
+
+    def pairs(self, other: GradientBlock) -> Tensor:
+        """``G G'^T``, (b, b'), with another block of the same parameters."""
+        theirs = {factor.names: factor for factor in other.factors}
+        total = torch.zeros(len(self), len(other), dtype=torch.float64, device=self.values.device)
+        for factor in self.factors:
+            if factor.names in theirs:
+                total += factor.pairs(theirs[factor.names])
+        return total
+
+    def squares(self) -> Tensor:
+        """``|g_i|^2``, (b,)."""
+        return self._over_layers(lambda factor: factor.squares(), len(self))
+
+    def times(self, V: Tensor) -> Tensor:
+        """``G V^T``, (b, M)."""
+        parts = self.network.split(V)
+        return self._over_layers(lambda factor: factor.times(parts), len(self), len(V))
+
+    def adjoint(self, C: Tensor) -> Tensor:
+        """``C G``, (M, p), of coefficients (M, b)."""
+        found = self.network.theta.new_zeros(len(C), self.network.n_params)
+        for factor in self.factors:
+            for name, values in factor.adjoint(C).items():
+                found[:, self.network.spans[name]] = values.flatten(1)
+        return found
+
+    def _over_layers(self, product: Callable[[Factor], Tensor], *shape: int) -> Tensor:
+        total = torch.zeros(*shape, dtype=torch.float64, device=self.values.device)
+        for factor in self.factors:
+            total += product(factor)
+        return total
