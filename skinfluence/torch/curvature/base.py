@@ -70,6 +70,10 @@ class Curvature(ABC):
             found[start : start + size] = self(unit)
         return 0.5 * (found + found.T)
 
+    def diagonal(self) -> Tensor | None:
+        """The diagonal, (p,), float64, or None where it costs as much as the matrix."""
+        return None
+
 
 def rows_within_memory(bytes_per_row: float) -> int:
     """Rows whose temporaries fit scikit-learn's ``working_memory``."""
