@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from skinfluence.torch.data import Batch
+from skinfluence.torch.replicas import open_up
 
 
 class Network:
@@ -94,6 +95,7 @@ def private_copy(module: nn.Module) -> nn.Module:
     for part in twin.modules():
         if getattr(part, "inplace", False) is True:
             part.inplace = False
+    open_up(twin)
     return twin
 
 
