@@ -2,5 +2,9 @@
 
 from skinfluence.torch.curvature.base import Curvature
 from skinfluence.torch.curvature.ggn import GaussNewton
+from skinfluence.torch.curvature.kfac import Ekfac, Kfac
 
-__all__ = ["Curvature", "GaussNewton"]
+# The curvatures by name, as the explainers take them.
+CURVATURES: dict[str, type[Curvature]] = {"ggn": GaussNewton, "kfac": Kfac, "ekfac": Ekfac}
+
+__all__ = ["CURVATURES", "Curvature", "Ekfac", "GaussNewton", "Kfac"]
