@@ -27,7 +27,7 @@ class Solver:
     [
         ({"loss": "mse"}, "loss='mse' is the loss of a torch module.*Leave loss=None"),
         ({"loss": np.square}, "is the loss of a torch module.*in the estimator"),
-        ({"weight_decay": 0.1}, r"weight_decay=0.1 is the penalty.*Leave weight_decay=0.0"),
+        ({"weight_decay": 0.1}, r"weight_decay=0.1 is the penalty.*Leave weight_decay=None"),
         ({"weight_decay": {"coef": 0.1}}, r"is the penalty.*of Ridge is read off it"),
         ({"params": "last_layer"}, "params='last_layer' chooses among.*target='coef:NAME'"),
         ({"params": ["x0"]}, "chooses among the parameters of a torch module"),

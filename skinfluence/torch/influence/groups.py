@@ -19,7 +19,9 @@ def taken_together(trained: Trained, positions: np.ndarray) -> Tensor:
     total = torch.zeros(1, network.n_params, dtype=torch.float64, device=network.device)
     for part in _loops.slices(len(positions), trained.gradients.block_size()):
         leaving = trained.leaving(positions[part])
-        total += leaving.sums(torch.ones(1, len(leaving), dtype=torch.float64, device=total.device))
+        total += leaving.sums(
+            torch.ones(1, len(leaving), dtype=torch.float64, device=total.device)
+        )
     return total.to(network.dtype)
 
 
@@ -46,3 +48,11 @@ def own_first_order(queries: Queries, positions: np.ndarray, moved: Tensor) -> f
         block = queries.gradients.block(queries.take(positions[part]))
         total += float(block.times(moved).sum())
     return total
+
+
+def size(trained: Trained, positions: np.ndarray, relative: str) -> np.ndarray:
+    """What RelatIF divides by where rows go together: the first-order size of their sum, (1,)."""
+    gone = taken_together(trained, positions)
+    moved = trained.solve(gone).double()
+    found = moved.square().sum() if relative == "parameters" else (moved * gone.double()).sum()
+    return np.sqrt([max(float(found), 0.0)])
