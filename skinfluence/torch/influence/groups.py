@@ -1,0 +1,58 @@
+"""Rows that are deleted together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from skinfluence import _loops
+from skinfluence.torch.influence.queries import Parameters, Queries
+from skinfluence.torch.influence.trained import Trained, as_array, gradient_blocks
+
+
+def taken_together(trained: Trained, positions: np.ndarray) -> Tensor:
+    """``sum_S gbar_i``, (1, p)."""
+    network = trained.network
+    total = torch.zeros(1, network.n_params, dtype=torch.float64, device=network.device)
+    for part in _loops.slices(len(positions), trained.gradients.block_size()):
+        leaving = trained.leaving(positions[part])
+        total += leaving.sums(
+            torch.ones(1, len(leaving), dtype=torch.float64, device=total.device)
+        )
+    return total.to(network.dtype)
+
+
+def moves(trained: Trained, members: Sequence[np.ndarray]) -> Tensor:
+    """First-order move without each group, (n_groups, p): the sum of its rows' moves."""
+    gone = [taken_together(trained, positions) for positions in members]
+    return trained.solve(torch.cat(gone)) if gone else trained.network.theta.new_zeros(0, 0)
+
+
+def first_order(queries: Queries | Parameters, moved: Tensor) -> np.ndarray:
+    """Change of each query along its gradient, (m, n_groups)."""
+    if isinstance(queries, Parameters):
+        return as_array(moved).T[queries.positions]
+    found = np.zeros((queries.shape[0], len(moved)))
+    for part, block in gradient_blocks(queries.gradients, queries.take, queries.shape[0]):
+        found[part] = as_array(block.times(moved))
+    return found
+
+
+def own_first_order(queries: Queries, positions: np.ndarray, moved: Tensor) -> float:
+    """Sum over a group's own rows of their change; queries are the training rows."""
+    total = 0.0
+    for part in _loops.slices(len(positions), queries.gradients.block_size()):
+        block = queries.gradients.block(queries.take(positions[part]))
+        total += float(block.times(moved).sum())
+    return total
+
+
+def size(trained: Trained, positions: np.ndarray, relative: str) -> np.ndarray:
+    """What RelatIF divides by where rows go together: the first-order size of their sum, (1,)."""
+    gone = taken_together(trained, positions)
+    moved = trained.solve(gone).double()
+    found = moved.square().sum() if relative == "parameters" else (moved * gone.double()).sum()
+    return np.sqrt([max(float(found), 0.0)])
