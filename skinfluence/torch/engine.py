@@ -17,7 +17,7 @@ from skinfluence.attribution import Block
 from skinfluence.engines.base import Array, Engine, Positions, Whole
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.metrics import Agreement
-from skinfluence.torch import given
+from skinfluence.torch import faults, given
 from skinfluence.torch.given import Given
 from skinfluence.torch.influence import first_order, groups, self_influence, stationarity
 from skinfluence.torch.influence.building import Built
@@ -57,6 +57,7 @@ class NetworkEngine(Engine):
         self.model, self.rows, self.y = model, rows, y
         self.sample_weight, self.settings = sample_weight, settings
         objective = self.read(model, rows.X, y, sample_weight)
+        faults.check(objective.network, objective.loss, objective.rows)
         self.objective, self.n_train = objective, objective.n_train
         self.built = Built(objective, settings)
         self.trained = self.built.trained
