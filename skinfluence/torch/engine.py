@@ -24,7 +24,7 @@ from skinfluence.torch.influence.building import Built
 from skinfluence.torch.influence.deletion import AlongGradients, ByNewton, Deletion
 from skinfluence.torch.influence.embedding import make_embedding
 from skinfluence.torch.influence.evaluation import Evaluation
-from skinfluence.torch.influence.parameters import parameter_names, positions_of
+from skinfluence.torch.influence.parameters import names_at, parameter_names, positions_of
 from skinfluence.torch.influence.perturbation import perturbation
 from skinfluence.torch.influence.projection import make_projection
 from skinfluence.torch.influence.queries import Parameters, Queries, make_queries
@@ -193,7 +193,9 @@ class NetworkEngine(Engine):
         return positions_of(self.trained.network, self.settings.target)
 
     def query_names(self) -> Any:
-        return self.param_names[self._positions()] if self.about_parameters else None
+        if not self.about_parameters:
+            return None
+        return names_at(self.trained.network, self._positions())
 
     def _train_queries(self):
         return self._queries(self.objective.rows)
