@@ -216,7 +216,9 @@ class OutputGradients:
     def __call__(self, batch: Batch) -> Linearised:
         """One pass forward, and one back for each output."""
         rows = self.gradients
-        outputs, uses = capture_outputs(self.network, rows.layers, batch)
+        outputs, uses = capture_outputs(
+            self.network, rows.layers, batch, overwritten=rows.overwritten
+        )
         together: dict[tuple[str, ...], list[Use]] = {}
         last = {}
         for path, module in rows.layers.items():
