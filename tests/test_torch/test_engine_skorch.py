@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
@@ -64,3 +66,19 @@ def test_an_unfitted_net_is_cloned_fitted_and_refitted(fitted):
     explainer = InfluenceExplainer(net(), random_state=0).fit(X, y)
     agreement = explainer.validate(X, y, n_refits=5, random_state=0)
     assert agreement.pearson > 0.8
+
+
+def test_a_net_of_probabilities_is_pickled(fitted):
+    X, y = fitted
+    own = net(criterion=nn.NLLLoss, module=Probabilities).fit(X, y)
+    explainer = InfluenceExplainer(own, target="proba").fit(X, y)
+    again = pickle.loads(pickle.dumps(explainer))
+    scores = explainer.score_influence(X[:3], y[:3])
+    assert_allclose(again.score_influence(X[:3], y[:3]), scores, rtol=1e-6)
+
+
+class Probabilities(Layers):
+    """The same with probabilities as its outputs, as NLLLoss has it in skorch."""
+
+    def forward(self, X):
+        return super().forward(X).softmax(1)
