@@ -19,7 +19,9 @@ def taken_together(trained: Trained, positions: np.ndarray) -> Tensor:
     total = torch.zeros(1, network.n_params, dtype=torch.float64, device=network.device)
     for part in _loops.slices(len(positions), trained.gradients.block_size()):
         leaving = trained.leaving(positions[part])
-        total += leaving.sums(torch.ones(1, len(leaving), dtype=torch.float64, device=total.device))
+        total += leaving.sums(
+            torch.ones(1, len(leaving), dtype=torch.float64, device=total.device)
+        )
     return total.to(network.dtype)
 
 

@@ -11,9 +11,7 @@ from skinfluence.torch.influence.trained import Trained, as_array
 from skinfluence.torch.solvers import Inverse
 
 
-def on_own_loss(
-    trained: Trained, at: np.ndarray, *, progress: bool = False
-) -> np.ndarray:
+def on_own_loss(trained: Trained, at: np.ndarray, *, progress: bool = False) -> np.ndarray:
     """``<g_i, A^-1 gbar_i>`` of rows at some positions, (len(at),)."""
     solved_penalty = trained.solved_penalty()
     found = [
