@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, Self
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from skinfluence import attribution
 from skinfluence._peel import target_to_model_space
 from skinfluence.attribution import Block
+from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.metrics import Agreement
 from skinfluence.metrics._rows import take_rows
 
@@ -253,12 +254,34 @@ class Engine(ABC):
         """``L^-1 g_z`` of a target that needs no y, (n_queries, width), with H = L L'."""
 
     @abstractmethod
-    def train_embedding(self) -> Array:
-        """``L^-1 gbar_i`` of what each deletion takes away, (n_train, width)."""
+    def train_embedding(self, out: Any = None) -> Any:
+        """``L^-1 gbar_i`` of what each deletion takes away, (n_train, width); `out` if given."""
 
     @abstractmethod
     def embedding_width(self) -> int:
         """Number of columns of both."""
+
+    # -- other values of training rows ------------------------------------------------------------
+
+    def perturbation(self, queries: Any, rows: Positions) -> Array:
+        """Derivative of the queries' values in the inputs of some training rows.
+
+        (n_queries, n_rows, \\*shape of a row's input); by default, refused.
+        """
+        raise self._without("perturbation")
+
+    def score_replacement(self, queries: Any, rows: Positions, new: Any, new_y: Any) -> Array:
+        """Change at each query when training rows take other values, (n_queries, n_rows).
+
+        `new` and `new_y` are rows and targets in model space; by default, refused.
+        """
+        raise self._without("score_replacement")
+
+    def _without(self, question):
+        return UnsupportedEstimatorError(
+            f"{question} differentiates a network, and {type(self.model).__name__} is read as a "
+            "linear model. Refit it with the rows changed: a linear model is quick to fit."
+        )
 
     # -- diagnostics and truth --------------------------------------------------------------------
 
@@ -277,7 +300,13 @@ class Engine(ABC):
 
     @abstractmethod
     def agreement(
-        self, queries: Any, query_rows: Any, rows: Positions, *, whole: Whole | None
+        self,
+        queries: Any,
+        query_rows: Any,
+        rows: Positions,
+        *,
+        whole: Whole | None,
+        retrain: Callable[[Positions], Any] | None = None,
     ) -> Agreement:
         """Agreement of scores with real refits.
 
@@ -291,4 +320,6 @@ class Engine(ABC):
             Which training rows to delete.
         whole : Whole or None
             What to refit where it is not the model alone.
+        retrain : callable or None
+            The user's own way to train on the rows at some positions.
         """

@@ -56,17 +56,24 @@ class Embedding(  # type: ignore[call-arg]  # scikit-learn's __init_subclass__ i
         embedding = self._engine.embed(rows)
         return labelled(self, embedding, index=index, columns=self.get_feature_names_out())
 
-    def train_embedding(self) -> Any:
+    def train_embedding(self, *, out: Any = None) -> Any:
         """Embed the training rows: ``L^-1 gbar_i``, gbar_i being what a deletion takes away.
+
+        Parameters
+        ----------
+        out : array-like of shape (n_train, n_dimensions), default=None
+            Where to write it: an array, a memmap, or anything with slice assignment.
 
         Returns
         -------
         embedding : ndarray of shape (n_train, n_dimensions)
             ``transform(Z) @ train_embedding().T`` are the first-order scores of the prediction;
             the squared norms are the first-order self influence on the loss, for rows of weight 1
-            and an objective that is a sum.
+            and an objective that is a sum. `out` itself where it was given.
         """
         check_is_fitted(self)
+        if out is not None:
+            return self._engine.train_embedding(out)
         embedding = self._engine.train_embedding()
         names = self.get_feature_names_out()
         return labelled(self, embedding, index=self.train_index_, columns=names)

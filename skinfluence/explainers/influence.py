@@ -79,7 +79,7 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
     loss : str or callable, default=None
         Loss of a torch module, by name or as a function of outputs and targets that returns one
         value a row. Estimators know their own.
-    weight_decay : float or dict of str to float, default=0.0
+    weight_decay : float or dict of str to float, default=None
         Penalty of a torch module, as its optimiser means it: ``weight_decay / 2 * |theta|^2``
         beside the mean loss, of all parameters or of those named. Estimators know their own.
     params : {None, "last_layer"} or list of str, default=None
@@ -179,13 +179,18 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         "smoothing": [None, Interval(Real, 0, None, closed="neither")],
         "solver": [StrOptions(_SOLVERS), HasMethods(["invert"])],
         "loss": [None, str, callable],
-        "weight_decay": [Interval(Real, 0, None, closed="left"), dict],
+        "weight_decay": [None, Interval(Real, 0, None, closed="left"), dict],
         "params": [None, StrOptions({"last_layer"}), list, tuple],
         "curvature": [None, StrOptions({"hessian", "ggn", "fisher", "kfac", "ekfac"})],
         "damping": [None, Interval(Real, 0, None, closed="left")],
         "tol": [None, Interval(Real, 0, None, closed="neither")],
         "max_iter": [None, Interval(Integral, 1, None, closed="left")],
-        "projection": [None, Interval(Integral, 1, None, closed="left")],
+        "projection": [
+            None,
+            Interval(Integral, 1, None, closed="left"),
+            HasMethods(["of_block"]),
+            callable,
+        ],
     }
 
     def __init__(
@@ -201,7 +206,7 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         smoothing: float | None = None,
         solver: Any = "auto",
         loss: str | Callable[..., Any] | None = None,
-        weight_decay: float | Mapping[str, float] = 0.0,
+        weight_decay: float | Mapping[str, float] | None = None,
         params: Literal["last_layer"] | Sequence[str] | None = None,
         curvature: Literal["hessian", "ggn", "fisher", "kfac", "ekfac"] | None = None,
         damping: float | None = None,

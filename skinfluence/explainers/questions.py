@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from skinfluence import attribution
+from skinfluence import _loops, attribution
 from skinfluence._output import labelled
 from skinfluence.engines import Whole
 from skinfluence.explainers.engine_backed import EngineBacked
@@ -131,6 +132,104 @@ class Questions(EngineBacked):
         scores = self._engine.score_groups(queries, names, members, progress=self.progress)
         return labelled(self, scores, index=index, columns=names)
 
+    # -- other values of training rows ------------------------------------------------------------
+
+    def perturbation(self, X: Any, y: Any = None, *, rows: ArrayLike | None = None) -> np.ndarray:
+        """Derivative of each query's value in the inputs of training rows. Networks only.
+
+        ``-w_i d/dx_i <H^-1 g_z, g_i>``: where to push row i so that the loss at query z rises,
+        retraining included (Koh and Liang 2017, equation 5). It is the derivative of the query's
+        value, not of the deletion score.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, n_features)
+            Queries.
+        y : array-like of shape (n_queries,), default=None
+            Their targets, where the target needs them.
+        rows : array-like of int, default=None
+            Positions of the training rows; None for all.
+
+        Returns
+        -------
+        slopes : ndarray of shape (n_queries, n_rows, n_features)
+            Or with whatever shape the input of one row has.
+
+        Raises
+        ------
+        UnsupportedEstimatorError
+            If the model is no network.
+        ValueError
+            If the network has several inputs or one of integers, a position lies outside, or the
+            result does not fit scikit-learn's ``working_memory`` and `rows` is None.
+
+        See Also
+        --------
+        score_replacement : A finite change of a row.
+        """
+        check_is_fitted(self)
+        queries = self._queries(X, y)
+        size = np.prod(self._fit_X.shape[1:], dtype=float) * self.n_samples_fit_
+        if rows is None and 8.0 * queries.shape[0] * size > _loops.memory_budget():
+            raise ValueError(
+                f"The derivatives of {queries.shape[0]} queries in all {self.n_samples_fit_} rows "
+                "do not fit working_memory. Pass rows=, the positions of those in question."
+            )
+        rows = np.arange(self.n_samples_fit_) if rows is None else rows
+        return self._engine.perturbation(queries, self._checked_rows(rows))
+
+    def score_replacement(
+        self, X_new: Any, y_new: Any = None, *, rows: ArrayLike, queries: tuple[Any, Any]
+    ) -> np.ndarray:
+        """First-order change at queries when training rows take other values. Networks only.
+
+        ``-w_i <H^-1 g_z, g(new row) - g_i>``: what another label, or other inputs, of a row would
+        do to each query.
+
+        Parameters
+        ----------
+        X_new : array-like of shape (n_rows, n_features)
+            Row j takes the place, and the weight, of the training row at ``rows[j]``; one at a
+            time.
+        y_new : array-like of shape (n_rows,), default=None
+            Targets of the new rows.
+        rows : array-like of int of shape (n_rows,)
+            Positions of training rows; one may come several times.
+        queries : tuple of (X, y)
+            The queries, and their targets or None.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_queries, n_rows)
+            Value of the target after the replacement minus before.
+
+        Raises
+        ------
+        UnsupportedEstimatorError
+            If the model is no network.
+        ValueError
+            If there is not one position a new row, or one lies outside.
+
+        See Also
+        --------
+        perturbation : The derivative, for small changes.
+        """
+        check_is_fitted(self)
+        asked = self._queries(*queries)
+        rows = self._checked_rows(rows)
+        new = self._model_rows(X_new)
+        if len(rows) != new.shape[0]:
+            raise ValueError(
+                f"There are {new.shape[0]} new rows and {len(rows)} positions of rows that they "
+                "replace. Pass one position a new row; a position may come several times."
+            )
+        if y_new is not None:
+            y_new = self._kind.model_targets(self.estimator_, y_new)
+        return self._engine.score_replacement(asked, rows, new, y_new)
+
+    def _checked_rows(self, rows):
+        return attribution.positions(rows, self.n_samples_fit_, "rows")
+
     # -- truth ------------------------------------------------------------------------------------
 
     def validate(
@@ -140,13 +239,15 @@ class Questions(EngineBacked):
         *,
         n_refits: int | None = None,
         whole_pipeline: bool = False,
+        retrain: Callable[[np.ndarray], Any] | None = None,
         random_state: int | np.random.RandomState | None = None,
     ) -> Agreement:
         """Compare scores with real refits.
 
         Half of the deleted rows are those that move the parameters' losses most, the others are
         drawn at random. Every refit is a real one by the estimator itself, then polished like the
-        fit.
+        fit; networks are not polished, and the values before are those of a network trained on
+        all rows again.
 
         Parameters
         ----------
@@ -160,6 +261,11 @@ class Questions(EngineBacked):
         whole_pipeline : bool, default=False
             Refit the whole pipeline or search, where the scores hold all but the model fixed:
             measures what that costs.
+        retrain : callable, default=None
+            ``retrain(positions)`` returns a torch module (or fitted estimator) trained on the
+            training rows at these positions, the way the explained one was, its random start
+            included. A module needs it, since it cannot fit itself; scikit-learn's MLPs and
+            skorch nets are cloned and fitted, from one seed where they have none.
         random_state : int, RandomState instance or None, default=None
             Draws the rows and queries.
 
@@ -172,7 +278,8 @@ class Questions(EngineBacked):
         Raises
         ------
         ValueError
-            If `n_refits` is out of range, or `whole_pipeline` is asked of a bare model.
+            If `n_refits` is out of range, `whole_pipeline` is asked of a bare model, or a module
+            comes without `retrain`.
         """
         check_is_fitted(self)
         n_refits = min(20, self.n_samples_fit_) if n_refits is None else n_refits
@@ -190,5 +297,5 @@ class Questions(EngineBacked):
         queries, query_rows = self._queries_and_rows(X, y)
         whole = Whole(self.estimator_, self._raw_rows, self._raw_targets, X)
         return self._engine.agreement(
-            queries, query_rows, rows, whole=whole if whole_pipeline else None
+            queries, query_rows, rows, whole=whole if whole_pipeline else None, retrain=retrain
         )

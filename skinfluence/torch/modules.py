@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 
+from skinfluence.torch.replicas import open_up
+
 HALVES = (torch.float16, torch.bfloat16)
 # Wrappers and the attribute that holds what they wrap, by the wrapper's name: torch.compile's is
 # private, and the others must not be imported where torch is built without them.
@@ -41,6 +43,7 @@ def private_copy(module: Any) -> tuple[nn.Module, frozenset[str]]:
     moved = {id(p) for p in twin.parameters() if p.requires_grad}
     twin.eval().requires_grad_(False)
     _unwrap_parts(twin)
+    open_up(twin)
     trained = {n: id(p) in moved for n, p in twin.named_parameters() if p.is_floating_point()}
     if any(p.dtype in HALVES for p in twin.parameters()):
         twin.float()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any, Self
 
@@ -297,8 +297,12 @@ class LinearEngine(Engine):
     def embed(self, rows: Any) -> Array:
         return embedding.embed(self, rows)
 
-    def train_embedding(self) -> Array:
-        return embedding.train_embedding(self)
+    def train_embedding(self, out: Any = None) -> Any:
+        found = embedding.train_embedding(self)
+        if out is None:
+            return found
+        out[:] = found
+        return out
 
     def embedding_width(self) -> int:
         return embedding.width(self)
@@ -330,8 +334,20 @@ class LinearEngine(Engine):
         return isinstance(self.model, tuple(CHOSEN))
 
     def agreement(
-        self, queries: Any, query_rows: Any, rows: Positions, *, whole: Whole | None
+        self,
+        queries: Any,
+        query_rows: Any,
+        rows: Positions,
+        *,
+        whole: Whole | None,
+        retrain: Callable[[Positions], Any] | None = None,
     ) -> Agreement:
+        if retrain is not None:
+            raise ValueError(
+                "retrain= trains a network that cannot fit itself, and "
+                f"{type(self.model).__name__} is refitted as it is, and polished. Leave "
+                "retrain=None."
+            )
         return linear_agreement(self, queries, query_rows, rows, whole)
 
 

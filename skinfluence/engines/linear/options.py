@@ -17,7 +17,7 @@ _NETWORKS_ONLY = {
     "weight_decay": (
         "is the penalty of a torch module, which has none of its own, and that of {model} is read "
         "off it",
-        "Leave weight_decay=0.0, and set the penalty in the estimator (alpha, C)",
+        "Leave weight_decay=None, and set the penalty in the estimator (alpha, C)",
     ),
     "params": (
         "chooses among the parameters of a torch module, and of {model} all are explained",

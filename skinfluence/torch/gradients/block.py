@@ -7,15 +7,15 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from skinfluence.torch.gradients.factors import Factor
+from skinfluence.torch.gradients.factors import Factor, total
 from skinfluence.torch.network import Network
 
 
 class GradientBlock:
     """G (b, p) as a list of factors, one a layer.
 
-    Conventions. Vectors are rows, (M, p). Results over rows are float64: layers are added up in
-    it, whatever the type of the network.
+    Conventions. Vectors are rows, (M, p). Results over rows are float64, whatever the type
+    of the network.
 
     Parameters
     ----------
@@ -28,6 +28,10 @@ class GradientBlock:
 
     def __init__(self, network: Network, factors: Sequence[Factor], values: Tensor):
         self.network, self.factors, self.values = network, factors, values
+
+    @property
+    def device(self) -> torch.device:
+        return self.network.device
 
     def __len__(self) -> int:
         return len(self.values)
@@ -43,11 +47,12 @@ class GradientBlock:
     def pairs(self, other: GradientBlock) -> Tensor:
         """``G G'^T``, (b, b'), with another block of the same parameters."""
         theirs = {factor.names: factor for factor in other.factors}
-        total = torch.zeros(len(self), len(other), dtype=torch.float64, device=self.values.device)
-        for factor in self.factors:
-            if factor.names in theirs:
-                total += factor.pairs(theirs[factor.names])
-        return total
+        shared = [factor for factor in self.factors if factor.names in theirs]
+        if not shared:
+            return torch.zeros(len(self), len(other), dtype=torch.float64, device=self.device)
+        # Layers are added up in their own type: rounding a sum of a few is no more than that of
+        # the products, where a float64 copy of each would cost as much as they do.
+        return total(factor.pairs(theirs[factor.names]) for factor in shared).double()
 
     def squares(self) -> Tensor:
         """``|g_i|^2``, (b,)."""
@@ -67,7 +72,7 @@ class GradientBlock:
         return found
 
     def _over_layers(self, product: Callable[[Factor], Tensor], *shape: int) -> Tensor:
-        total = torch.zeros(*shape, dtype=torch.float64, device=self.values.device)
+        found = torch.zeros(*shape, dtype=torch.float64, device=self.device)
         for factor in self.factors:
-            total += product(factor)
-        return total
+            found += product(factor)
+        return found

@@ -29,11 +29,27 @@ class Call:
 
 
 def capture(
-    network: Network, layers: Mapping[str, nn.Module], batch: Batch, value: RowValue
+    network: Network,
+    layers: Mapping[str, nn.Module],
+    batch: Batch,
+    value: RowValue,
+    *,
+    overwritten: bool = False,
 ) -> tuple[Tensor, dict[str, list[Use]]]:
     """Run a batch and keep, for each use of each layer, its input and its output's derivative.
 
-    Rows do not see each other, so the derivative of the sum over rows holds each row's own.
+    Rows do not see each other, so the derivative of the sum over rows holds each row's own. The
+    graph starts at the first of the layers: what lies below it runs forward only.
+
+    Parameters
+    ----------
+    network : Network
+    layers : dict of str to nn.Module
+    batch : Batch
+    value : callable
+        ``value(outputs, y) -> (b,)``.
+    overwritten : bool, default=False
+        Whether the forward overwrites outputs of the layers, which then have to be copied.
 
     Returns
     -------
@@ -41,9 +57,9 @@ def capture(
     uses : dict of str to list of Use
         By the layer's name, in the order of the calls; uses that no value depends on are absent.
     """
-    with torch.enable_grad(), _recorded(layers) as calls:
+    with torch.enable_grad(), _recorded(layers, overwritten) as calls:
         values = value(network.outputs(batch), batch.y)
-    return values.detach(), _uses(layers, calls, values.sum(), None)
+    return values.detach(), _uses(layers, calls, batch.size, values.sum(), None)
 
 
 def capture_outputs(
@@ -51,6 +67,8 @@ def capture_outputs(
     layers: Mapping[str, nn.Module],
     batch: Batch,
     cotangents: Cotangents | None = None,
+    *,
+    overwritten: bool = False,
 ) -> tuple[Tensor, dict[str, list[Use]]]:
     """Run a batch, and propagate several vectors in its outputs back to the layers.
 
@@ -63,19 +81,21 @@ def capture_outputs(
     cotangents : callable or None, default=None
         From the outputs (b, \\*output) to the vectors u_1..u_M, (M, b, \\*output); by default the
         K unit vectors, so that the uses hold the rows of each row's Jacobian.
+    overwritten : bool, default=False
+        As ``RowGradients.overwritten`` says.
 
     Returns
     -------
     outputs : Tensor of shape (b, \\*output)
     uses : dict of str to list of Use
-        ``input`` is (b, ...) as the layer was called, and ``delta`` (M, b, ...): the derivative
-        of ``<u_m, f(x_i)>`` in the layer's output.
+        ``input`` is (b, ...), rows first, and ``delta`` (M, b, ...): the derivative of
+        ``<u_m, f(x_i)>`` in the layer's output.
     """
-    with torch.enable_grad(), _recorded(layers) as calls:
+    with torch.enable_grad(), _recorded(layers, overwritten) as calls:
         outputs = network.outputs(batch)
     found = outputs.detach()
     vectors = unit_vectors(found) if cotangents is None else cotangents(found)
-    return found, _uses(layers, calls, outputs, vectors)
+    return found, _uses(layers, calls, batch.size, outputs, vectors)
 
 
 def unit_vectors(outputs: Tensor) -> Tensor:
@@ -85,17 +105,23 @@ def unit_vectors(outputs: Tensor) -> Tensor:
     return eye[:, None].expand(K, b, K).reshape(K, b, *outputs.shape[1:])
 
 
-def _uses(layers, calls: list[Call], total: Tensor, vectors: Tensor | None):
+def _uses(layers, calls: list[Call], b: int, total: Tensor, vectors: Tensor | None):
     """The calls with the derivatives of ``total``, or of its products with M vectors."""
     uses: dict[str, list[Use]] = {name: [] for name in layers}
     if not calls or not total.requires_grad:
         return uses
-    for call, delta in zip(
-        calls, _backward(total, [c.output for c in calls], vectors), strict=True
-    ):
+    slopes = _backward(total, [call.output for call in calls], vectors)
+    for call, delta in zip(calls, slopes, strict=True):
         if delta is not None:
-            uses[call.name].append(Use(call.input, delta))
+            of_rows = _rows_first(delta, b, 0 if vectors is None else 1)
+            uses[call.name].append(Use(_rows_first(call.input, b, 0), of_rows))
     return uses
+
+
+def _rows_first(values: Tensor, b: int, axis: int) -> Tensor:
+    """Positions of a row that the forward has put on the rows' axis get one of their own."""
+    length = values.shape[axis]
+    return values if length == b or length % b else values.unflatten(axis, (b, length // b))
 
 
 def _backward(total: Tensor, leaves: list[Tensor], vectors: Tensor | None):
@@ -116,21 +142,30 @@ def _backward(total: Tensor, leaves: list[Tensor], vectors: Tensor | None):
 
 
 @contextlib.contextmanager
-def _recorded(layers: Mapping[str, nn.Module]) -> Iterator[list[Call]]:
+def _recorded(layers: Mapping[str, nn.Module], overwritten: bool) -> Iterator[list[Call]]:
     """Record the calls of some layers; nothing is left behind, whatever the forward does."""
     calls: list[Call] = []
 
     def keep(name):
-        def hook(module, args, output):
+        def hook(module, args, kwargs, output):
+            seen = (args[0] if args else next(iter(kwargs.values()))).detach()
+            if overwritten:
+                # A zero of no memory stands for the output as it left the layer.
+                tap = output.new_zeros(()).expand_as(output).requires_grad_()
+                calls.append(Call(name, seen, tap))
+                return output + tap
             # No parameter asks for a gradient, so the graph starts at the first known layer.
             if not output.requires_grad:
                 output = output.detach().requires_grad_()
-            calls.append(Call(name, args[0].detach(), output))
+            calls.append(Call(name, seen, output))
             return output
 
         return hook
 
-    handles = [module.register_forward_hook(keep(name)) for name, module in layers.items()]
+    handles = [
+        module.register_forward_hook(keep(name), with_kwargs=True)
+        for name, module in layers.items()
+    ]
     try:
         yield calls
     finally:

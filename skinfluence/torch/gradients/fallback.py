@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 import torch
@@ -17,7 +18,13 @@ RowValue = Callable[[Tensor, Tensor | None], Tensor]
 def row_by_row(
     network: Network, names: tuple[str, ...], batch: Batch, value: RowValue, *, loop: bool = False
 ) -> dict[str, Tensor]:
-    """Gradients (b, \\*shape) by name, by ``vmap(grad)`` or in a loop over the rows."""
+    """Gradients (b, \\*shape) by name, by ``vmap(grad)`` or in a loop over the rows.
+
+    Raises
+    ------
+    RuntimeError
+        By ``vmap``, of operations that it cannot batch: those need the loop.
+    """
     params = {name: p for name, p in network.params().items() if name in names}
 
     def of_one(params: dict[str, Tensor], *row: Tensor | None) -> Tensor:
@@ -32,17 +39,22 @@ def row_by_row(
     if loop:
         return _looped(of_one, params, rows, batch.size)
     dims = (None, *(None if r is None else 0 for r in rows))
-    found: dict[str, Tensor] = vmap(grad(of_one), in_dims=dims)(params, *rows)
+    with warnings.catch_warnings():
+        # Operations without a batching rule run one after the other: slow, and right.
+        warnings.filterwarnings("ignore", message="There is a performance drop")
+        found: dict[str, Tensor] = vmap(grad(of_one), in_dims=dims)(params, *rows)
     return found
 
 
 def _looped(of_one, params, rows, size):
     leaves = {name: p.detach().requires_grad_() for name, p in params.items()}
-    found = {name: p.new_empty(size, *p.shape) for name, p in params.items()}
+    found = {name: p.new_zeros(size, *p.shape) for name, p in params.items()}
     for i in range(size):
         with torch.enable_grad():
-            total = of_one(leaves, *(None if r is None else r[i] for r in rows))
-        slopes = torch.autograd.grad(total, list(leaves.values()), materialize_grads=True)
+            value = of_one(leaves, *(None if r is None else r[i] for r in rows))
+        if not value.requires_grad:  # no value depends on them
+            continue
+        slopes = torch.autograd.grad(value, list(leaves.values()), materialize_grads=True)
         for name, slope in zip(leaves, slopes, strict=True):
             found[name][i] = slope
     return found

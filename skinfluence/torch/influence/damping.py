@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import torch
-
 from skinfluence.torch.curvature import Curvature
 
 # Share of the mean eigenvalue.
 SHARE = 0.1
-# Random vectors of an estimated trace.
-DRAWS = 16
 
 
 def automatic_damping(curvature: Curvature) -> float:
@@ -28,17 +22,5 @@ def automatic_damping(curvature: Curvature) -> float:
     decay = curvature.objective.decay
     if decay is not None and bool((decay > 0).all()):
         return 0.0
-    mean = mean_eigenvalue(curvature) / curvature.objective.total_weight
+    mean = curvature.trace() / (curvature.n_params * curvature.objective.total_weight)
     return max(SHARE * mean, 0.0)
-
-
-def mean_eigenvalue(curvature: Curvature) -> float:
-    """Trace over p, estimated by seeded random signs where the curvature has no better way."""
-    own: Any = getattr(curvature, "trace", None)
-    if callable(own):
-        return float(own()) / curvature.n_params
-    theta = curvature.network.theta
-    draw = torch.Generator().manual_seed(0)
-    signs = torch.randint(0, 2, (DRAWS, curvature.n_params), generator=draw) * 2.0 - 1.0
-    V = signs.to(theta.device, theta.dtype)
-    return float((V.double() * curvature(V).double()).sum(1).mean()) / curvature.n_params

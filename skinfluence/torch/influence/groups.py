@@ -48,3 +48,11 @@ def own_first_order(queries: Queries, positions: np.ndarray, moved: Tensor) -> f
         block = queries.gradients.block(queries.take(positions[part]))
         total += float(block.times(moved).sum())
     return total
+
+
+def size(trained: Trained, positions: np.ndarray, relative: str) -> np.ndarray:
+    """What RelatIF divides by where rows go together: the first-order size of their sum, (1,)."""
+    gone = taken_together(trained, positions)
+    moved = trained.solve(gone).double()
+    found = moved.square().sum() if relative == "parameters" else (moved * gone.double()).sum()
+    return np.sqrt([max(float(found), 0.0)])

@@ -99,8 +99,8 @@ class GaussNewtonDeletion:
             )
         weights = self.trained.weights(positions)
         J, slopes, bends = row_derivatives(self.trained, positions)
-        (n_rows, K, p), W = J.shape, weights.to(J.dtype)
-        J, shift = J.reshape(1, -1, p), weights.sum().to(J.dtype) - self.mean_weight
+        W = weights.to(J.dtype)
+        J, shift = J.reshape(1, -1, J.shape[2]), W.sum() - self.mean_weight
         solved = self._solve(J[0], shift.expand(J.shape[1]))[None]
         x = (W[:, None] * slopes.to(J.dtype)).reshape(1, -1) @ solved[0]
         penalty = self.trained.objective.penalty_gradient()

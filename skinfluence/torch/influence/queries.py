@@ -102,13 +102,32 @@ class Parameters:
 
 
 def make_queries(
-    trained: Trained, target: Target, rows: Rows, *, output: Any, classes: Sequence[Any] | None
+    trained: Trained,
+    target: Target,
+    rows: Rows,
+    *,
+    output: Any,
+    classes: Sequence[Any] | None,
+    by_y: bool = True,
 ) -> Queries:
-    """Queries about a target's value at some rows, whose y is encoded as the loss has it."""
+    """Queries about a target's value at some rows, whose y is encoded as the loss has it.
+
+    Parameters
+    ----------
+    trained : Trained
+    target : Target
+    rows : Rows
+    output : label, int or None
+        Class or output that the target is about, where it is about one.
+    classes : sequence or None
+        Labels of the outputs, where the model knows them.
+    by_y : bool, default=True
+        Whether the class of a query is its y, where it has one.
+    """
     network = trained.network
     if isinstance(target, OfOutput):
-        choice = chosen_outputs(network, target, rows, output=output, classes=classes)
-        queries = Queries(rows, trained.gradients, choice)
+        choice = Choice(network, target, rows, classes, _labels_train(trained))
+        queries = Queries(rows, trained.gradients, choice.of(output, by_y=by_y))
     else:
         queries = Queries(rows, trained.gradients)
     if not isinstance(target, OfLoss):
@@ -117,55 +136,70 @@ def make_queries(
     return queries
 
 
-def chosen_outputs(
-    network: Network, target: OfOutput, rows: Rows, *, output: Any, classes: Sequence[Any] | None
-) -> Tensor:
-    """Position of the column that each query is about: `output`, else its y, else the largest.
+def _labels_train(trained):
+    """Whether the training rows have a label each, and not values or several labels."""
+    y = trained.batch(slice(0, 1)).y
+    return y is not None and y.ndim == 1 and not y.is_floating_point()
 
-    Where there are no classes the columns are outputs of a regression, and `output` is needed if
-    there are several.
+
+@dataclass
+class Choice:
+    """Which column of outputs a query is about.
+
+    Parameters
+    ----------
+    network : Network
+    target : OfOutput
+    rows : Rows
+    classes : sequence or None
+    labels : bool
+        Whether the training rows have labels, so that columns are classes all the same.
     """
-    n = rows.shape[0]
-    if output is not None:
-        width = _columns(network, target, rows, slice(0, 1)).shape[1]
-        return torch.full((n,), _position(output, classes, width))
-    if classes is None:
-        width = _columns(network, target, rows, slice(0, 1)).shape[1]
-        if width > 1:
+
+    network: Network
+    target: OfOutput
+    rows: Rows
+    classes: Sequence[Any] | None
+    labels: bool
+
+    def of(self, output: Any, *, by_y: bool) -> Tensor:
+        """Position of the column: `output`, else the query's y, else the largest column."""
+        n, width = self.rows.shape[0], self._columns(slice(0, 1)).shape[1]
+        of_classes = self.classes is not None or self.labels or self.target.two_classes(width)
+        if output is not None:
+            return torch.full((n,), self._position(output, width))
+        if not of_classes:
+            if width > 1:
+                raise ValueError(
+                    f"The model has {width} outputs. Say which one the scores are about: "
+                    f"output=0, ..., {width - 1}."
+                )
+            return torch.zeros(n, dtype=torch.int64)
+        parts = [self._of_rows(part, by_y) for part in _loops.slices(n, 1024)]
+        return torch.cat(parts)
+
+    def _of_rows(self, part, by_y):
+        y = self.rows.take(part).y if by_y else None
+        if y is None or y[0].numel() > 1:
+            return self._columns(part).argmax(1).cpu()
+        return y.reshape(len(y)).long().cpu()
+
+    def _columns(self, part):
+        with torch.no_grad():
+            return self.target.outputs(self.network.outputs(self.rows.take(part)))
+
+    def _position(self, output, width):
+        if self.classes is None:
+            if not isinstance(output, int | np.integer) or not 0 <= output < width:
+                raise ValueError(
+                    f"output={output!r} is no output of this model, which has {width}: pass an "
+                    f"integer from 0 to {width - 1}."
+                )
+            return int(output)
+        found = [k for k, label in enumerate(self.classes) if label == output]
+        if not found:
             raise ValueError(
-                f"The model has {width} outputs. Say which one the scores are about: "
-                f"output=0, ..., {width - 1}."
+                f"output={output!r} is none of the {len(self.classes)} classes "
+                f"({', '.join(map(str, list(self.classes)[:5]))}). Name one of them."
             )
-        return torch.zeros(n, dtype=torch.int64)
-    parts = [_by_row(network, target, rows, part) for part in _loops.slices(n, 1024)]
-    return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.int64)
-
-
-def _by_row(network, target, rows, part):
-    y = rows.take(part).y
-    if y is None:
-        return _columns(network, target, rows, part).argmax(1).cpu()
-    return y.reshape(len(y)).long().cpu()
-
-
-def _columns(network, target, rows, part):
-    with torch.no_grad():
-        return target.outputs(network.outputs(rows.take(part)))
-
-
-def _position(output, classes, width):
-    if classes is None:
-        good = isinstance(output, int | np.integer) and 0 <= output < width
-        if not good:
-            raise ValueError(
-                f"output={output!r} is no output of this model, which has {width}: pass an "
-                f"integer from 0 to {width - 1}."
-            )
-        return int(output)
-    found = [k for k, label in enumerate(classes) if label == output]
-    if not found:
-        raise ValueError(
-            f"output={output!r} is none of the {len(classes)} classes "
-            f"({', '.join(map(str, list(classes)[:5]))}). Name one of them."
-        )
-    return found[0]
+        return found[0]

@@ -18,14 +18,7 @@ class Target(ABC):
 
     The law: it is smooth in the outputs, rows do not see each other, and it may be called on
     batches of any size (inside ``vmap`` too).
-
-    Attributes
-    ----------
-    of_outputs : bool
-        Whether the value is of one output, which :attr:`Queries.choice` names, and not of y.
     """
-
-    of_outputs: bool = False
 
     @abstractmethod
     def __call__(self, outputs: Tensor, y: Tensor | None) -> Tensor:
@@ -49,12 +42,16 @@ class OfOutput(Target):
     ----------
     outputs : callable
         From the network's outputs (b, ...) to columns (b, K) to choose from.
+    binary : bool, default=False
+        Whether the loss is one of yes and no, so that two columns are two classes.
     """
 
-    of_outputs = True
+    def __init__(self, outputs: Callable[[Tensor], Tensor], *, binary: bool = False):
+        self.outputs, self.binary = outputs, binary
 
-    def __init__(self, outputs: Callable[[Tensor], Tensor]):
-        self.outputs = outputs
+    def two_classes(self, width: int) -> bool:
+        """Whether the columns stand for yes and no."""
+        return self.binary and width == 2
 
     def __call__(self, outputs: Tensor, y: Tensor | None) -> Tensor:
         assert y is not None
@@ -81,20 +78,16 @@ class OfFunction(Target):
 
 def make_target(asked: Any, objective: NetworkObjective) -> Target | None:
     """Target by name, or of a function; None for parameters, which no query has."""
+    loss = objective.loss
     if callable(asked):
         return OfFunction(asked)
     if asked == "loss":
-        return OfLoss(objective.loss)
+        return OfLoss(loss)
     if asked == "decision_function":
-        return OfOutput(scores_of(objective.loss))
+        return OfOutput(scores_of(loss), binary=isinstance(loss, BinaryCrossEntropy))
     if asked == "proba":
-        return OfOutput(probabilities_of(objective.loss))
+        return OfOutput(probabilities_of(loss), binary=isinstance(loss, BinaryCrossEntropy))
     return None
-
-
-def is_classification(loss: RowLoss) -> bool:
-    """Whether one of several classes is predicted, by a loss that is known."""
-    return isinstance(loss, CrossEntropy) or hasattr(loss, "probabilities")
 
 
 def scores_of(loss: RowLoss) -> Callable[[Tensor], Tensor]:

@@ -85,6 +85,7 @@ class CGInverse(Inverse):
         self.convergence = Convergence(tol)
         self.preconditioner = "none"
         self._precondition: Product | None = None
+        self._may_sketch = solver.preconditioner == "auto" and operator.curvature.psd
         if solver.preconditioner != "auto":
             self._prepare(solver.preconditioner)
 
@@ -99,8 +100,8 @@ class CGInverse(Inverse):
     def __call__(self, V: Tensor) -> Tensor:
         B = V.to(self.operator.like)
         require_finite(B, "A right-hand side")
-        first = self.solver.preconditioner == "auto" and self._precondition is None
-        if first and sketch_pays(self.operator, len(B), self.solver.rank):
+        if self._may_sketch and sketch_pays(len(B), self.solver.rank, self.operator.n_params):
+            self._may_sketch = False
             self._prepare("nystroem")
         solution = conjugate_gradients(
             self.operator,

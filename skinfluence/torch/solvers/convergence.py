@@ -106,5 +106,15 @@ def _named(positions: Tensor) -> str:
     return f"number {first}{', ...' if len(positions) > NAMED else ''}"
 
 
+def warn_indefinite(what: str, lowest: float, damping: float, total_weight: float) -> None:
+    """Warn of negative eigenvalues; `lowest` is of the sum over rows, with the damping in it."""
+    needed = damping - lowest / total_weight
+    _warn(
+        f"The curvature is indefinite: {what}, the lowest about {lowest:.3g} as a sum over rows. "
+        "Scores along them have the wrong sign and may be of any size. Use curvature='ggn', or a "
+        f"damping above {needed:.3g}."
+    )
+
+
 def _warn(message: str) -> None:
     warnings.warn(message, ConvergenceWarning, stacklevel=5)

@@ -29,12 +29,7 @@ class Damped:
     """
 
     def __init__(self, curvature: Curvature, damping: float):
-        if not damping >= 0:
-            raise ValueError(
-                f"damping={damping!r} is negative or no number, and would take curvature away. "
-                "Use 0, or a positive number in units of a mean loss."
-            )
-        self.curvature, self.damping = curvature, damping
+        self.curvature, self.damping = curvature, require_damping(damping)
         self.shift = curvature.objective.total_weight * damping
         self.products, self.steepest = 0, 0.0
 
@@ -72,6 +67,16 @@ class Damped:
     def noise(self) -> float:
         """Share of the norm below which a Rayleigh quotient is rounding error."""
         return float(torch.finfo(self.like.dtype).eps)
+
+
+def require_damping(damping: float) -> float:
+    """Refuse a damping that would take curvature away."""
+    if not 0 <= damping < float("inf"):
+        raise ValueError(
+            f"damping={damping!r} is negative or not finite, and would take curvature away. "
+            "Use 0, or a positive number in units of a mean loss."
+        )
+    return damping
 
 
 def require_finite(values: Tensor, what: str) -> None:

@@ -60,6 +60,6 @@ def nystroem_preconditioner(
 PRECONDITIONERS = {"jacobi": jacobi, "nystroem": nystroem_preconditioner}
 
 
-def sketch_pays(operator: Damped, n_rhs: int, rank: int) -> bool:
+def sketch_pays(n_rhs: int, rank: int, n_params: int) -> bool:
     """Whether a Nystroem preconditioner is worth its products for a call."""
-    return operator.curvature.psd and n_rhs * SHARE >= min(rank, operator.n_params)
+    return n_rhs * SHARE >= min(rank, n_params)
