@@ -11,6 +11,7 @@ from torch import nn  # noqa: E402
 
 from skinfluence.torch.data import Batch  # noqa: E402
 from skinfluence.torch.network import Network  # noqa: E402
+from tests.test_torch.networks import NETWORKS  # noqa: E402
 
 
 def small(seed: int = 0) -> nn.Sequential:
@@ -146,6 +147,18 @@ def test_frozen_parameters_are_not_explained():
     assert Network(module, params="*.bias").names == ("2.bias",)
     with pytest.raises(ValueError, match=r"0\.weight did not move in training"):
         Network(module, params="0.weight")
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_all_parameters_of_the_small_networks_are_explained(name):
+    module, rows, _ = NETWORKS[name](dtype=torch.float64)
+    network = Network(module)
+    assert network.names == tuple(dict(module.named_parameters()))
+    batch = rows.take(slice(0, 3))
+    expected = module.eval()(*batch.args, **batch.kwargs)
+    torch.testing.assert_close(network.outputs(batch), expected, rtol=1e-9, atol=1e-12)
+    found = network.outputs(batch, network.params())
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
 
 
 def test_all_are_explained_where_none_asks_for_a_gradient():
