@@ -46,13 +46,19 @@ def check(network: Network, loss: RowLoss, rows: Rows) -> tuple[str, ...]:
     batch = rows.take(slice(0, PROBE)).map(torch.clone)
     with torch.no_grad():
         _check_state(network, batch)
-        outputs = _run(network, batch)
-        _check_outputs(network, outputs, batch)
+        outputs = outputs_of(network, batch)
         _check_repeats(network, outputs, batch)
         _check_alone(network, outputs, batch)
         losses = loss(outputs, batch.y)
     _check_finite(losses, "loss", losses.isfinite())
     return _unused(network, loss, batch)
+
+
+def outputs_of(network: Network, batch: Batch) -> Tensor:
+    """Outputs of some rows, or what is wrong with them."""
+    outputs = _run(network, batch)
+    _check_outputs(network, outputs, batch)
+    return outputs
 
 
 def _run(network: Network, batch: Batch) -> Any:

@@ -290,6 +290,52 @@ def test_drop_last_that_drops_nothing():
     assert read(_loader(batch_size=7, drop_last=True)).shape == (N,)
 
 
+# -- queries --------------------------------------------------------------------------------------
+
+
+def queries(*trained):
+    return read.for_queries(read(*trained))
+
+
+def test_whole_numbers_become_what_was_trained_on():
+    found = queries(X)([[1, 2, 3]], [0])
+    assert found.take(slice(0, 1)).args[0].dtype == torch.float32
+    named = queries({"a": X, "b": Y})({"a": X.astype(int), "b": Y})
+    assert [x.dtype for x in named.take(slice(0, 1)).inputs] == [torch.float32, torch.int64]
+    ints = Listed((X[i].astype(int), 0) for i in range(N))
+    for other in (ints, sparse.csr_array(X.astype(int))):
+        assert queries(X)(other).take(slice(0, 1)).args[0].dtype == torch.float32
+
+
+def test_sequences_and_images_may_have_another_size():
+    assert queries(Y.reshape(1, 7))(Y[:3].reshape(1, 3)).shape == (1,)
+    assert queries(np.ones((2, 3, 8, 8)))(np.ones((1, 3, 9, 9))).shape == (1,)
+
+
+UNLIKE = {
+    "features": (lambda: queries(X)(X[:, :2]), r"X has rows of shape \(2,\), .* have \(3,\)"),
+    "axes": (lambda: queries(X)(X[:, :, None]), r"X has rows of shape \(3, 1\)"),
+    "a single row": (lambda: queries(X)(X[0]), r"X has rows of shape \(\)"),
+    "floats": (lambda: queries(Y)(X[:, 0]), r"has type torch\.float32, .* had torch\.int64"),
+    "inputs": (lambda: queries((X, X))(X), r"brings 1 input, and the training rows had 2 inputs"),
+    "names": (
+        lambda: queries({"a": X, "b": X})({"a": X}),
+        r"brings inputs called a, and the training rows had inputs called a, b",
+    ),
+    "a dataset": (
+        lambda: queries(X)(Listed([(X[0, :2], 0)])).take(slice(0, 1)),
+        r"X has rows of shape \(2,\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNLIKE)
+def test_queries_unlike_the_training_rows(name):
+    build, message = UNLIKE[name]
+    with pytest.raises(ValueError, match=message):
+        build()
+
+
 # -- batches --------------------------------------------------------------------------------------
 
 

@@ -274,6 +274,21 @@ def test_refused(name):
 
 
 def test_a_loss_that_stays_a_mean():
-    objective = read(module(), X, REALS, loss=Own())
-    with pytest.raises(ValueError, match=r"Own.* returned shape \(\) for 12 rows"):
-        objective.losses(objective.rows)
+    with pytest.raises(ValueError, match=r"Own.* returned shape \(\) for 8 rows"):
+        read(module(), X, REALS, loss=Own())
+
+
+def test_faults_are_found_on_reading():
+    with pytest.raises(ValueError, match="output is nan"):
+        read(module(), torch.full_like(X, torch.nan), CLASSES, loss="cross_entropy")
+
+
+class Pair(nn.Linear):
+    def forward(self, x):
+        return super().forward(x), x
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", nn.NLLLoss()], ids=["name", "module"])
+def test_outputs_that_are_no_tensor(loss):
+    with pytest.raises(ValueError, match="returns a tuple, and one tensor is needed"):
+        read(Pair(4, 3).double(), X, CLASSES, loss=loss)

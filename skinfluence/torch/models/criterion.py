@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.torch.data import Rows
+from skinfluence.torch.faults import PROBE, outputs_of
 from skinfluence.torch.losses import (
     BinaryCrossEntropy,
     CrossEntropy,
@@ -75,7 +76,7 @@ class Criterion:
         if not (self.normalised or self.mean_over_outputs):
             return self
         with torch.no_grad():
-            outputs = network.outputs(rows.take(slice(0, 4)))
+            outputs = outputs_of(network, rows.take(slice(0, PROBE)))
         if self.normalised and bool((outputs.logsumexp(1).abs() > NEAR_ONE).any()):
             raise ValueError(
                 "NLLLoss needs probabilities that add up to one (skorch classifiers) or their "
