@@ -7,6 +7,7 @@ import pytest
 from tests.conftest import import_optional
 
 torch = import_optional("torch")
+import torch.nn.utils.prune  # noqa: E402
 from torch import nn  # noqa: E402
 
 from skinfluence.torch.data import Batch  # noqa: E402
@@ -90,10 +91,11 @@ def _refuses(graph, inputs):
             nn.utils.weight_norm,
             marks=pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning"),
         ),
+        lambda layer: nn.utils.prune.l1_unstructured(layer, "weight", 0.5),
     ],
-    ids=["parametrised", "by a hook"],
+    ids=["parametrised", "by a hook", "pruned"],
 )
-def test_weight_normalisation(norm):
+def test_weights_that_are_computed(norm):
     module = nn.Sequential(norm(nn.Linear(3, 4)), nn.Tanh(), nn.Linear(4, 2))
     expected = module(X)
     network = Network(module)

@@ -73,6 +73,8 @@ class Criterion:
 
     def checked(self, network: Network, rows: Rows) -> Criterion:
         """The criterion for outputs as the network has them, on a few rows."""
+        if isinstance(self.loss, TorchLoss):
+            self.loss.module.to(network.device)
         if not (self.normalised or self.mean_over_outputs):
             return self
         with torch.no_grad():
