@@ -7,7 +7,6 @@ import pytest
 from tests.conftest import import_optional
 
 torch = import_optional("torch")
-import torch.nn.utils.prune  # noqa: E402
 from torch import nn  # noqa: E402
 
 from skinfluence.torch.data import Batch  # noqa: E402
@@ -91,7 +90,9 @@ def _refuses(graph, inputs):
             nn.utils.weight_norm,
             marks=pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning"),
         ),
-        lambda layer: nn.utils.prune.l1_unstructured(layer, "weight", 0.5),
+        lambda layer: import_optional("torch.nn.utils.prune").l1_unstructured(
+            layer, "weight", 0.5
+        ),
     ],
     ids=["parametrised", "by a hook", "pruned"],
 )
