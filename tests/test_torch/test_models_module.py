@@ -10,7 +10,7 @@ from tests.conftest import import_optional
 
 torch = import_optional("torch")
 from torch import nn  # noqa: E402
-from torch.utils.data import TensorDataset  # noqa: E402
+from torch.utils.data import Subset, TensorDataset  # noqa: E402
 
 from skinfluence.exceptions import UnsupportedEstimatorError  # noqa: E402
 from skinfluence.torch.losses import BinaryCrossEntropy, CrossEntropy, SquaredError  # noqa: E402
@@ -175,6 +175,8 @@ def test_positions_of_classes_however_they_come(y):
 
 
 def test_two_classes_as_booleans():
+    binary = read(module(n_outputs=1), X, BITS.bool(), loss="binary_cross_entropy")
+    torch.testing.assert_close(binary.rows.take(slice(0, N)).y, BITS, rtol=0, atol=0)
     rows = read(module(), X, BITS.bool(), loss="cross_entropy").rows
     assert rows.take(slice(0, 2)).y.dtype == torch.int64
 
@@ -221,6 +223,38 @@ REFUSED = {
         lambda: read(module(), X, REALS[:, 0], loss="cross_entropy"),
         ValueError,
         r"y holds -?\d.*position of each row's class",
+    ),
+    "no such class": (
+        lambda: read(module(), X, CLASSES + 1, loss="cross_entropy"),
+        ValueError,
+        r"y holds 3, and cross entropy .* 0, 1, \.\.\., 2\. Pass",
+    ),
+    "no such class in a dataset": (
+        lambda: read(
+            module(), Subset(TensorDataset(X, CLASSES - 1), range(N)), loss="cross_entropy"
+        ),
+        ValueError,
+        r"y holds -1, and cross entropy",
+    ),
+    "no such class of a query": (
+        lambda: read(module(), X, CLASSES, loss="cross_entropy").read_rows(X[:1], [5]),
+        ValueError,
+        r"y holds 5, and cross entropy",
+    ),
+    "one output": (
+        lambda: read(module(n_outputs=1), X, BITS, loss="cross_entropy"),
+        ValueError,
+        r"needs an output for each class, .* shape \(8, 1\)\. Pass loss='binary_cross_entropy'",
+    ),
+    "signs": (
+        lambda: read(module(n_outputs=1), X, 2 * BITS - 1, loss="binary_cross_entropy"),
+        ValueError,
+        r"y holds -1\.0, and binary cross entropy needs 0 and 1",
+    ),
+    "shapes": (
+        lambda: read(module(), X, BITS, loss="squared_error"),
+        ValueError,
+        r"loss fails on outputs of shape \(8, 3\) and y of shape \(8,\) and type torch\.float64",
     ),
     "strings": (
         lambda: read(module(), X, np.array(list("ab" * 6)), loss="cross_entropy"),
