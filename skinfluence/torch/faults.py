@@ -19,6 +19,8 @@ PROBE, ALONE = 8, 3
 # which on a GPU may keep 10 bits only.
 ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-4}
 COARSE = 1e-2
+# What a forward raises on rows that it cannot take.
+FAILURES = (RuntimeError, TypeError, ValueError, IndexError, KeyError, AttributeError)
 
 
 def check(network: Network, loss: RowLoss, rows: Rows) -> tuple[str, ...]:
@@ -67,13 +69,13 @@ def _run(network: Network, batch: Batch) -> Any:
     """Outputs, or the reason why there are none where it is a known one."""
     try:
         return network.outputs(batch)
-    except (RuntimeError, TypeError, ValueError) as error:
+    except FAILURES as error:
         whole = [x.dtype for x in batch.inputs if not x.is_floating_point()]
         if whole:
             raise ValueError(
                 f"The forward fails on inputs of type {whole[0]} ({_first_line(error)}). Integers "
-                "and booleans stay what they are, for embeddings; cast X to float if the module "
-                "takes numbers."
+                "and booleans stay what they are, for embeddings, whose table they must not "
+                "exceed; cast X to float if the module takes numbers."
             ) from error
         raise ValueError(
             f"The forward fails on the first {batch.size} rows: {_first_line(error)}. Pass X as "
@@ -112,7 +114,8 @@ def _check_outputs(network: Network, outputs: Any, batch: Batch) -> None:
     if outputs.dtype != network.dtype:
         raise ValueError(
             f"{name} has parameters of type {network.dtype} and returns {outputs.dtype}. Take "
-            "autocast, rounding and argmax out of its forward: derivatives go through outputs."
+            "autocast (there or around this call), rounding and argmax away: derivatives go "
+            "through outputs."
         )
     _check_finite(outputs, "output", outputs.isfinite().flatten(1).all(1))
 
@@ -172,7 +175,7 @@ def _check_alone(network: Network, outputs: Tensor, batch: Batch) -> None:
     for i in range(min(ALONE, batch.size)):
         try:
             alone = network.outputs(batch[i : i + 1])
-        except (RuntimeError, TypeError, ValueError) as error:
+        except FAILURES as error:
             raise ValueError(
                 f"The forward fails on row {i} alone ({_first_line(error)}), so that rows see "
                 "each other. Use batch normalisation with running statistics, and nothing else "
@@ -183,9 +186,9 @@ def _check_alone(network: Network, outputs: Tensor, batch: Batch) -> None:
             raise ValueError(
                 f"The output of row {i} differs by {100 * gap:.2g} % between that row alone and "
                 f"a batch of {batch.size}: rows see each other (batch normalisation without "
-                "running statistics, attention across the batch, a softmax over rows), and "
-                "deleting one is not defined by its own loss. Use statistics of the training "
-                "rows, held fixed."
+                "running statistics, a softmax over rows, a recurrent layer that takes the axis "
+                "of rows for time), and no row has a gradient of its own. Use statistics of the "
+                "training rows, held fixed, and batch_first=True."
             )
 
 
@@ -201,13 +204,13 @@ def _unused(network: Network, loss: RowLoss, batch: Batch) -> tuple[str, ...]:
     leaves = {name: p.clone().requires_grad_() for name, p in network.params().items()}
     with torch.enable_grad():
         losses = loss(network.outputs(batch, leaves), batch.y)
+        total = losses @ torch.linspace(1.0, 2.0, len(losses)).to(losses)
     if not losses.requires_grad:
         raise ValueError(
             f"No gradient reaches the parameters of {type(network.module).__name__} from its "
             "loss: the forward or the loss detaches them, or runs under no_grad. Take that out."
         )
-    weights = torch.linspace(1.0, 2.0, len(losses)).to(losses)
-    slopes = torch.autograd.grad(losses @ weights, list(leaves.values()), allow_unused=True)
+    slopes = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
     absent = [name for name, slope in zip(leaves, slopes, strict=True) if slope is None]
     zero = [
         name

@@ -141,7 +141,7 @@ FAULTS = {
     Scalar: r"returns shape \(\) for 8 rows",
     Transposed: r"returns shape \(2, 8\) for 8 rows",
     Decides: r"has parameters of type torch\.float32 and returns torch\.int64",
-    Half: r"returns torch\.bfloat16\. Take autocast",
+    Half: r"returns torch\.bfloat16\. Take autocast \(there or around",
     Detached: r"No gradient reaches the parameters of Detached",
     NoGrad: r"No gradient reaches the parameters of NoGrad",
     NeedsTwoRows: r"forward fails on row 0 alone \(expected more than one row\), so that rows see",
@@ -188,6 +188,37 @@ def test_batch_statistics_are_seen():
 def test_integers_that_a_linear_layer_gets():
     with pytest.raises(ValueError, match=r"fails on inputs of type torch\.int64.*cast X to float"):
         check(Base(), X.long())
+
+
+def test_positions_beyond_the_table():
+    module = nn.Sequential(nn.Embedding(3, 2), nn.Linear(2, 2))
+    with pytest.raises(ValueError, match=r"out of range.*table they must not"):
+        check(module, torch.arange(10))
+
+
+class OverTime(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.recurrent, self.linear = nn.LSTM(3, 4), nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.linear(self.recurrent(x)[0].mean(1))
+
+
+def test_a_recurrence_over_the_rows():
+    with pytest.raises(ValueError, match=r"row 1 differs .* batch_first=True"):
+        check(OverTime(), X[:, None].repeat(1, 5, 1))
+
+
+def test_inside_no_grad():
+    with torch.no_grad():
+        assert check(Base()) == ()
+
+
+def test_autocast_around_the_call():
+    around = torch.autocast("cpu", dtype=torch.bfloat16)
+    with pytest.raises(ValueError, match="around this call"), around:
+        check(Base())
 
 
 def test_inputs_of_the_wrong_shape():
