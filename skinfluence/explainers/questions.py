@@ -216,16 +216,16 @@ class Questions(EngineBacked):
         """
         check_is_fitted(self)
         asked = self._queries(*queries)
-        rows = self._checked_rows(rows)
+        at = self._checked_rows(rows)
         new = self._model_rows(X_new)
-        if len(rows) != new.shape[0]:
+        if len(at) != new.shape[0]:
             raise ValueError(
-                f"There are {new.shape[0]} new rows and {len(rows)} positions of rows that they "
+                f"There are {new.shape[0]} new rows and {len(at)} positions of rows that they "
                 "replace. Pass one position a new row; a position may come several times."
             )
         if y_new is not None:
             y_new = self._kind.model_targets(self.estimator_, y_new)
-        return self._engine.score_replacement(asked, rows, new, y_new)
+        return self._engine.score_replacement(asked, at, new, y_new)
 
     def _checked_rows(self, rows):
         return attribution.positions(rows, self.n_samples_fit_, "rows")

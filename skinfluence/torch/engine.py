@@ -21,6 +21,7 @@ from skinfluence.torch import given
 from skinfluence.torch.given import Given
 from skinfluence.torch.influence import first_order, groups, self_influence, stationarity
 from skinfluence.torch.influence.building import Built
+from skinfluence.torch.influence.deletion import AlongGradients, ByNewton, Deletion
 from skinfluence.torch.influence.embedding import make_embedding
 from skinfluence.torch.influence.evaluation import Evaluation
 from skinfluence.torch.influence.parameters import parameter_names, positions_of
@@ -59,15 +60,20 @@ class NetworkEngine(Engine):
         self.objective, self.n_train = objective, objective.n_train
         self.built = Built(objective, settings)
         self.trained = self.built.trained
-        self.method = "newton" if settings.method == "newton" else "first_order"
-        self._newton = self.built.newton() if self.method == "newton" else None
         self.about_parameters = about_parameters(settings.target)
         self.target = make_target(settings.target, objective)
+        self.deletion = self._deletion()
+        self.method = self.deletion.method
         self.score_unit = unit(settings)
         self.param_names = parameter_names(objective.network)
         found = stationarity.relative_gradient(self.trained)
         stationarity.warn_if_loose(type(model).__name__, found)
         self.stationarity = (found, found)
+
+    def _deletion(self) -> Deletion:
+        if self.settings.method == "newton":
+            return ByNewton(self.trained, self.target, self.built.newton())
+        return AlongGradients(self.trained, self.target)
 
     # -- fitting ----------------------------------------------------------------------------------
 
@@ -196,48 +202,11 @@ class NetworkEngine(Engine):
     def tiles(
         self, queries: Any, *, n_jobs: int | None, progress: bool, desc: str
     ) -> Iterator[Block]:
-        sizes = self._sizes()
-        if self._by_moves(queries):
-            total, found = len(self._move_slices()), self._moved(queries, sizes)
-        else:
-            total = first_order.n_tiles(self.trained, queries.shape[0])
-            found = first_order.tiles(self.trained, queries, sizes)
+        found = self.deletion.tiles(queries, self._sizes())
+        total = self.deletion.n_tiles(queries)
         for block in _loops.progress_bar(found, total=total, enabled=progress, desc=desc):
             attribution.check_no_nan(block[2])
             yield block
-
-    def _by_moves(self, queries):
-        """Whether the parameters' moves are followed row by row: one solve a row."""
-        several = isinstance(queries, Parameters) and queries.shape[0] > self.n_train
-        return self._newton is not None or several
-
-    def _move_slices(self):
-        if self._newton is not None:
-            return self._newton.slices(self.n_train)
-        return self.trained.dense_slices(self.n_train)
-
-    def _moves(self, rows):
-        source = self.trained if self._newton is None else self._newton
-        return source.moves(rows)
-
-    def _moved(self, queries, sizes):
-        for rows in self._move_slices():
-            values = self._changes(queries, self._moves(rows))
-            values = values if sizes is None else first_order.divided(values, sizes[rows])
-            yield slice(0, queries.shape[0]), rows, values
-
-    def _changes(self, queries, moves):
-        """Changes at the queries under moves (b, p), (m, b)."""
-        if isinstance(queries, Parameters):
-            return np.ascontiguousarray(as_array(moves).T[queries.positions])
-        return self._evaluation().changes(queries, moves)
-
-    def _evaluation(self):
-        assert self.target is not None
-        return Evaluation(self.trained.network, self.target, self._rows_at_once())
-
-    def _rows_at_once(self):
-        return self.trained.gradients.block_size()
 
     def _sizes(self):
         """What RelatIF divides the scores of each row by, (n_train,), or None."""
@@ -251,7 +220,7 @@ class NetworkEngine(Engine):
     def over_queries(
         self, queries: Any, reduce: str, *, n_jobs: int | None, progress: bool
     ) -> Array:
-        if self._by_moves(queries):
+        if self.deletion.by_moves(queries):
             return super().over_queries(queries, reduce, n_jobs=n_jobs, progress=progress)
         total = first_order.over_queries(self.trained, queries, self._sizes())
         attribution.check_no_nan(total)
@@ -267,30 +236,16 @@ class NetworkEngine(Engine):
                 "target='loss'."
             )
         at = np.arange(self.n_train) if rows is None else rows
-        scores = self._own(at, progress)
+        scores = self.deletion.own_changes(self._train_queries(), at, progress=progress)
         sizes = self._sizes()
         scores = scores if sizes is None else first_order.divided(scores, sizes[at])
         attribution.check_no_nan(scores)
         return scores
 
-    def _own(self, at, progress):
-        if self._newton is not None:
-            queries, evaluation = self._train_queries(), self._evaluation()
-            parts = self_influence.bar(self._newton.slices(len(at)), progress)
-            found = [
-                evaluation.own_changes(queries, at[part], self._newton.moves(at[part]))
-                for part in parts
-            ]
-            return np.concatenate([np.zeros(0), *found])
-        if self.settings.target == "loss":
-            return self_influence.on_own_loss(self.trained, at, progress=progress)
-        queries = self._train_queries()
-        return self_influence.on_own_value(self.trained, queries, at, progress=progress)
-
     def d_params(self) -> Array:
         out = np.empty((self.n_train, self.trained.network.n_params))
-        for rows in self._move_slices():
-            out[rows] = -as_array(self._moves(rows))
+        for rows in self.deletion.move_slices(self.n_train):
+            out[rows] = -as_array(self.deletion.moves(rows))
         return out
 
     # -- groups -----------------------------------------------------------------------------------
@@ -308,37 +263,18 @@ class NetworkEngine(Engine):
         for rows in _loops.progress_bar(
             members, total=len(members), enabled=progress, desc="score_groups"
         ):
-            moved = self._group_move(rows)
-            size = self._group_size(rows, moved)
-            if own is not None:
-                change = np.array([self._own_group_change(own, rows, moved)])
+            moved = self.deletion.group_move(rows)
+            if own is None:
+                change = self.deletion.changes(queries, moved)[:, 0]
             else:
-                change = self._group_changes(queries, moved)
-            columns.append(change if size is None else first_order.divided(change, size))
+                change = np.array([self.deletion.own_group_change(own, rows, moved)])
+            relative = self.settings.relative
+            if relative is not None:
+                change = first_order.divided(change, groups.size(self.trained, rows, relative))
+            columns.append(change)
         scores = np.stack(columns, axis=-1)
         attribution.check_no_nan(scores)
-        return scores[0] if own is not None else scores
-
-    def _group_move(self, rows):
-        if self._newton is not None:
-            return self._newton.group_move(rows)
-        return groups.moves(self.trained, [rows])
-
-    def _group_size(self, rows, moved):
-        if self.settings.relative is None:
-            return None
-        return groups.size(self.trained, rows, self.settings.relative)
-
-    def _group_changes(self, queries, moved):
-        if self._newton is not None or isinstance(queries, Parameters):
-            return self._changes(queries, moved)[:, 0]
-        return groups.first_order(queries, moved)[:, 0]
-
-    def _own_group_change(self, queries, rows, moved):
-        if self._newton is None:
-            return groups.own_first_order(queries, rows, moved)
-        every = moved.expand(len(rows), -1)
-        return float(self._evaluation().own_changes(queries, rows, every).sum())
+        return scores if own is None else scores[0]
 
     # -- embedding --------------------------------------------------------------------------------
 
@@ -389,13 +325,8 @@ class NetworkEngine(Engine):
         retrain: Callable[[np.ndarray], Any] | None = None,
     ) -> Agreement:
         refit = refits(self, queries, whole=whole, retrain=retrain)
-        if self._by_moves(queries):
-            estimated = self._changes(queries, self._moves(rows))
-        else:
-            solved = self.trained.solve(queries.dense(slice(0, queries.shape[0])))
-            estimated = as_array(self.trained.leaving(rows).times(solved).T)
         return retrained_agreement(
-            estimated,
+            self.deletion.estimated(queries, rows),
             rows,
             partial(self._values, refit),
             n_train=self.n_train,
@@ -408,4 +339,5 @@ class NetworkEngine(Engine):
         if isinstance(queries, Parameters):
             return network.theta.double().cpu().numpy()[queries.positions]
         assert self.target is not None and isinstance(queries, Queries)
-        return Evaluation(network, self.target, self._rows_at_once()).values(queries)
+        size = self.trained.gradients.block_size()
+        return Evaluation(network, self.target, size).values(queries)

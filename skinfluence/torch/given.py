@@ -32,7 +32,7 @@ class Given:
         """(n_rows, ...); just (n_rows,) where rows are no arrays."""
         X = self.X
         if isinstance(X, Dataset | DataLoader):
-            return (len(X.dataset if isinstance(X, DataLoader) else X),)  # type: ignore[arg-type]
+            return (len(X.dataset if isinstance(X, DataLoader) else X),)
         if isinstance(X, Mapping | tuple):
             first = next(iter(X.values())) if isinstance(X, Mapping) else X[0]
             return (len(first),)

@@ -106,3 +106,11 @@ def moved(problem, theta):
         for name, value in problem.network.params(theta).items():
             module.get_parameter(name).copy_(value)
     return dataclasses.replace(problem, network=Network(module))
+
+
+def minimum(module, X, y, *, loss="cross_entropy", weights=None, decay=0.0, per_weight=True):
+    """The module at the minimum of its objective nearest by, or so."""
+    problem = objective(
+        module, X, y, loss=loss, weights=weights, decay=decay, per_weight=per_weight
+    )
+    return train(module, problem).network.module.requires_grad_(True)

@@ -16,16 +16,13 @@ from tests.test_torch.networks import NETWORKS  # noqa: E402
 
 CLOSE = {"rtol": 1e-10, "atol": 1e-10}
 KINDS = pytest.mark.parametrize("kind", [Kfac, Ekfac])
-# Networks whose rows vmap cannot differentiate one by one.
-LOOPED = {name for name in NETWORKS if name.startswith(("rnn", "gru", "lstm"))}
-LOOPED |= {"branching", "changed_in_place", "embedding_scaled_by_frequency"}
 
 
 def spans(curvature):
     """Positions of every block's parameters."""
     network = curvature.network
     where = torch.arange(network.n_params)
-    return [torch.cat([where[network.spans[n]] for n in b.names]) for b in curvature.blocks]
+    return [torch.cat([where[network.spans[n]] for n in b.names]) for b in curvature.layer_blocks]
 
 
 # -- what they are exactly ------------------------------------------------------------------------
@@ -65,14 +62,14 @@ def test_expected_factors_are_not_those_of_one_pass_with_all_classes():
     assert abs((objective.weights * a * summed.square().sum(1)).sum() / truth - 1.0) > 0.2
 
 
-@pytest.mark.parametrize("name", sorted(set(NETWORKS) - LOOPED))
+@pytest.mark.parametrize("name", NETWORKS)
 def test_eigenvalues_are_the_diagonal_in_the_basis(name):
     """And the blocks of other layers are the Gauss-Newton matrix's own."""
     objective = cases.named(name)
     G, _ = cases.gauss_newton(objective)
     curvature = Ekfac(objective)
     M = curvature.matrix()
-    for block, where in zip(curvature.blocks, spans(curvature), strict=True):
+    for block, where in zip(curvature.layer_blocks, spans(curvature), strict=True):
         own = G[where][:, where]
         if not isinstance(block, KroneckerBlock):
             torch.testing.assert_close(M[where][:, where], own, **CLOSE)
@@ -99,7 +96,7 @@ def test_ekfac_is_nearer_than_kfac(name):
 
 def test_factors_over_positions_count_each_as_a_row():
     objective = cases.named("over_positions")
-    first = Kfac(objective).blocks[0]
+    first = Kfac(objective).layer_blocks[0]
     X = objective.rows.take(slice(None)).args[0]
     a, w = torch.cat([X, torch.ones_like(X[..., :1])], 2), objective.weights
     A = torch.einsum("n,nti,ntj->ij", w, a, a) / (w.sum() * X.shape[1])

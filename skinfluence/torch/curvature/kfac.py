@@ -49,7 +49,7 @@ class Kfac(Curvature):
 
     Attributes
     ----------
-    blocks : list of EigenBlock
+    layer_blocks : list of EigenBlock
         With the penalty.
     gradients : RowGradients
         Of the rows' losses: it knows which layers have factors.
@@ -94,7 +94,7 @@ class Kfac(Curvature):
             record = Record(resume, fingerprint(objective, kind=kind, fisher=fisher))
         fit = FactorFit(objective, fisher, record=record, progress=progress)
         self.gradients = fit.gradients
-        self.blocks = [self._penalised(block) for block in self._fit(fit)]
+        self.layer_blocks = [self._penalised(block) for block in self._fit(fit)]
 
     def _fit(self, fit: FactorFit) -> list[EigenBlock]:
         return fit.blocks()
@@ -112,7 +112,7 @@ class Kfac(Curvature):
 
     def __call__(self, V: Tensor) -> Tensor:
         parts, found = self.network.split(V), torch.empty_like(V)
-        for block in self.blocks:
+        for block in self.layer_blocks:
             for name, values in block.back(block.values * block.rotate(parts)).items():
                 found[:, self.network.spans[name]] = values.flatten(1)
         return found
@@ -130,21 +130,21 @@ class Kfac(Curvature):
     def diagonal(self) -> Tensor:
         """Diagonal of the matrix, (p,), exact."""
         found = torch.empty_like(self.network.theta)
-        for block in self.blocks:
+        for block in self.layer_blocks:
             for name, values in block.diagonal().items():
                 found[self.network.spans[name]] = values.flatten()
         return found
 
     def trace(self) -> float:
         """Sum of the eigenvalues; that of the Gauss-Newton matrix itself for :class:`Ekfac`."""
-        return float(sum(block.values.double().sum() for block in self.blocks))
+        return float(sum(block.values.double().sum() for block in self.layer_blocks))
 
     def inverse(self, damping: float) -> EigenInverse:
         """Inverse with ``W damping`` added to every eigenvalue: exact for this matrix."""
         from skinfluence.torch.curvature.kfac_inverse import EigenInverse
 
         total = self.objective.total_weight
-        return EigenInverse(self.network, self.blocks, total_weight=total, damping=damping)
+        return EigenInverse(self.network, self.layer_blocks, total_weight=total, damping=damping)
 
 
 class Ekfac(Kfac):
@@ -165,7 +165,7 @@ class Ekfac(Kfac):
 
     Attributes
     ----------
-    blocks : list of EigenBlock
+    layer_blocks : list of EigenBlock
         With the penalty.
     gradients : RowGradients
         Of the rows' losses: it knows which layers have factors.

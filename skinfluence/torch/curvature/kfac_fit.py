@@ -10,8 +10,15 @@ from skinfluence._loops import progress_bar, slices
 from skinfluence.torch.curvature.base import rows_within_memory
 from skinfluence.torch.curvature.kfac_blocks import DiagonalBlock, EigenBlock, KroneckerBlock
 from skinfluence.torch.curvature.kfac_roots import ROOTS
-from skinfluence.torch.curvature.kfac_rows import LayerRows, LinearRows, layer_rows
-from skinfluence.torch.curvature.kfac_sums import SUMS, BlockSums, CorrectionSums, Sums, kind_for
+from skinfluence.torch.curvature.kfac_rows import FormedRows, LayerRows, LinearRows, layer_rows
+from skinfluence.torch.curvature.kfac_sums import (
+    DENSE,
+    SUMS,
+    BlockSums,
+    CorrectionSums,
+    Sums,
+    kind_for,
+)
 from skinfluence.torch.gradients import RowGradients
 from skinfluence.torch.objective import NetworkObjective
 from skinfluence.torch.resume import NoRecord
@@ -92,8 +99,10 @@ class FactorFit:
                 T, d_in = rows.a.shape[1:]
                 gradient = d_in * rows.delta.shape[3] if T > 1 else 0
                 held += 3 * (rows.a.numel() + rows.delta.numel() + gradient)
-            else:
+            elif isinstance(rows, FormedRows):
                 held += 3 * rows.gradients.numel()
+            else:
+                held += 3 * min(rows.n_params * len(rows.delta), DENSE * len(rows.delta))
         return min(BLOCK, rows_within_memory(held * self.network.theta.element_size()))
 
     # -- blocks -----------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from skinfluence.torch.curvature.kfac_blocks import (
     KroneckerBlock,
     Shapes,
 )
-from skinfluence.torch.curvature.kfac_rows import FormedRows, LayerRows, LinearRows
+from skinfluence.torch.curvature.kfac_rows import LayerRows, LinearRows, LookupRows
 
 # A block of this many parameters is kept whole where its layer has no Kronecker factors.
 DENSE = 2000
@@ -119,12 +119,12 @@ class DenseSums(BlockSums):
 
     @classmethod
     def empty(cls, rows: LayerRows) -> DenseSums:
-        assert isinstance(rows, FormedRows)
-        k = rows.gradients.shape[2]
+        assert not isinstance(rows, LinearRows)
+        k = rows.n_params
         return cls(rows.names, {"G": _zeros(rows.gradients, k, k)})
 
     def add(self, rows: LayerRows, weights: Tensor) -> None:
-        assert isinstance(rows, FormedRows)
+        assert not isinstance(rows, LinearRows)
         g = rows.gradients
         self.tensors["G"] += (g * weights[:, None]).flatten(0, 1).T @ g.flatten(0, 1)
 
@@ -143,12 +143,13 @@ class DiagonalSums(BlockSums):
 
     @classmethod
     def empty(cls, rows: LayerRows) -> DiagonalSums:
-        assert isinstance(rows, FormedRows)
-        return cls(rows.names, {"values": _zeros(rows.gradients, rows.gradients.shape[2])})
+        assert not isinstance(rows, LinearRows)
+        like = rows.delta if isinstance(rows, LookupRows) else rows.gradients
+        return cls(rows.names, {"values": _zeros(like, rows.n_params)})
 
     def add(self, rows: LayerRows, weights: Tensor) -> None:
-        assert isinstance(rows, FormedRows)
-        self.tensors["values"] += weights.double() @ rows.gradients.square().sum(0).double()
+        assert not isinstance(rows, LinearRows)
+        self.tensors["values"] += rows.squares(weights)
 
     def basis(self, dtype: torch.dtype) -> dict[str, Tensor]:
         return {"values": self.tensors["values"].to(dtype)}
@@ -202,7 +203,7 @@ def kind_for(rows: LayerRows) -> str:
     """Which of the sums a layer is given."""
     if isinstance(rows, LinearRows):
         return "kronecker"
-    return "dense" if rows.gradients.shape[2] <= DENSE else "diagonal"
+    return "dense" if rows.n_params <= DENSE else "diagonal"
 
 
 def eigh(matrix: Tensor, dtype: torch.dtype, name: str) -> tuple[Tensor, Tensor]:

@@ -220,9 +220,9 @@ class OutputGradients:
         together: dict[tuple[str, ...], list[Use]] = {}
         last = {}
         for path, module in rows.layers.items():
-            key = tuple(rows._owners[path].values())
+            key = tuple(rows.owners[path].values())
             together.setdefault(key, []).extend(uses[path])
-            last[key] = (module, rows._owners[path])
+            last[key] = (module, rows.owners[path])
         parts: list[Part] = []
         for key, (module, names) in last.items():
             if together[key]:

@@ -8,10 +8,9 @@ from typing import Any
 
 from skinfluence.torch.curvature import CURVATURES, Curvature
 from skinfluence.torch.gradients import RowGradients
-from skinfluence.torch.gradients.rows import PROBE
 from skinfluence.torch.influence.damping import automatic_damping
 from skinfluence.torch.influence.newton import GaussNewtonDeletion, mean_deleted_objective
-from skinfluence.torch.influence.trained import Trained
+from skinfluence.torch.influence.trained import PROBE, Trained
 from skinfluence.torch.objective import NetworkObjective
 from skinfluence.torch.solvers import Inverse
 from skinfluence.torch.solvers.choose import SOLVERS, Choice, choose, invert

@@ -115,10 +115,12 @@ class FactorEmbedding:
         return as_array(solved.T)
 
     def _curvature(self):
-        objective, total = self.trained.objective, 0.0
+        objective, width = self.trained.objective, self.width()
+        device = self.trained.network.device
+        total = torch.zeros(width, width, dtype=torch.float64, device=device)
         for _, leaving in self._blocks():
             projected = self.projection.of_block(leaving.block).double()
-            total = total + projected.T @ (leaving.weights[:, None] * projected)
+            total += projected.T @ (leaving.weights[:, None] * projected)
         decay = 0.0 if objective.decay is None else float(objective.decay.double().mean())
         mean = float(total.diagonal().mean()) / objective.total_weight
         # Fewer rows than dimensions leave it singular: the least damping is that of rounding.

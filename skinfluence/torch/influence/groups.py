@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from skinfluence import _loops
-from skinfluence.torch.influence.queries import Parameters, Queries
+from skinfluence.torch.influence.queries import Queries
 from skinfluence.torch.influence.trained import Trained, as_array, gradient_blocks
 
 
@@ -25,23 +23,15 @@ def taken_together(trained: Trained, positions: np.ndarray) -> Tensor:
     return total.to(network.dtype)
 
 
-def moves(trained: Trained, members: Sequence[np.ndarray]) -> Tensor:
-    """First-order move without each group, (n_groups, p): the sum of its rows' moves."""
-    gone = [taken_together(trained, positions) for positions in members]
-    return trained.solve(torch.cat(gone)) if gone else trained.network.theta.new_zeros(0, 0)
-
-
-def first_order(queries: Queries | Parameters, moved: Tensor) -> np.ndarray:
-    """Change of each query along its gradient, (m, n_groups)."""
-    if isinstance(queries, Parameters):
-        return as_array(moved).T[queries.positions]
+def along_gradients(queries: Queries, moved: Tensor) -> np.ndarray:
+    """Change of each query along its gradient under each move (n_groups, p), (m, n_groups)."""
     found = np.zeros((queries.shape[0], len(moved)))
     for part, block in gradient_blocks(queries.gradients, queries.take, queries.shape[0]):
         found[part] = as_array(block.times(moved))
     return found
 
 
-def own_first_order(queries: Queries, positions: np.ndarray, moved: Tensor) -> float:
+def own_sum(queries: Queries, positions: np.ndarray, moved: Tensor) -> float:
     """Sum over a group's own rows of their change; queries are the training rows."""
     total = 0.0
     for part in _loops.slices(len(positions), queries.gradients.block_size()):

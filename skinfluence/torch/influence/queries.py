@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +13,8 @@ from torch import Tensor
 from skinfluence import _loops
 from skinfluence.torch.data import Batch, Rows
 from skinfluence.torch.gradients import RowGradients
-from skinfluence.torch.gradients.rows import PROBE
 from skinfluence.torch.influence.targets import OfLoss, OfOutput, Target
-from skinfluence.torch.influence.trained import Trained, dense_gradients, gradient_blocks
+from skinfluence.torch.influence.trained import PROBE, Trained, dense_gradients, gradient_blocks
 from skinfluence.torch.network import Network
 
 
@@ -107,7 +105,7 @@ def make_queries(
     rows: Rows,
     *,
     output: Any,
-    classes: Sequence[Any] | None,
+    classes: Any,
     by_y: bool = True,
 ) -> Queries:
     """Queries about a target's value at some rows, whose y is encoded as the loss has it.
@@ -119,7 +117,7 @@ def make_queries(
     rows : Rows
     output : label, int or None
         Class or output that the target is about, where it is about one.
-    classes : sequence or None
+    classes : array-like or None
         Labels of the outputs, where the model knows them.
     by_y : bool, default=True
         Whether the class of a query is its y, where it has one.
@@ -151,7 +149,7 @@ class Choice:
     network : Network
     target : OfOutput
     rows : Rows
-    classes : sequence or None
+    classes : array-like or None
     labels : bool
         Whether the training rows have labels, so that columns are classes all the same.
     """
@@ -159,7 +157,7 @@ class Choice:
     network: Network
     target: OfOutput
     rows: Rows
-    classes: Sequence[Any] | None
+    classes: Any
     labels: bool
 
     def of(self, output: Any, *, by_y: bool) -> Tensor:

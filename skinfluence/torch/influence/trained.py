@@ -19,6 +19,8 @@ from skinfluence.torch.solvers import Inverse
 
 # Vectors of the size of the parameters that the solution of one system keeps alive.
 SOLVING = 10
+# Rows on which the routes to their gradients are tried.
+PROBE = 8
 
 At = slice | np.ndarray
 

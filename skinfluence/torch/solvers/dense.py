@@ -107,7 +107,7 @@ class DenseInverse(Inverse):
         if psd:
             clear |= values < 0
         values = torch.where(clear, 0.0, values) + shift
-        seen = values.abs() > noise * 1e-3 * max(top, shift)
+        seen = values != 0
         self.null_dim = int((~seen).sum())
         self._values, self._vectors = values[seen], vectors[:, seen]
         self.n_negative = int((self._values < 0).sum())

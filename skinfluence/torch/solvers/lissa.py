@@ -95,7 +95,7 @@ class LissaInverse(Inverse):
         if low < -1e-6 * top:
             raise ValueError(
                 f"LiSSA needs a positive curvature; this one has, damping={self.damping:.3g} "
-                f"included, an eigenvalue of {low:.3g} (mean loss) or less, along which the series "
+                f"included, an eigenvalue of {low:.3g} (mean loss), along which the series "
                 f"diverges. Use curvature='ggn', or a damping above {self.damping - low:.3g}."
             )
         if solver.batch_size is not None:
@@ -186,23 +186,23 @@ class LissaInverse(Inverse):
 
 
 class Batches:
-    """Mini-batches of equal size from a stream of shuffled rows, as damped products.
+    """Mini-batches of equal size, as damped products that are right on average.
 
-    Each stands for all rows, by the factor n / batch_size: its product is right on average.
+    Rows are drawn with replacement: where a step's rows depend on the last one's, as in a pass
+    through shuffled rows, the average of the iterates is not the solution.
     """
 
     def __init__(self, operator: Damped, size: int, source: torch.Generator):
         self.operator, self.source = operator, source
         self.n = operator.curvature.objective.n_train
         self.size = min(size, self.n)
-        self._left = torch.empty(0, dtype=torch.int64)
 
     def draw(self) -> Any:
         """The product (M, p) -> (M, p) with the next mini-batch."""
-        while len(self._left) < self.size:
-            more = torch.randperm(self.n, generator=self.source)
-            self._left = torch.cat([self._left, more])
-        rows, self._left = self._left[: self.size], self._left[self.size :]
+        if self.size == self.n:
+            rows = torch.arange(self.n)
+        else:
+            rows = torch.randint(self.n, (self.size,), generator=self.source)
         return lambda V: self._product(rows, V)
 
     def _product(self, rows, V):

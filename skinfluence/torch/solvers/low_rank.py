@@ -38,6 +38,8 @@ class Whitened:
         S.
     floor : float
         What is to be added to eigenvalues: 1, or ``W damping`` where nothing is whitened.
+    unit : float
+        Mean of the diagonal that eigenvalues are in units of.
     kept : bool
         Whether the inverse of the complement is kept.
     """
@@ -46,15 +48,17 @@ class Whitened:
         if complement not in COMPLEMENTS:
             raise ValueError(f"complement={complement!r} is none of 'damped', 'drop'.")
         penalty = operator.curvature.objective.penalty_curvature()
-        D = torch.full_like(operator.like, operator.shift, dtype=torch.float64)
-        D = D if penalty is None else D + penalty.double()
+        c = torch.zeros_like(operator.like, dtype=torch.float64)
+        c = c if penalty is None else penalty.double()
+        D = c + operator.shift
         self.operator = operator
         self.kept = complement == "damped" and bool((D > 0).all())
         if self.kept:
-            self.scale, self.base, self.floor = D.rsqrt().to(operator.like), D, 1.0
+            self.scale, self.base, self.floor = D.rsqrt().to(operator.like), c, 1.0
+            self.unit = float(D.mean())
         elif complement == "drop" or rank >= operator.n_params:
             self.scale, self.floor = torch.ones_like(operator.like), operator.shift
-            self.base = torch.full_like(D, operator.shift)
+            self.base, self.unit = torch.zeros_like(c), 1.0
         else:
             raise ValueError(
                 f"{rank} eigenpairs leave {operator.n_params - rank} of {operator.n_params} "
@@ -66,7 +70,7 @@ class Whitened:
 
     def __call__(self, V: Tensor) -> Tensor:
         U = V * self.scale
-        return (self.operator(U) - self.base * U) * self.scale
+        return (self.operator.undamped(U) - self.base * U) * self.scale
 
 
 class LowRankInverse(Inverse):
@@ -98,9 +102,7 @@ class LowRankInverse(Inverse):
         self.n_negative = int((self.values < 0).sum())
         self.lowest = float("nan")
         if self.n_negative:
-            # Whitened eigenvalues are in units of the diagonal.
-            unit = float(whitened.base.mean()) if whitened.kept else 1.0
-            self.lowest = float(self.values.min()) * unit
+            self.lowest = float(self.values.min()) * whitened.unit
             warn_indefinite(
                 f"{self.n_negative} of {len(self.values)} eigenvalues found are negative",
                 self.lowest,

@@ -48,5 +48,7 @@ class Nystroem(Solver):
         require_psd(curvature)
         operator = Damped(curvature, damping)
         whitened = Whitened(operator, self.rank, self.complement)
-        values, U = sketched(whitened, operator.like, self.rank, self.random_state)
+        values, U = sketched(
+            whitened, operator.like, self.rank, self.random_state, floor=whitened.floor
+        )
         return LowRankInverse(whitened, values, U, tol=self.tol, about={"n_iter": 0})

@@ -50,9 +50,12 @@ class Damped:
         ValueError
             If one of them is not finite.
         """
+        found = self.undamped(V)
+        return found + self.shift * V if self.shift else found
+
+    def undamped(self, V: Tensor) -> Tensor:
+        """Products with A alone."""
         found = self.curvature(V)
-        if self.shift:
-            found = found + self.shift * V
         self.products += len(V)
         require_finite(found, "The curvature times a vector")
         return found

@@ -44,12 +44,18 @@ def require_psd(curvature: Curvature) -> None:
 
 
 def sketched(
-    product: Callable[[Tensor], Tensor], like: Tensor, rank: int, random_state: int | None
+    product: Callable[[Tensor], Tensor],
+    like: Tensor,
+    rank: int,
+    random_state: int | None,
+    *,
+    floor: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """Nystroem approximation of a positive semidefinite product (M, p) -> (M, p).
 
     Tropp, Yurtsever, Udell and Cevher (2017), algorithm 3: the operator is shifted by a few
     rounding errors so that the core has a Cholesky factor, and the shift is taken out again.
+    Rounding errors are those of numbers as large as the operator or as `floor`.
     """
     p = len(like)
     test = gaussian(min(rank, p), p, random_state, like).double()
@@ -58,7 +64,7 @@ def sketched(
     require_finite(image, "The curvature times a vector")
     size = float(torch.linalg.matrix_norm(image, 2))
     # The products' own rounding errors, which float64 does not undo.
-    nudge = size * torch.finfo(like.dtype).eps * p**0.5
+    nudge = max(size, floor) * torch.finfo(like.dtype).eps * p**0.5
     core = test @ image.T
     core = 0.5 * (core + core.T)
     low = float(torch.linalg.eigvalsh(core)[0])
