@@ -257,6 +257,17 @@ def test_parameters_behind_a_zero_are_told_without_a_warning():
     assert check(module) == ("0.weight", "0.bias")
 
 
+class FillsATable(Base):
+    def forward(self, x):
+        if not hasattr(self, "table"):
+            self.register_buffer("table", torch.ones(3))
+        return self.linear(x * self.table)
+
+
+def test_a_table_that_the_first_forward_fills_is_no_fault():
+    assert check(FillsATable()) == ()
+
+
 def test_a_single_row():
     assert check(Base(), X[:1], Y[:1]) == ()
 

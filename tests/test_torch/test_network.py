@@ -55,7 +55,23 @@ def test_activations_do_not_write_into_their_input():
     assert not any(getattr(part, "inplace", False) for part in Network(small()).module)
 
 
-@pytest.mark.parametrize("wrap", [torch.compile, nn.DataParallel], ids=["compile", "parallel"])
+class DistributedDataParallel(nn.Module):
+    """What the wrapper of that name looks like; the real one wants a process group."""
+
+    def __init__(self, module):
+        super().__init__()
+        self.module = module
+
+
+WRAPPERS = {
+    "compile": torch.compile,
+    "parallel": nn.DataParallel,
+    "distributed": DistributedDataParallel,
+    "both": lambda module: torch.compile(nn.DataParallel(module)),
+}
+
+
+@pytest.mark.parametrize("wrap", WRAPPERS.values(), ids=WRAPPERS)
 def test_wrappers_come_off(wrap):
     module = small()
     network = Network(wrap(module))
