@@ -13,7 +13,7 @@ from skinfluence.torch.curvature.base import (
     activations_per_row,
     joined,
     probe,
-    rows_within_memory,
+    rows_at_once,
     shaped,
 )
 from skinfluence.torch.curvature.outputs import Linearised, OutputGradients, gram
@@ -109,7 +109,7 @@ class GaussNewton(Curvature):
             numbers = 2 * sum(part.n_elements(n_vectors) for part in self._sample.parts)
         else:
             numbers = 2 * self._kept * (1 + n_vectors)
-        return rows_within_memory(numbers * self.network.theta.element_size())
+        return rows_at_once(self.network, numbers)
 
     # -- the matrix, and what newton steps take from it ----------------------------------------
 

@@ -11,7 +11,7 @@ from skinfluence.torch.curvature.base import (
     activations_per_row,
     joined,
     probe,
-    rows_within_memory,
+    rows_at_once,
     shaped,
 )
 from skinfluence.torch.data import Batch
@@ -62,4 +62,4 @@ class Hessian(Curvature):
     def block_size(self, n_vectors: int) -> int:
         # Tangents of what is kept, and of what comes back.
         numbers = 3 * self._numbers_per_row * (1 + n_vectors)
-        return rows_within_memory(numbers * self.network.theta.element_size())
+        return rows_at_once(self.network, numbers)
