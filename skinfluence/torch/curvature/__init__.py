@@ -4,12 +4,15 @@ from skinfluence.torch.curvature.base import Curvature
 from skinfluence.torch.curvature.fisher import EmpiricalFisher
 from skinfluence.torch.curvature.ggn import GaussNewton
 from skinfluence.torch.curvature.hessian import Hessian
+from skinfluence.torch.curvature.kfac import Ekfac, Kfac
 
 # By the name the explainer knows them by.
 CURVATURES: dict[str, type[Curvature]] = {
     "hessian": Hessian,
     "ggn": GaussNewton,
     "fisher": EmpiricalFisher,
+    "kfac": Kfac,
+    "ekfac": Ekfac,
 }
 
-__all__ = ["CURVATURES", "Curvature", "EmpiricalFisher", "GaussNewton", "Hessian"]
+__all__ = ["CURVATURES", "Curvature", "Ekfac", "EmpiricalFisher", "GaussNewton", "Hessian", "Kfac"]
