@@ -74,7 +74,7 @@ def brute_force(kind, objective):
     return total if penalty is None else total + torch.diag(penalty.double())
 
 
-every_kind = pytest.mark.parametrize("kind", CURVATURES)
+every_kind = pytest.mark.parametrize("kind", ["hessian", "ggn", "fisher"])
 few_cases = pytest.mark.parametrize("name", FEW)
 
 
