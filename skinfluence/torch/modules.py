@@ -43,8 +43,8 @@ def private_copy(module: Any) -> tuple[nn.Module, frozenset[str]]:
     moved = {id(p) for p in twin.parameters() if p.requires_grad}
     twin.eval().requires_grad_(False)
     _unwrap_parts(twin)
-    open_up(twin)
     trained = {n: id(p) in moved for n, p in twin.named_parameters() if p.is_floating_point()}
+    open_up(twin)
     if any(p.dtype in HALVES for p in twin.parameters()):
         twin.float()
     if any(p.device.type == "mps" for p in twin.parameters()):

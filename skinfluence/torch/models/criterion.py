@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from skinfluence.exceptions import UnsupportedEstimatorError
-from skinfluence.torch.data import Rows
+from skinfluence.torch.data import FetchedRows, Rows
+from skinfluence.torch.faults import PROBE, outputs_of
 from skinfluence.torch.losses import (
     BinaryCrossEntropy,
     CrossEntropy,
@@ -20,7 +21,7 @@ from skinfluence.torch.losses import (
     UserLoss,
     make_loss,
 )
-from skinfluence.torch.models.rows import all_targets, positions
+from skinfluence.torch.models.rows import Positions, all_targets, probabilities
 from skinfluence.torch.network import Network
 
 # Losses that look up classes.
@@ -72,18 +73,37 @@ class Criterion:
 
     def checked(self, network: Network, rows: Rows) -> Criterion:
         """The criterion for outputs as the network has them, on a few rows."""
-        if not (self.normalised or self.mean_over_outputs):
+        if isinstance(self.loss, TorchLoss):
+            self.loss.module.to(network.device)
+        if self.encode is None and not self.mean_over_outputs:
             return self
         with torch.no_grad():
-            outputs = network.outputs(rows.take(slice(0, 4)))
+            outputs = outputs_of(network, rows.take(slice(0, PROBE)))
+        if isinstance(self.encode, Positions):
+            self._check_classes(outputs, self.encode, rows)
+        return self._for_outputs(outputs)
+
+    def _check_classes(self, outputs: Tensor, encode: Positions, rows: Rows) -> None:
+        n_classes = outputs.shape[1] if outputs.ndim > 1 else 1
+        if n_classes == 1:
+            raise ValueError(
+                f"Cross entropy needs an output for each class, and outputs have shape "
+                f"{tuple(outputs.shape)}. Pass loss='binary_cross_entropy' for one logit."
+            )
         if self.normalised and bool((outputs.logsumexp(1).abs() > NEAR_ONE).any()):
             raise ValueError(
                 "NLLLoss needs probabilities that add up to one (skorch classifiers) or their "
                 f"logarithms (elsewhere); those of the first row add up to "
                 f"{float(outputs[0].exp().sum()):.3g}. Use CrossEntropyLoss on logits."
             )
+        encode.n_classes = n_classes
+        # What is fetched later is checked when it is.
+        if not isinstance(rows, FetchedRows) and rows.everything.y is not None:
+            encode.check(rows.everything.y)
+
+    def _for_outputs(self, outputs: Tensor) -> Criterion:
         n_outputs = outputs[0].numel()
-        if self.normalised or n_outputs == 1:
+        if not self.mean_over_outputs or n_outputs == 1:
             return self
         if isinstance(self.loss, SquaredError):
             return replace(self, loss=SquaredError(self.loss.scale / n_outputs))
@@ -95,7 +115,11 @@ def read_criterion(loss: Any) -> Criterion:
     if isinstance(loss, nn.Module):
         return _of_module(loss)
     found = make_loss(loss)
-    return Criterion(found, encode=positions if isinstance(found, CrossEntropy) else None)
+    if isinstance(found, CrossEntropy):
+        return Criterion(found, encode=Positions())
+    return Criterion(
+        found, encode=probabilities if isinstance(found, BinaryCrossEntropy) else None
+    )
 
 
 def _of_module(loss: nn.Module) -> Criterion:
@@ -108,14 +132,14 @@ def _of_module(loss: nn.Module) -> Criterion:
         return CRITERIA[type(loss)](loss)
     if not hasattr(loss, "reduction"):
         return Criterion(UserLoss(loss))
-    return Criterion(TorchLoss(loss), encode=positions if isinstance(loss, OF_CLASSES) else None)
+    return Criterion(TorchLoss(loss), encode=Positions() if isinstance(loss, OF_CLASSES) else None)
 
 
 def _cross_entropy(loss: nn.CrossEntropyLoss) -> Criterion:
     if not loss.label_smoothing:
         return Criterion(
             CrossEntropy(),
-            encode=positions,
+            encode=Positions(loss.ignore_index),
             class_weight=loss.weight,
             ignored=loss.ignore_index,
         )
@@ -124,7 +148,7 @@ def _cross_entropy(loss: nn.CrossEntropyLoss) -> Criterion:
             "CrossEntropyLoss has weight and label_smoothing, whose mean over a batch is no sum "
             "over its rows. Pass a function of (outputs, y), and the weights as sample_weight."
         )
-    return Criterion(TorchLoss(loss), encode=positions)
+    return Criterion(TorchLoss(loss), encode=Positions())
 
 
 def _nll(loss: nn.NLLLoss) -> Criterion:
@@ -132,7 +156,7 @@ def _nll(loss: nn.NLLLoss) -> Criterion:
     # where -f_y has none.
     return Criterion(
         CrossEntropy(),
-        encode=positions,
+        encode=Positions(loss.ignore_index),
         class_weight=loss.weight,
         ignored=loss.ignore_index,
         normalised=True,
@@ -146,13 +170,13 @@ def _mean_squared(loss: nn.MSELoss) -> Criterion:
 def _binary(loss: nn.BCEWithLogitsLoss) -> Criterion:
     if loss.weight is not None or loss.pos_weight is not None:
         return Criterion(TorchLoss(loss))
-    return Criterion(BinaryCrossEntropy(), mean_over_outputs=True)
+    return Criterion(BinaryCrossEntropy(), encode=probabilities, mean_over_outputs=True)
 
 
 def _binary_of_probabilities(loss: nn.BCELoss) -> Criterion:
     if loss.weight is not None:
         return Criterion(TorchLoss(loss))
-    return Criterion(BinaryCrossEntropy(), head=to_logit, mean_over_outputs=True)
+    return Criterion(BinaryCrossEntropy(), to_logit, probabilities, mean_over_outputs=True)
 
 
 CRITERIA: dict[type, Callable[[Any], Criterion]] = {

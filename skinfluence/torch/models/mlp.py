@@ -68,7 +68,7 @@ def read_mlp(
         weights,
         network.spread({"*.weight": penalty}, "alpha"),
         per_weight=per_weight,
-        read_rows=read_rows,
+        read_rows=read_rows.for_queries(rows),
         classes=getattr(model, "classes_", None),
     )
 
