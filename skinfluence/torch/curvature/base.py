@@ -15,6 +15,8 @@ from skinfluence.torch.objective import NetworkObjective
 
 # Rows that routes are tried on.
 PROBE = 2
+# Rows of a block, and numbers of its temporaries, that a CPU is content with.
+FEWEST, CACHED = 1024, 2**24
 # Rademacher vectors of a stochastic trace.
 N_VECTORS = 64
 
@@ -149,6 +151,17 @@ class Curvature(ABC):
 def rows_within_memory(bytes_per_row: float) -> int:
     """Rows whose temporaries fit scikit-learn's ``working_memory``."""
     return max(1, int(get_config()["working_memory"] * 2**20 / max(1.0, bytes_per_row)))
+
+
+def rows_at_once(network: Network, numbers: int) -> int:
+    """Rows of a block whose temporaries are so many numbers each.
+
+    On a CPU some thousand rows are enough to fill matrix products, and more leave its caches.
+    """
+    rows = rows_within_memory(numbers * network.theta.element_size())
+    if network.device.type != "cpu":
+        return rows
+    return min(rows, max(FEWEST, CACHED // max(1, numbers)))
 
 
 def shaped(network: Network, V: Tensor) -> dict[str, Tensor]:

@@ -13,9 +13,10 @@ from skinfluence.torch.curvature.base import (
     activations_per_row,
     joined,
     probe,
-    rows_within_memory,
+    rows_at_once,
     shaped,
 )
+from skinfluence.torch.curvature.convexity import require_convex
 from skinfluence.torch.curvature.outputs import Linearised, OutputGradients, gram
 from skinfluence.torch.data import Batch
 from skinfluence.torch.derivatives import GAUSS_NEWTON, first_that_works
@@ -39,6 +40,11 @@ class GaussNewton(Curvature):
     (few vectors, many outputs) and for layers of other kinds. Both give the same numbers.
     `diagonal` and `trace` are exact for up to 256 outputs; beyond, `diagonal` is not known.
 
+    Raises
+    ------
+    ValueError
+        If the loss is not convex in the outputs, or straight in them, on 32 of the rows.
+
     References
     ----------
     .. [1] N. N. Schraudolph (2002), Fast curvature matrix-vector products for second-order
@@ -49,6 +55,7 @@ class GaussNewton(Curvature):
 
     def __init__(self, objective: NetworkObjective):
         super().__init__(objective)
+        require_convex(objective)
         rows = probe(objective)
         with torch.no_grad():
             self.n_outputs = self.network.outputs(rows)[0].numel()
@@ -109,7 +116,7 @@ class GaussNewton(Curvature):
             numbers = 2 * sum(part.n_elements(n_vectors) for part in self._sample.parts)
         else:
             numbers = 2 * self._kept * (1 + n_vectors)
-        return rows_within_memory(numbers * self.network.theta.element_size())
+        return rows_at_once(self.network, numbers)
 
     # -- the matrix, and what newton steps take from it ----------------------------------------
 

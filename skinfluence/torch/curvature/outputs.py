@@ -11,17 +11,16 @@ they are fewer numbers than its inputs.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from skinfluence.torch.data import Batch
-from skinfluence.torch.gradients import Factor, Outer, RowGradients
-from skinfluence.torch.gradients.capture import capture_outputs
+from skinfluence.torch.gradients import Outer, RowGradients, Use, capture_outputs
 from skinfluence.torch.gradients.fallback import row_by_row
-from skinfluence.torch.gradients.layers import LAYERS, Use
+from skinfluence.torch.gradients.layers import LAYERS
 from skinfluence.torch.network import Network
 
 
@@ -216,25 +215,32 @@ class OutputGradients:
     def __call__(self, batch: Batch) -> Linearised:
         """One pass forward, and one back for each output."""
         rows = self.gradients
-        outputs, uses = capture_outputs(self.network, rows.layers, batch)
-        together: dict[tuple[str, ...], list[Use]] = {}
-        last = {}
-        for path, module in rows.layers.items():
+        outputs, uses = capture_outputs(
+            self.network, rows.layers, batch, overwritten=rows.overwritten
+        )
+        together: dict[tuple[str, ...], tuple[str, list[Use]]] = {}
+        for path in rows.layers:  # layers that share their parameters are one
             key = tuple(rows.owners[path].values())
-            together.setdefault(key, []).extend(uses[path])
-            last[key] = (module, rows.owners[path])
-        parts: list[Part] = []
-        for key, (module, names) in last.items():
-            if together[key]:
-                handle = LAYERS[type(module)]
-                each = [
-                    handle(module, [Use(use.input, use.delta[k]) for use in together[key]], names)
-                    for k in range(outputs[0].numel())
-                ]
-                parts.append(_part(each))
+            together.setdefault(key, (path, []))[1].extend(uses[path])
+        parts = [self._part(path, seen, outputs) for path, seen in together.values() if seen]
         if rows.formed:
             parts.append(self._row_by_row(outputs, batch))
         return Linearised(self.network, outputs, parts or [self._nothing(outputs)])
+
+    def _part(self, path, uses, outputs):
+        """The factors of the K outputs of one layer, together."""
+        module, names = self.gradients.layers[path], self.gradients.owners[path]
+        each = [
+            LAYERS[type(module)](module, [Use(use.input, use.delta[k]) for use in uses], names)
+            for k in range(outputs[0].numel())
+        ]
+        first = each[0]
+        if isinstance(first, Outer) and first.a.shape[1] == 1 and first.shape is None:
+            delta = torch.stack([factor.delta[:, 0] for factor in each], 1)  # type: ignore[attr-defined]
+            return OnePosition(first.weight, first.bias, first.a[:, 0], delta)
+        formed = [factor.dense() for factor in each]
+        positions = first.a.shape[1] if isinstance(first, Outer) else 1
+        return Formed({n: torch.stack([g[n] for g in formed], 1) for n in formed[0]}, positions)
 
     def _row_by_row(self, outputs, batch):
         each = [
@@ -252,17 +258,6 @@ class OutputGradients:
     def _nothing(self, outputs):
         name, shape = next(iter(self.network.shapes.items()))
         return Formed({name: outputs.new_zeros(len(outputs), outputs[0].numel(), *shape)})
-
-
-def _part(each: Sequence[Factor]) -> Part:
-    """The factors of the K outputs of one layer, together."""
-    first = each[0]
-    if isinstance(first, Outer) and first.a.shape[1] == 1 and first.shape is None:
-        delta = torch.stack([factor.delta[:, 0] for factor in each], 1)  # type: ignore[attr-defined]
-        return OnePosition(first.weight, first.bias, first.a[:, 0], delta)
-    formed = [factor.dense() for factor in each]
-    positions = first.a.shape[1] if isinstance(first, Outer) else 1
-    return Formed({n: torch.stack([g[n] for g in formed], 1) for n in formed[0]}, positions)
 
 
 @dataclass

@@ -15,8 +15,13 @@ from torch import Tensor, nn
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.objectives.encoding import class_positions, indicators, real_targets
 from skinfluence.torch.data import RowReader
-from skinfluence.torch.losses import BinaryCrossEntropy, CrossEntropy, RowLoss, SquaredError
-from skinfluence.torch.models.poisson import Poisson
+from skinfluence.torch.losses import (
+    BinaryCrossEntropy,
+    CrossEntropy,
+    Poisson,
+    RowLoss,
+    SquaredError,
+)
 from skinfluence.torch.models.rows import row_weights
 from skinfluence.torch.network import Network
 from skinfluence.torch.objective import NetworkObjective
