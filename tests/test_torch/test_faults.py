@@ -234,6 +234,14 @@ def test_losses_that_are_not_finite():
         check(Base(), loss=log_loss)
 
 
+def test_a_loss_that_fails():
+    message = (
+        r"loss fails on outputs of shape \(8, 2\) and y of shape \(8,\) and type torch\.int64"
+    )
+    with pytest.raises(ValueError, match=message):
+        check(Base(), loss=lambda outputs, y: (outputs @ y).sum(1))
+
+
 def test_a_loss_that_needs_targets():
     with pytest.raises(ValueError, match="y is missing"):
         check(Base(), Y=None, loss="squared_error")
