@@ -67,8 +67,6 @@ def capture_outputs(
     layers: Mapping[str, nn.Module],
     batch: Batch,
     cotangents: Cotangents | None = None,
-    *,
-    overwritten: bool = False,
 ) -> tuple[Tensor, dict[str, list[Use]]]:
     """Run a batch, and propagate several vectors in its outputs back to the layers.
 
@@ -81,8 +79,6 @@ def capture_outputs(
     cotangents : callable or None, default=None
         From the outputs (b, \\*output) to the vectors u_1..u_M, (M, b, \\*output); by default the
         K unit vectors, so that the uses hold the rows of each row's Jacobian.
-    overwritten : bool, default=False
-        As ``RowGradients.overwritten`` says.
 
     Returns
     -------
@@ -91,7 +87,8 @@ def capture_outputs(
         ``input`` is (b, ...), rows first, and ``delta`` (M, b, ...): the derivative of
         ``<u_m, f(x_i)>`` in the layer's output.
     """
-    with torch.enable_grad(), _recorded(layers, overwritten) as calls:
+    # Copies are nothing beside several passes back, and right for every forward.
+    with torch.enable_grad(), _recorded(layers, overwritten=True) as calls:
         outputs = network.outputs(batch)
     found = outputs.detach()
     vectors = unit_vectors(found) if cotangents is None else cotangents(found)

@@ -87,17 +87,19 @@ def _rows_are_apart(network: Network, value: RowValue, probe: Batch) -> None:
     """Refuse a network whose rows see each other: no row would have a gradient of its own."""
     with torch.no_grad():
         beside = value(network.outputs(probe), probe.y)
-        rows = (probe[i : i + 1] for i in range(probe.size))
-        alone = torch.cat([value(network.outputs(row), row.y) for row in rows])
+        # Not one row by itself: some forwards squeeze that axis away, or refuse it.
+        rows = (probe[[i, i]] for i in range(probe.size))
+        alone = torch.stack([value(network.outputs(row), row.y)[0] for row in rows])
     relative, _ = AGREES.get(network.dtype, COARSE)
     apart = (beside - alone).abs() <= relative * (1.0 + beside.abs().max())
     if not bool(apart.all()) and bool(torch.isfinite(beside).all()):
         i = int(apart.logical_not().nonzero()[0])
         raise ValueError(
-            f"Row {i} has the value {float(alone[i]):.6g} alone and {float(beside[i]):.6g} beside "
-            f"{probe.size - 1} others: rows see each other, so none has an influence of its own. "
-            "Replace what mixes them (statistics of the batch, batch normalisation without "
-            "running statistics, sums over the first axis), or put rows first in every tensor."
+            f"Row {i} has the value {float(alone[i]):.6g} beside a copy of itself and "
+            f"{float(beside[i]):.6g} beside {probe.size - 1} others: rows see each other, so "
+            "none has an influence of its own. Replace what mixes them (statistics of the batch, batch "
+            "normalisation without running statistics, sums over the first axis), or put rows "
+            "first in every tensor."
         )
 
 

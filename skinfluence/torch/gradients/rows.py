@@ -64,6 +64,7 @@ class RowGradients:
         self.network, self.value = network, value
         self._routes = find_routes(network, value, probe)
         self.layers, self.owners = self._routes.layers, self._routes.owners
+        self._owners = self.owners
         self.formed, self.loop = self._routes.formed, self._routes.loop
         self.overwritten = self._routes.overwritten
         self._row_bytes = self._measure(probe[:4])
