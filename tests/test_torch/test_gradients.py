@@ -248,3 +248,35 @@ def test_the_graph_starts_at_the_first_explained_layer():
     gradients.block(rows.take(slice(None)))
     handle.remove()
     assert seen == [False]
+
+
+# -- layout of images -----------------------------------------------------------------------------
+
+
+class Viewed(torch.nn.Module):
+    """A forward that takes images to be stored channel by channel."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.out = torch.nn.Conv2d(2, 3, 3), torch.nn.Linear(48, 3)
+
+    def forward(self, x):
+        return self.out(self.conv(x).tanh().view(len(x), -1))
+
+
+def test_images_are_stored_pixel_by_pixel_where_that_is_faster():
+    gradients, rows, module = ready("cnn", torch.float32)
+    assert gradients._routes.channels_last
+    block = gradients.block(rows.take(slice(None)))
+    close(block.dense(), by_autograd(gradients, rows, module), torch.float32)
+    assert not ready("cnn", torch.float64)[0]._routes.channels_last
+
+
+def test_forwards_that_view_images_keep_their_layout():
+    torch.manual_seed(0)
+    module, X, y = Viewed(), torch.randn(6, 2, 6, 6), torch.randint(0, 3, (6,))
+    rows = Rows(X, y)
+    gradients = RowGradients(Network(module), make_loss("cross_entropy"), rows.take(slice(4)))
+    assert not gradients._routes.channels_last and not gradients.formed
+    block = gradients.block(rows.take(slice(None)))
+    close(block.dense(), by_autograd(gradients, rows, module), torch.float32)

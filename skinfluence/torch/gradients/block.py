@@ -60,7 +60,7 @@ class GradientBlock:
 
     def times(self, V: Tensor) -> Tensor:
         """``G V^T``, (b, M)."""
-        parts = self.network.split(V)
+        parts = self.network.split(V.to(self.network.dtype))
         return self._over_layers(lambda factor: factor.times(parts), len(self), len(V))
 
     def adjoint(self, C: Tensor) -> Tensor:

@@ -35,6 +35,7 @@ def capture(
     value: RowValue,
     *,
     overwritten: bool = False,
+    channels_last: bool = False,
 ) -> tuple[Tensor, dict[str, list[Use]]]:
     """Run a batch and keep, for each use of each layer, its input and its output's derivative.
 
@@ -50,6 +51,8 @@ def capture(
         ``value(outputs, y) -> (b,)``.
     overwritten : bool, default=False
         Whether the forward overwrites outputs of the layers, which then have to be copied.
+    channels_last : bool, default=False
+        Whether images are stored pixel by pixel between convolutions.
 
     Returns
     -------
@@ -57,7 +60,8 @@ def capture(
     uses : dict of str to list of Use
         By the layer's name, in the order of the calls; uses that no value depends on are absent.
     """
-    with torch.enable_grad(), _recorded(layers, overwritten) as calls:
+    layout = _pixel_by_pixel(network.module) if channels_last else contextlib.nullcontext()
+    with torch.enable_grad(), layout, _recorded(layers, overwritten) as calls:
         values = value(network.outputs(batch), batch.y)
     return values.detach(), _uses(layers, calls, batch.size, values.sum(), None)
 
@@ -136,6 +140,24 @@ def _backward(total: Tensor, leaves: list[Tensor], vectors: Tensor | None):
         return [
             None if parts[0] is None else torch.stack(parts) for parts in zip(*found, strict=True)
         ]
+
+
+@contextlib.contextmanager
+def _pixel_by_pixel(module: nn.Module) -> Iterator[None]:
+    """Convolutions take, and hence give, images in the layout that CPUs pool and scale fastest."""
+
+    def hook(part, args):
+        if args and args[0].ndim == 4:
+            return (args[0].to(memory_format=torch.channels_last), *args[1:])
+        return None
+
+    parts = [part for part in module.modules() if isinstance(part, nn.Conv2d)]
+    handles = [part.register_forward_pre_hook(hook) for part in parts]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 @contextlib.contextmanager
