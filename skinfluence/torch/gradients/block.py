@@ -65,6 +65,7 @@ class GradientBlock:
 
     def adjoint(self, C: Tensor) -> Tensor:
         """``C G``, (M, p), of coefficients (M, b)."""
+        C = C.to(self.network.dtype)
         found = self.network.theta.new_zeros(len(C), self.network.n_params)
         for factor in self.factors:
             for name, values in factor.adjoint(C).items():
