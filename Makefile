@@ -39,7 +39,7 @@ format: .venv-lint/ready  ## Apply the formatter and the safe fixes
 docs: .venv-docs/ready  ## Build the site and run the gallery into docs/_build/html
 	.venv-docs/bin/python -m sphinx -W --keep-going -b html docs docs/_build/html
 
-bench: .venv-bench/ready  ## Run the benchmarks and print their tables
+bench: .venv-bench/peers  ## Run the benchmarks and print their tables
 	.venv-bench/bin/python benchmarks/run.py $(BENCH_ARGS)
 
 clean:  ## Remove the environments and everything that was built
@@ -48,17 +48,17 @@ clean:  ## Remove the environments and everything that was built
 
 .venv-%/ready: requirements/%.txt pyproject.toml
 	$(PYTHON) -m venv --clear $(@D)
-	$(@D)/bin/python -m pip install --quiet --requirement $<
+	$(@D)/bin/python -m pip install --quiet $(addprefix --requirement ,$(filter %.txt,$^))
 	$(@D)/bin/python -m pip install --quiet --no-deps --editable .
 	@touch $@
 
-# Peers that only the benchmarks have: not in the pins, where torch would bring every accelerator's
-# packages. pyDVL asks for NumPy < 2 and runs with newer ones.
-.venv-bench/ready: requirements/bench.txt requirements/bench-peers.txt pyproject.toml
-	$(PYTHON) -m venv --clear $(@D)
-	$(@D)/bin/python -m pip install --quiet --requirement $< --requirement requirements/bench-peers.txt
-	$(@D)/bin/python -m pip install --quiet --no-deps pyDVL==0.10.0
-	$(@D)/bin/python -m pip install --quiet --no-deps --editable .
+# What an environment installs besides its own pins. The oldest has no extra; lint and the demo
+# do without torch.
+.venv-test/ready .venv-docs/ready .venv-bench/ready: requirements/torch.txt
+.venv-bench/ready: requirements/bench-peers.txt
+
+.venv-bench/peers: requirements/bench-no-deps.txt .venv-bench/ready
+	.venv-bench/bin/python -m pip install --quiet --no-deps --requirement $<
 	@touch $@
 
 .PRECIOUS: .venv-%/ready

@@ -18,7 +18,7 @@ from common import note, parser, publish, table
 from threadpoolctl import threadpool_limits
 
 from skinfluence import InfluenceExplainer
-from skinfluence.explainers import linear_refits
+from skinfluence.engines.linear import refits
 from skinfluence.metrics import agreement
 
 METHODS = ("first_order", "newton", "refit")
@@ -90,9 +90,10 @@ def _short(error):
 
 
 def _truth(explainer, X, y, deleted):
-    queries, every = explainer._queries(X, y), np.arange(len(X))
+    (queries, rows), every = explainer._queries_and_rows(X, y), np.arange(len(X))
+    engine = explainer._engine
     return np.transpose(
-        [linear_refits._moved(explainer, queries, X, np.delete(every, i), False) for i in deleted]
+        [refits.moved(engine, queries, rows, np.delete(every, i)) for i in deleted]
     )
 
 

@@ -141,7 +141,7 @@ def sparse_scores(make, wanted, n_rows):
         if wanted == "fit":
             return explainer.fit(X, y)
         if wanted == "self":
-            deletion = explainer._deletion
+            deletion = explainer._engine.deletion
             parts = gen_batches(n_rows, deletion.move_block)
             return np.concatenate([deletion.self_change(part) for part in parts])
         return explainer.score_influence(Xq, yq, reduce="sum" if wanted == "sum" else None)

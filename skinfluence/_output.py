@@ -9,10 +9,13 @@ from skinfluence._compat import output_container
 
 def row_labels(X, n_rows):
     """Index of a pandas object, else the positions of its `n_rows` rows."""
-    index = getattr(X, "index", None)
-    if index is None or callable(index):  # a list has a method of that name
-        return np.arange(n_rows)
-    return np.asarray(index)
+    # Lists have an `index` too, and datasets may: only what has positions beside it has labels.
+    return np.asarray(X.index) if hasattr(X, "iloc") else np.arange(n_rows)
+
+
+def few(names):
+    """The first names of many, for a message."""
+    return ", ".join(map(str, names[:5])) + (", ..." if len(names) > 5 else "")
 
 
 def labelled(estimator, values, *, index, columns):

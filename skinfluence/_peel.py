@@ -21,11 +21,17 @@ from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from skinfluence._compat import BaseSearchCV
+from skinfluence._seen import is_module
 from skinfluence.exceptions import UnsupportedEstimatorError
 
 
 def is_fitted(estimator: Any) -> bool:
-    """Whether `estimator`, or what a pipeline or FrozenEstimator ends in, is fitted."""
+    """Whether `estimator`, or what a pipeline or FrozenEstimator ends in, is fitted.
+
+    A torch module has no fit, and whoever passes one has trained it.
+    """
+    if is_module(peel(estimator)[1]):
+        return True
     try:
         check_is_fitted(estimator)
     except (NotFittedError, TypeError):

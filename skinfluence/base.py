@@ -97,23 +97,24 @@ class BaseInfluence(BaseEstimator, ABC):
                 X = self._rows_before_fit(X)
             fitted = is_fitted(given)
             self.estimator_ = given if fitted else self._fit_clone(given, X, y, sample_weight)
-            self._heads, model = peel(self.estimator_)
+            self._heads, self._model = peel(self.estimator_)
             self._raw_rows = X
-            if heads:
+            if self._heads:
                 self._adopt_features()
-                X = to_model_space(self._heads, X, accept_sparse=self._accept_sparse)
-            else:
-                X = self._rows_after_fit(X)
+            X = self._training_rows(X)
             self.train_index_ = row_labels(passed, X.shape[0])
             self.n_samples_fit_ = X.shape[0]
-            self._explain(model, X, y, sample_weight)
+            self._explain(self._model, X, y, sample_weight)
         return self
 
     def _rows_before_fit(self, X):
         return validate_data(self, X, **self._validation(), ensure_min_samples=2)
 
-    def _rows_after_fit(self, X):
-        return X
+    def _training_rows(self, X):
+        return self._behind_heads(X) if self._heads else X
+
+    def _behind_heads(self, X):
+        return to_model_space(self._heads, X, accept_sparse=self._accept_sparse)
 
     def _validation(self):
         # A copy: scores must not follow what the user does to the rows after fit.
@@ -149,9 +150,9 @@ class BaseInfluence(BaseEstimator, ABC):
 
     def _model_rows(self, X):
         check_is_fitted(self)
-        if self._heads:
-            return to_model_space(self._heads, X, accept_sparse=self._accept_sparse)
-        return validate_data(self, X, reset=False, **self._validation())
+        if not self._heads:
+            return validate_data(self, X, reset=False, **self._validation())
+        return self._behind_heads(X)
 
     # -- influence --------------------------------------------------------------------------
 

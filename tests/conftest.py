@@ -12,6 +12,8 @@ import importlib
 import os
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -36,6 +38,20 @@ def import_optional(name: str) -> ModuleType:
         if MINIMAL and error.name == name.partition(".")[0]:
             pytest.skip(f"{name} is not part of the minimal environment", allow_module_level=True)
         raise
+
+
+class SkippedFolder(pytest.Directory):
+    """Tests that are not even imported, because torch is missing on purpose."""
+
+    def collect(self) -> Iterator[pytest.Item]:
+        pytest.skip("torch is not part of the minimal environment")
+
+
+def pytest_collect_directory(path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    """Skip tests/test_torch in the minimal environment, so that its modules just import torch."""
+    if MINIMAL and path.name == "test_torch" and find_spec("torch") is None:
+        return SkippedFolder.from_parent(parent, path=path)
+    return None
 
 
 def pytest_configure(config: pytest.Config) -> None:

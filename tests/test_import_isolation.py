@@ -8,19 +8,20 @@ import subprocess
 import sys
 
 import skinfluence
+from tests.conftest import import_optional
 
-# A spy on the import system, in an interpreter of its own. It refuses the optional packages, as an
-# environment without them would, and notes which module asked. Looking into sys.modules afterwards
-# would not do: scikit-learn itself imports pandas where there is one.
+# A spy on the import system, in an interpreter of its own. It refuses the packages it is given, as
+# an environment without them would, and notes which module asked. Looking into sys.modules
+# afterwards would not do: scikit-learn itself imports pandas where there is one.
 SPY = """
 import importlib, json, sys
 
-OPTIONAL = {"dask", "matplotlib", "pandas", "polars", "torch", "tqdm"}
+refused = set(sys.argv[1].split(","))
 asked = []
 
 class Spy:
     def find_spec(self, name, path=None, target=None):
-        if name in OPTIONAL:
+        if name in refused:
             frame = sys._getframe(1)
             while frame.f_globals["__name__"].startswith("importlib."):
                 frame = frame.f_back
@@ -28,26 +29,28 @@ class Spy:
             raise ModuleNotFoundError(name)
 
 sys.meta_path.insert(0, Spy())
-for module in sys.argv[1:]:
+for module in sys.argv[2:]:
     importlib.import_module(module)
 print(json.dumps(asked))
 """
 CORE = {"numpy", "scipy", "sklearn", "joblib", "threadpoolctl"}
+OPTIONAL = {"dask", "matplotlib", "pandas", "polars", "safetensors", "skorch", "statsmodels"}
+OPTIONAL |= {"torch", "tqdm"}
 
 
-def optional_imports(modules: list[str]) -> list[tuple[str, str]]:
+def optional_imports(modules: list[str], allowed: set[str] = frozenset()) -> list[tuple[str, str]]:
     """Pairs (optional package, who asked for it) of importing `modules`, our core apart."""
-    command = [sys.executable, "-c", SPY, *modules]
+    command = [sys.executable, "-c", SPY, ",".join(OPTIONAL - allowed), *modules]
     run = subprocess.run(command, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     asked = [tuple(pair) for pair in json.loads(run.stdout)]
-    return [(name, by) for name, by in asked if by.partition(".")[0] not in CORE]
+    return [(name, by) for name, by in asked if by.partition(".")[0] not in CORE | allowed]
 
 
-def core_modules() -> list[str]:
-    """Every module of the package outside the one folder that may import torch."""
+def modules_of(*, torch: bool) -> list[str]:
+    """Every module in the one folder that may import torch, or every other one."""
     found = pkgutil.walk_packages(skinfluence.__path__, prefix="skinfluence.")
-    return [m.name for m in found if not m.name.startswith("skinfluence.torch")]
+    return [m.name for m in found if m.name.startswith("skinfluence.torch") == torch]
 
 
 def test_the_package_asks_for_nothing_optional():
@@ -55,7 +58,12 @@ def test_the_package_asks_for_nothing_optional():
 
 
 def test_no_module_asks_for_anything_optional():
-    assert optional_imports(core_modules()) == []
+    assert optional_imports(modules_of(torch=False)) == []
+
+
+def test_the_modules_of_torch_ask_for_nothing_else():
+    import_optional("torch")
+    assert optional_imports(modules_of(torch=True), allowed={"torch"}) == []
 
 
 def test_the_spy_notices(tmp_path, monkeypatch):

@@ -91,7 +91,7 @@ class Retraining:
 
 def chord(explainer):
     """The inverse Hessian of an explainer, for gradients by scikit-learn's coefficients."""
-    part = explainer._parts[0]
+    part = explainer._engine.parts[0]
     # Columns are divided by their spread: the same map carries gradients there and steps back.
     to_user = part.objective.coordinates.to_user
     inverse = part.curvature.inverse()

@@ -156,7 +156,7 @@ def scores_of(
     ``score_influence`` is about all rows, and where the model is large a few hundred are all one
     can refit.
     """
-    deletion, queries = explainer._deletion, explainer._queries(X, y)
+    deletion, queries = explainer._engine.deletion, explainer._queries(X, y)
     for part in deletion.parts:
         part.method = method
     moves = [part.moves(rows) for part in deletion.parts]
@@ -166,7 +166,7 @@ def scores_of(
 
 def first_order_of_all(explainer: InfluenceExplainer, X: np.ndarray, y: np.ndarray) -> np.ndarray:
     """First-order scores of all training rows on the loss of one query, (n_train,)."""
-    return explainer._deletion.over_queries(explainer._queries(X, y))
+    return explainer._engine.deletion.over_queries(explainer._queries(X, y))
 
 
 def pearson(a: np.ndarray, b: np.ndarray) -> float:

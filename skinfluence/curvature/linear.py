@@ -45,6 +45,8 @@ class LinearCurvature:
         A factorisation, or conjugate gradients with products by the rows alone.
     tol : float, default=1e-10
         Relative residual of conjugate gradients.
+    max_iter : int, default=2000
+        Iterations of conjugate gradients at most.
     """
 
     def __init__(
@@ -55,10 +57,12 @@ class LinearCurvature:
         expected: bool = False,
         solver: str = "dense",
         tol: float = 1e-10,
+        max_iter: int = 2000,
     ):
         self.objective = objective
         self.theta = theta
-        self.solver, self.tol, self.expected = solver, tol, expected
+        self.solver, self.expected = solver, expected
+        self.tol, self.max_iter = tol, max_iter
         self.outputs = objective.outputs(theta)
         weights = objective.weights
         loss = objective.loss
@@ -136,6 +140,7 @@ class LinearCurvature:
                 partial(self._mixed, alpha),
                 np.where(self.moving, diagonal, 0.0).ravel(),
                 tol=self.tol,
+                max_iter=self.max_iter,
                 project=self._without_shift if self._shifts() else None,
             )
         kept = self.moving.ravel()

@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from numbers import Real
+from collections.abc import Callable, Mapping, Sequence
+from numbers import Integral, Real
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted
 
-from skinfluence import _loops, attribution
-from skinfluence._compat import Interval, StrOptions, _fit_context
-from skinfluence._output import labelled
-from skinfluence.deletion.linear.queries import known
-from skinfluence.explainers.linear_embedding import LinearEmbedding
-from skinfluence.explainers.linear_refits import linear_agreement
-from skinfluence.explainers.refits import rows_to_refit, some_positions
-from skinfluence.metrics import Agreement
-from skinfluence.metrics._rows import take_rows
-from skinfluence.objectives.search import CHOSEN
+from skinfluence._compat import HasMethods, Interval, StrOptions, _fit_context
+from skinfluence.explainers.embedding import Embedding
+
+# "auto", "dense" and "cg" are those of linear models too.
+_SOLVERS = {"auto", "dense", "cg", "lissa", "arnoldi", "nystroem", "datainf"}
 
 
 class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_subclass__ is untyped
-    LinearEmbedding, auto_wrap_output_keys=None
+    Embedding, auto_wrap_output_keys=None
 ):
-    """Influence of the training rows on a fitted linear model: what deleting each would change.
+    """Influence of the training rows on a fitted model: what deleting each would change.
 
     The model minimised ``F = sum_i w_i l_i(theta) + m Omega(theta)``; its gradient and its exact
     Hessian H, penalty included, are read off the fitted estimator. Deleting row i takes away the
@@ -46,7 +39,7 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
 
     Parameters
     ----------
-    estimator : estimator
+    estimator : estimator or torch.nn.Module
         A linear model of scikit-learn, or a pipeline, search, FrozenEstimator, threshold wrapper,
         TransformedTargetRegressor or OneVsRestClassifier of one. Fitted: explained as it is.
         Unfitted: a clone is fitted.
@@ -78,9 +71,31 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         Temperature t of losses with kinks: ``t log(1 + exp((1 - s) / t))`` for the hinge. None is
         0.01 (times the spread of the targets, for a regression), and for QuantileRegressor no
         smoothing: its deletions are exact.
-    solver : {"auto", "dense", "cg"}, default="auto"
-        Factorise the Hessian, or invert it by conjugate gradients with products by the rows.
-        "auto" factorises up to 10,000 parameters.
+    solver : {"auto", "dense", "cg", "lissa", "arnoldi", "nystroem", "datainf"} or object, \
+            default="auto"
+        Factorise the curvature, or invert it by conjugate gradients with products by the rows.
+        "auto" factorises up to 10,000 parameters. The others, and objects with a method
+        ``invert``, are for networks.
+    loss : str or callable, default=None
+        Loss of a torch module, by name or as a function of outputs and targets that returns one
+        value a row. Estimators know their own.
+    weight_decay : float or dict of str to float, default=None
+        Penalty of a torch module, as its optimiser means it: ``weight_decay / 2 * |theta|^2``
+        beside the mean loss, of all parameters or of those named. Estimators know their own.
+    params : {None, "last_layer"} or list of str, default=None
+        Parameters of a torch module that may move, by name or pattern; None is all.
+    curvature : {None, "hessian", "ggn", "fisher", "kfac", "ekfac"}, default=None
+        Curvature of a network; None leaves it to the model. A linear model has its Hessian.
+    damping : float, default=None
+        Number added to the eigenvalues of a network's curvature, in units of the mean loss; None
+        adds none while it is definite.
+    tol : float, default=None
+        Relative residual at which iterative solvers stop; None is each one's own.
+    max_iter : int, default=None
+        Iterations of iterative solvers at most; None is each one's own.
+    projection : int, default=None
+        Number of random dimensions in which ``transform`` embeds a network's gradients; None is
+        one a parameter.
     n_jobs : int, default=None
         Threads over blocks of queries, in joblib's sense.
     progress : bool, default=False
@@ -99,6 +114,8 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         at which scores are computed: 1e-5 to 1e-2 for standardised columns and default
         tolerances, up to 0.8 for texts and unscaled columns, 0.1 to 1 for other rows. Of a loss
         that is smoothed, the first is the share of its own objective that is left to win.
+    n_iter_ : int
+        Most steps that the polish took, at least 1.
     score_unit_ : str
         What a score is measured in.
     param_names_ : ndarray of str of shape (n_params,)
@@ -151,14 +168,29 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
     """
 
     _parameter_constraints: dict = {
-        **LinearEmbedding._parameter_constraints,
+        **Embedding._parameter_constraints,
+        # A torch module has no fit.
+        "estimator": [None, HasMethods(["fit"]), HasMethods(["forward", "state_dict"])],
         "method": [StrOptions({"auto", "first_order", "newton", "refit"})],
         "target": [str, callable],
         "hessian": [StrOptions({"observed", "expected"})],
         "class_weights": [StrOptions({"recompute", "fixed"})],
         "relative": [None, StrOptions({"parameters", "loss"})],
         "smoothing": [None, Interval(Real, 0, None, closed="neither")],
-        "solver": [StrOptions({"auto", "dense", "cg"})],
+        "solver": [StrOptions(_SOLVERS), HasMethods(["invert"])],
+        "loss": [None, str, callable],
+        "weight_decay": [None, Interval(Real, 0, None, closed="left"), dict],
+        "params": [None, StrOptions({"last_layer"}), list, tuple],
+        "curvature": [None, StrOptions({"hessian", "ggn", "fisher", "kfac", "ekfac"})],
+        "damping": [None, Interval(Real, 0, None, closed="left")],
+        "tol": [None, Interval(Real, 0, None, closed="neither")],
+        "max_iter": [None, Interval(Integral, 1, None, closed="left")],
+        "projection": [
+            None,
+            Interval(Integral, 1, None, closed="left"),
+            HasMethods(["of_block"]),
+            callable,
+        ],
     }
 
     def __init__(
@@ -172,7 +204,15 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         class_weights: Literal["recompute", "fixed"] = "recompute",
         relative: Literal["parameters", "loss"] | None = None,
         smoothing: float | None = None,
-        solver: Literal["auto", "dense", "cg"] = "auto",
+        solver: Any = "auto",
+        loss: str | Callable[..., Any] | None = None,
+        weight_decay: float | Mapping[str, float] | None = None,
+        params: Literal["last_layer"] | Sequence[str] | None = None,
+        curvature: Literal["hessian", "ggn", "fisher", "kfac", "ekfac"] | None = None,
+        damping: float | None = None,
+        tol: float | None = None,
+        max_iter: int | None = None,
+        projection: int | None = None,
         n_jobs: int | None = None,
         progress: bool = False,
         random_state: int | np.random.RandomState | None = None,
@@ -186,6 +226,14 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         self.relative = relative
         self.smoothing = smoothing
         self.solver = solver
+        self.loss = loss
+        self.weight_decay = weight_decay
+        self.params = params
+        self.curvature = curvature
+        self.damping = damping
+        self.tol = tol
+        self.max_iter = max_iter
+        self.projection = projection
         self.n_jobs = n_jobs
         self.progress = progress
         self.random_state = random_state
@@ -221,183 +269,3 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
             If the estimator's objective is not known, or has no derivative.
         """
         return self._fit(X, y, sample_weight)
-
-    # -- influence --------------------------------------------------------------------------------
-
-    def self_influence(self, rows: ArrayLike | None = None) -> Any:
-        """Influence of training rows on their own value.
-
-        Parameters
-        ----------
-        rows : array-like of int, default=None
-            Positions of the training rows asked about; None for all.
-
-        Returns
-        -------
-        scores : ndarray of shape (n_train,) or (n_rows,)
-            The target (by default the loss) at each row after deleting it minus before; the
-            diagonal of ``score_influence`` of the training rows, computed without that matrix.
-            High: the model bends for this row. A Series labelled by ``train_index_`` where
-            ``set_output`` asks for one.
-
-        Raises
-        ------
-        ValueError
-            If the target is the parameters, which no row has, or a position lies outside.
-        """
-        check_is_fitted(self)
-        if rows is None:
-            return super().self_influence()
-        rows = attribution.positions(rows, self.n_samples_fit_, "rows")
-        scores = self._self_influence(rows)
-        return labelled(self, scores, index=self.train_index_[rows], columns="self_influence")
-
-    def d_params(self) -> Any:
-        """Fitted parameters minus those without each row, as statsmodels and R have it.
-
-        Returns
-        -------
-        d_params : ndarray of shape (n_train, n_params)
-            ``theta_hat - theta_{-i}`` by this explainer's method, columns as in `param_names_`.
-        """
-        check_is_fitted(self)
-        out = np.empty((self.n_samples_fit_, len(self.param_names_)))
-        for rows in _loops.slices(self.n_samples_fit_, self._deletion.move_block):
-            moved = self._deletion.change(self._coefficients, self._deletion.delete(rows))
-            out[rows] = -moved.T
-        self._warn_of_rows()
-        return labelled(self, out, index=self.train_index_, columns=self.param_names_)
-
-    def diagnostics(self) -> Any:
-        """Classical diagnostics of the fit: leverage, residuals, Cook's distance, DFBETAS, ...
-
-        They are those of the Newton step at the polished parameters, with the penalty in the
-        Hessian, in statsmodels' names; ``hessian="expected"`` gives R's and SAS's numbers.
-
-        Returns
-        -------
-        diagnostics : Diagnostics, or list of Diagnostics
-            See :class:`skinfluence.diagnostics.Diagnostics`; one for each output or one-vs-rest
-            class, where the estimator solves several problems.
-
-        Raises
-        ------
-        UnsupportedEstimatorError
-            If the loss is no deviance (support vector machines, Huber, quantiles).
-
-        See Also
-        --------
-        skinfluence.displays.InfluenceBubbleDisplay : Leverage, residual and distance in a picture.
-        """
-        check_is_fitted(self)
-        found = [self._diagnostics_of(part) for part in self._parts]
-        return found[0] if len(found) == 1 else found
-
-    def score_groups(self, X: Any = None, y: Any = None, *, groups: Any) -> Any:
-        """Influence of groups of training rows that are deleted together.
-
-        By this explainer's method: the first-order scores of a group's rows are added; the Newton
-        step is that of the objective without the whole group (not a sum of single steps), and
-        ``method="refit"`` refits without it.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_queries, n_features), default=None
-            Queries; None asks what each group does to itself.
-        y : array-like of shape (n_queries,), default=None
-            Their targets, where the target needs them.
-        groups : array-like of shape (n_train,), or list of array-like of int
-            A label for each training row, or the positions (or a mask over all rows) of each
-            group, which may not hold all rows of a class.
-
-        Returns
-        -------
-        scores : ndarray of shape (n_queries, n_groups), or (n_groups,) without X
-            Columns follow the sorted labels, or the list. Without X, the sum over the group's own
-            rows of how their value changes.
-
-        Raises
-        ------
-        ValueError
-            If the labels are not one a training row, a position lies outside the rows, or a group
-            leaves no row.
-
-        References
-        ----------
-        .. [1] P. W. Koh, K.-S. Ang, H. Teo and P. Liang (2019), On the accuracy of influence
-           functions for measuring group effects, NeurIPS 32.
-        """
-        check_is_fitted(self)
-        names, members = attribution.group_members(groups, self.n_samples_fit_)
-        self._check_groups(names, members)
-        if X is None and self._target is not None:
-            own = [self._deletion.group_self_change(rows) for rows in members]
-            self._warn_of_groups(names, members)
-            return labelled(self, np.array(own), index=names, columns="influence")
-        index, queries = self._labels_and_queries(X, y)
-        bar = _loops.progress_bar(
-            members, total=len(members), enabled=self.progress, desc="score_groups"
-        )
-        scores = np.stack([self._deletion.group_change(queries, rows) for rows in bar], axis=1)
-        attribution.check_no_nan(scores)
-        self._warn_of_groups(names, members)
-        return labelled(self, scores, index=index, columns=names)
-
-    # -- truth ------------------------------------------------------------------------------------
-
-    def validate(
-        self,
-        X: ArrayLike | None = None,
-        y: ArrayLike | None = None,
-        *,
-        n_refits: int | None = None,
-        whole_pipeline: bool = False,
-        random_state: int | np.random.RandomState | None = None,
-    ) -> Agreement:
-        """Compare scores with real refits.
-
-        Half of the deleted rows are those that move the parameters' losses most, the others are
-        drawn at random. Every refit is a real one by the estimator itself, then polished like the
-        fit.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_queries, n_features), default=None
-            Queries; by default the training rows (at most 500 of them, drawn at random).
-        y : array-like of shape (n_queries,), default=None
-            Their targets.
-        n_refits : int, default=None
-            Number of rows to delete, at most the number of training rows; None for 20, or all
-            of fewer rows.
-        whole_pipeline : bool, default=False
-            Refit the whole pipeline or search, where the scores hold all but the model fixed:
-            measures what that costs.
-        random_state : int, RandomState instance or None, default=None
-            Draws the rows and queries.
-
-        Returns
-        -------
-        agreement : Agreement
-            Pearson and Spearman correlation, slope, errors and the worst row, over all pairs;
-            see :class:`skinfluence.metrics.Agreement`.
-
-        Raises
-        ------
-        ValueError
-            If `n_refits` is out of range, or `whole_pipeline` is asked of a bare model.
-        """
-        check_is_fitted(self)
-        n_refits = min(20, self.n_samples_fit_) if n_refits is None else n_refits
-        attribution.check_count("n_refits", n_refits, 1, self.n_samples_fit_)
-        bare = self.estimator_ is self._model and not isinstance(self._model, tuple(CHOSEN))
-        if whole_pipeline and bare:
-            raise ValueError(
-                "whole_pipeline=True needs a pipeline or search around the model, and this "
-                "estimator is a bare model. Leave it False: the refits are already complete."
-            )
-        rng = check_random_state(random_state)
-        rows = rows_to_refit(self._deletion.leverage(), n_refits, rng)
-        if X is None and self._target is not None:
-            positions = some_positions(self.n_samples_fit_, rng)
-            X, y = take_rows(self._raw_rows, positions), known(self._raw_targets)[positions]
-        return linear_agreement(self, X, y, rows, whole_pipeline=whole_pipeline)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
-import fnmatch
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 import torch
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from skinfluence.torch.data import Batch
-from skinfluence.torch.replicas import open_up
+from skinfluence.torch.modules import chosen_names, matches, private_copy, some
 
 
 class Network:
@@ -23,35 +22,51 @@ class Network:
     normalisation) and nothing is random (dropout).
 
     Conventions. Vectors over the explained parameters are rows: V is (M, p), the parameters one
-    after the other in the order of ``names``, each flattened as it is stored.
+    after the other in the order of ``names``, each flattened as it is stored. A parameter that
+    several layers share is there once, under its first name.
 
     Parameters
     ----------
     module : nn.Module
+        Compiled modules and DataParallel are unwrapped.
     params : None, "last_layer" or sequence of str, default=None
-        Which parameters are explained: all, those of the last module that has any, or those whose
-        names match one of the patterns ("fc*", "encoder.*.weight").
+        Which parameters are explained: all that training moved (those with ``requires_grad``, or
+        all where none has), those of the last module that has any, or those whose names match one
+        of the patterns ("fc*", "encoder.*.weight").
+    head : callable, default=None
+        What is done to the module's outputs before the loss sees them, from tensor to tensor.
 
     Attributes
     ----------
     module : nn.Module
         The copy.
     names : tuple of str
+    every : tuple of str
+        Names of all parameters, explained or not.
     shapes : dict of str to torch.Size
     spans : dict of str to slice
         Where each parameter lies in a vector.
+    n_params : int
+        p.
     theta : Tensor of shape (p,)
+    dtype, device
+        Of the explained parameters.
     """
 
-    def __init__(self, module: nn.Module, *, params: str | Sequence[str] | None = None):
-        self.module = private_copy(module)
+    def __init__(
+        self,
+        module: nn.Module,
+        *,
+        params: str | Sequence[str] | None = None,
+        head: Callable[[Tensor], Tensor] | None = None,
+    ):
+        self.module, trained = private_copy(module)
+        if head is not None:
+            # A hook, so that it runs wherever the module does, and no parameter changes its name.
+            self.module.register_forward_hook(lambda module, args, outputs: head(outputs))
         every = dict(self.module.named_parameters())
-        if not every:
-            raise ValueError(
-                f"{type(module).__name__} has no parameters, so no training row has moved any. "
-                "Pass the module that was trained."
-            )
-        self.names = tuple(chosen_names(self.module, every, params))
+        self.every = tuple(every)
+        self.names = tuple(chosen_names(self.module, trained, params))
         kinds = {(every[name].dtype, every[name].device) for name in self.names}
         if len(kinds) > 1:
             raise ValueError(
@@ -88,31 +103,38 @@ class Network:
             return self.module(*batch.args, **batch.kwargs)
         return functional_call(self.module, dict(params), batch.args, batch.kwargs)
 
+    def spread(self, values: float | Mapping[str, float] | None, what: str) -> Tensor | None:
+        """Numbers >= 0 given by name or pattern, for each entry of a vector, (p,).
 
-def private_copy(module: nn.Module) -> nn.Module:
-    """Copy in evaluation mode that overwrites no activation and tracks no gradient."""
-    twin: nn.Module = copy.deepcopy(module).eval().requires_grad_(False)
-    for part in twin.modules():
-        if getattr(part, "inplace", False) is True:
-            part.inplace = False
-    open_up(twin)
-    return twin
+        Parameters
+        ----------
+        values : float, mapping of str to float, or None
+            One number for all parameters, or numbers by name or pattern, of which the last that
+            matches counts; parameters that none matches have 0.
+        what : str
+            What the numbers are called in messages.
 
-
-def chosen_names(
-    module: nn.Module, every: Mapping[str, Any], params: str | Sequence[str] | None
-) -> list[str]:
-    """Names of the parameters to explain, in the module's order."""
-    if params is None:
-        return list(every)
-    if params == "last_layer":
-        last = list(every)[-1].rpartition(".")[0]
-        return [name for name in every if name.rpartition(".")[0] == last]
-    patterns = [params] if isinstance(params, str) else list(params)
-    for pattern in patterns:
-        if not fnmatch.filter(every, pattern):
-            raise ValueError(
-                f"params names {pattern!r}, and {type(module).__name__} has no such parameter. "
-                f"It has {', '.join(list(every)[:6])}{', ...' if len(every) > 6 else ''}."
-            )
-    return [n for n in every if any(fnmatch.fnmatchcase(n, pattern) for pattern in patterns)]
+        Returns
+        -------
+        numbers : Tensor of shape (p,) or None
+            None where all are 0.
+        """
+        if values is None:
+            return None
+        given: dict[str, Any] = dict(values) if isinstance(values, Mapping) else {"*": values}
+        found = torch.zeros_like(self.theta)
+        for pattern, value in given.items():
+            if not isinstance(value, Real) or not 0 <= float(value) < float("inf"):
+                raise ValueError(
+                    f"{what} is {value!r} for {pattern!r}, and a penalty is a finite number that "
+                    "is not negative. Pass what the optimiser was given."
+                )
+            if not any(matches(name, [pattern]) for name in self.every):
+                raise ValueError(
+                    f"{what} names {pattern!r}, and the module has no such parameter. "
+                    f"It has {some(self.every)}."
+                )
+            for name in self.names:
+                if matches(name, [pattern]):
+                    found[self.spans[name]] = value
+        return found if bool(found.any()) else None

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from skinfluence.torch.data import Rows
+from skinfluence.torch.data import RowReader, Rows
 from skinfluence.torch.losses import RowLoss
 from skinfluence.torch.network import Network
 
@@ -29,6 +30,10 @@ class NetworkObjective:
     per_weight : bool, default=True
         Whether c = W * decay follows the rows, so that deleting row i takes w_i * decay with it;
         otherwise c stays as it is.
+    read_rows : RowReader or None
+        Turns inputs and targets of queries, as the user has them, into rows.
+    classes : ndarray or None
+        Labels in the order of the outputs, where the model knows them.
     """
 
     network: Network
@@ -37,6 +42,8 @@ class NetworkObjective:
     weights: Tensor
     decay: Tensor | None = None
     per_weight: bool = True
+    read_rows: RowReader | None = None
+    classes: np.ndarray | None = None
 
     @property
     def n_train(self) -> int:

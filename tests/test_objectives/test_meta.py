@@ -53,7 +53,7 @@ def test_probabilities_are_the_estimator_s(targets):
     explainer = InfluenceExplainer(model, target="proba").fit(X, targets)
     queries = explainer._queries(X)
     outputs = np.concatenate(queries.outputs, axis=1)
-    found = explainer._linear_fit.proba(outputs)
+    found = explainer._engine.linear_fit.proba(outputs)
     # The estimators stop within 1e-12, the outputs are those of the polished parameters.
     assert_allclose(found, model.predict_proba(X), rtol=1e-8)
 

@@ -41,6 +41,8 @@ class Fitted:
     solver : {"dense", "cg"}
     method : {"first_order", "newton", "refit"}
         What "auto" became: a Newton step where its inverses can be afforded.
+    n_iter : int
+        Most steps that a polish took.
     """
 
     parts: Sequence[BasePart]
@@ -49,6 +51,7 @@ class Fitted:
     converged: bool
     solver: str
     method: str
+    n_iter: int = 0
 
 
 def fitted_parts(
@@ -59,6 +62,7 @@ def fitted_parts(
     expected: bool = False,
     fixed_class_weights: bool = False,
     solver: str = "auto",
+    **iteration: Any,
 ) -> Fitted:
     """Polish every problem of a fit and take its derivatives there.
 
@@ -74,6 +78,8 @@ def fitted_parts(
     fixed_class_weights : bool, default=False
         Hold "balanced" class weights at their fitted values.
     solver : {"auto", "dense", "cg"}, default="auto"
+    **iteration : float or int
+        `tol` and `max_iter` of conjugate gradients, where they are not the usual ones.
     """
     if fit.linear_programme:
         return _programme(fit, X, method)
@@ -85,18 +91,20 @@ def fitted_parts(
     if method == "auto":
         method = "newton" if solver == "dense" else "first_order"
     notes = Notes()
-    parts, before, after, converged = [], 0.0, 0.0, True
+    parts, before, after, converged, n_iter = [], 0.0, 0.0, True, 0
     for problem, (objective, theta) in zip(fit.problems, built, strict=True):
         if fixed_class_weights:
             objective = dataclasses.replace(objective, rebalance=None)
         found = (_newton_cg if solver == "cg" else minimise)(objective, theta)
         start = _excess(objective, theta, found.theta) if fit.smoothed else found.start
         before, after = max(before, start), max(after, found.stationarity)
-        converged = converged and found.converged
+        converged, n_iter = converged and found.converged, max(n_iter, found.n_iter)
         theta = found.theta
-        curvature = LinearCurvature(objective, theta, expected=expected, solver=solver)
+        curvature = LinearCurvature(
+            objective, theta, expected=expected, solver=solver, **iteration
+        )
         parts.append(Part(problem, objective, theta, curvature, method, notes))
-    return Fitted(parts, notes, (before, after), converged, solver, method)
+    return Fitted(parts, notes, (before, after), converged, solver, method, n_iter)
 
 
 def _excess(objective, theta, polished):

@@ -69,6 +69,7 @@ def _by_its_own_factor(curvature, rows):
         expected=curvature.expected,
         solver=curvature.solver,
         tol=curvature.tol,
+        max_iter=curvature.max_iter,
     )
     gradient = np.where(curvature.moving, left.gradient(curvature.theta), 0.0)
     step = -own.inverse()(gradient.reshape(-1, 1))[:, 0]

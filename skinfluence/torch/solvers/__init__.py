@@ -1,6 +1,30 @@
 """How a curvature is inverted."""
 
+from skinfluence.torch.solvers.arnoldi import Arnoldi
 from skinfluence.torch.solvers.base import Inverse, Solver
-from skinfluence.torch.solvers.dense import Dense
+from skinfluence.torch.solvers.cg import ConjugateGradients
+from skinfluence.torch.solvers.choose import SOLVERS, Choice, choose, choose_solver, invert
+from skinfluence.torch.solvers.datainf import DataInf
+from skinfluence.torch.solvers.dense import Dense, DenseInverse
+from skinfluence.torch.solvers.lissa import Lissa
+from skinfluence.torch.solvers.nystroem import Nystroem
+from skinfluence.torch.solvers.structured import HasInverse, Structured
 
-__all__ = ["Dense", "Inverse", "Solver"]
+__all__ = [
+    "SOLVERS",
+    "Arnoldi",
+    "Choice",
+    "ConjugateGradients",
+    "DataInf",
+    "Dense",
+    "DenseInverse",
+    "HasInverse",
+    "Inverse",
+    "Lissa",
+    "Nystroem",
+    "Solver",
+    "Structured",
+    "choose",
+    "choose_solver",
+    "invert",
+]

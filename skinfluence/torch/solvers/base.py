@@ -47,7 +47,7 @@ class Inverse(ABC):
         )
 
     def report(self) -> dict[str, Any]:
-        """How the systems were solved: residuals, iterations, what was not reached."""
+        """How the systems of all calls so far were solved, as numbers that JSON can hold."""
         return {"damping": self.damping}
 
 

@@ -11,16 +11,13 @@ from sklearn.utils.validation import check_is_fitted
 
 from skinfluence._compat import check_feature_names_in
 from skinfluence._output import labelled, row_labels
-from skinfluence.deletion.linear.embedding import Embedding
-from skinfluence.deletion.linear.queries import known
-from skinfluence.explainers.linear import LinearInfluence
-from skinfluence.explainers.linear_queries import make_queries, make_target
+from skinfluence.explainers.questions import Questions
 
 
-class LinearEmbedding(  # type: ignore[call-arg]  # scikit-learn's __init_subclass__ is untyped
-    TransformerMixin, LinearInfluence, auto_wrap_output_keys=None
+class Embedding(  # type: ignore[call-arg]  # scikit-learn's __init_subclass__ is untyped
+    TransformerMixin, Questions, auto_wrap_output_keys=None
 ):
-    """What makes an explainer of linear models a transformer."""
+    """What makes an explainer of supervised models a transformer."""
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -28,7 +25,7 @@ class LinearEmbedding(  # type: ignore[call-arg]  # scikit-learn's __init_subcla
         return tags
 
     # TransformerMixin has one of its own, which rules transform alone.
-    set_output = LinearInfluence.set_output
+    set_output = Questions.set_output
 
     def transform(self, X: ArrayLike) -> Any:
         """Embed rows so that dot products with ``train_embedding`` are first-order scores.
@@ -56,37 +53,28 @@ class LinearEmbedding(  # type: ignore[call-arg]  # scikit-learn's __init_subcla
         check_is_fitted(self)
         rows = self._model_rows(X)
         index = row_labels(X, rows.shape[0])
-        kind = self._asked[0] if self._needs_no_y() else "decision_function"
-        queries = make_queries(
-            self._model,
-            self._linear_fit,
-            self._parts,
-            rows,
-            None,
-            target=kind,
-            output=self._asked[1],
-        )
-        slopes = known(make_target(self._linear_fit, kind, self._model)).gradient(queries)
-        embedding = np.hstack(
-            [
-                embed(embed.coordinates.design(rows).dense(), own)
-                for embed, own in zip(self._embeddings(), slopes, strict=True)
-            ]
-        )
+        embedding = self._engine.embed(rows)
         return labelled(self, embedding, index=index, columns=self.get_feature_names_out())
 
-    def train_embedding(self) -> Any:
+    def train_embedding(self, *, out: Any = None) -> Any:
         """Embed the training rows: ``L^-1 gbar_i``, gbar_i being what a deletion takes away.
+
+        Parameters
+        ----------
+        out : array-like of shape (n_train, n_dimensions), default=None
+            Where to write it: an array, a memmap, or anything with slice assignment.
 
         Returns
         -------
         embedding : ndarray of shape (n_train, n_dimensions)
             ``transform(Z) @ train_embedding().T`` are the first-order scores of the prediction;
             the squared norms are the first-order self influence on the loss, for rows of weight 1
-            and an objective that is a sum.
+            and an objective that is a sum. `out` itself where it was given.
         """
         check_is_fitted(self)
-        embedding = np.hstack([embed.training() for embed in self._embeddings()])
+        if out is not None:
+            return self._engine.train_embedding(out)
+        embedding = self._engine.train_embedding()
         names = self.get_feature_names_out()
         return labelled(self, embedding, index=self.train_index_, columns=names)
 
@@ -105,17 +93,5 @@ class LinearEmbedding(  # type: ignore[call-arg]  # scikit-learn's __init_subcla
         """
         check_is_fitted(self)
         check_feature_names_in(self, input_features, generate_names=False)
-        size = sum(embed.size() for embed in self._embeddings())
-        return np.asarray([f"influence{j}" for j in range(size)], dtype=object)
-
-    def _embeddings(self):
-        if self._linear_fit.linear_programme:
-            raise ValueError(
-                "The embedding is made of derivatives, and a quantile regression has none. Set "
-                "smoothing to a temperature in units of y, or use score_influence."
-            )
-        return [Embedding(part, self._fit_X) for part in self._parts]
-
-    def _needs_no_y(self):
-        target = self._asked[0]
-        return target in ("decision_function", "proba") or callable(target)
+        width = self._engine.embedding_width()
+        return np.asarray([f"influence{j}" for j in range(width)], dtype=object)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,9 +20,14 @@ class Batch:
     kwargs: dict[str, Tensor] = field(default_factory=dict)
 
     @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """All inputs, the positional ones first."""
+        return (*self.args, *self.kwargs.values())
+
+    @property
     def size(self) -> int:
         """Number of rows."""
-        return len(self.args[0] if self.args else next(iter(self.kwargs.values())))
+        return len(self.inputs[0])
 
     def map(self, function: Any) -> Batch:
         """The batch with `function` applied to every tensor."""
@@ -54,15 +60,58 @@ class Rows:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(n_rows, ...)."""
+        """(n_rows,)."""
         return (self.everything.size,)
 
     def take(self, rows: slice | np.ndarray | Tensor) -> Batch:
         """Rows at some positions, on the network's device."""
         if isinstance(rows, np.ndarray):
             rows = torch.as_tensor(rows)
-        return self.everything[rows].map(lambda values: values.to(self.device))
+        return self.everything.map(lambda values: _at(values, rows).to(self.device))
 
     def __getitem__(self, rows: slice) -> Rows:
         part = self.everything[rows]
         return Rows(part.kwargs or part.args, part.y, device=self.device)
+
+
+class FetchedRows(Rows):
+    """Rows that are fetched when they are wanted, and never all at once.
+
+    Parameters
+    ----------
+    fetch : callable
+        From positions, a sequence of int, to a Batch on the CPU.
+    positions : range or ndarray of int
+        Which rows these are, as `fetch` counts them.
+    device : torch.device
+    """
+
+    def __init__(
+        self,
+        fetch: Callable[[Any], Batch],
+        positions: range | np.ndarray,
+        *,
+        device: torch.device | str = "cpu",
+    ):
+        self.fetch, self.positions, self.device = fetch, positions, device
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self.positions),)
+
+    def take(self, rows: slice | np.ndarray | Tensor) -> Batch:
+        if isinstance(rows, Tensor):
+            rows = rows.cpu().numpy()
+        if isinstance(rows, slice):
+            wanted = self.positions[rows]
+        else:
+            wanted = np.asarray(self.positions)[rows]
+        return self.fetch(wanted).map(lambda values: values.to(self.device))
+
+    def __getitem__(self, rows: slice) -> FetchedRows:
+        return FetchedRows(self.fetch, self.positions[rows], device=self.device)
+
+
+def _at(values: Tensor, rows: slice | Tensor) -> Tensor:
+    """Rows where they lie: positions must be on the same device as what they index."""
+    return values[rows.to(values.device) if isinstance(rows, Tensor) else rows]

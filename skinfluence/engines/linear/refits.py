@@ -11,6 +11,7 @@ from sklearn.svm import LinearSVC, LinearSVR
 from skinfluence._compat import routing_enabled
 from skinfluence._peel import peel, target_to_model_space, to_model_space, unfrozen, weight_key
 from skinfluence.deletion.linear.queries import Queries
+from skinfluence.engines.base import Whole
 from skinfluence.metrics import Agreement, agreement
 from skinfluence.metrics._rows import take_rows
 from skinfluence.objectives import Rows, build_all, reader_of
@@ -22,52 +23,48 @@ TIGHT, MANY = 1e-9, 10**6
 
 
 def linear_agreement(
-    explainer: Any, X: Any, y: Any, rows: np.ndarray, *, whole_pipeline: bool
+    engine: Any, queries: Any, query_rows: Any, rows: np.ndarray, whole: Whole | None
 ) -> Agreement:
-    """Agreement of an explainer's scores with polished refits of its estimator.
+    """Agreement of an engine's scores with polished refits of its model.
 
     Parameters
     ----------
-    explainer : InfluenceExplainer
-        Fitted.
-    X, y : array-like
-        Queries as the user has them, and their targets.
+    engine : LinearEngine
+    queries : Queries or Coefficients
+    query_rows : ndarray, sparse array or None
+        The rows they were made of, in model space.
     rows : ndarray of int
         Which training rows to delete.
-    whole_pipeline : bool
+    whole : Whole or None
         Refit everything around the model too.
     """
-    queries = explainer._queries(X, y)
-    estimated = [explainer._deletion.change(queries, _deleted(explainer, i))[:, 0] for i in rows]
-    every = np.arange(explainer.n_samples_fit_)
+    deletion = engine.deletion
+    estimated = [deletion.change(queries, deletion.delete(slice(i, i + 1)))[:, 0] for i in rows]
+    every = np.arange(engine.n_train)
     # A smoothed loss is judged by its own loss, and that by two refits of it, both kinked.
-    before = (
-        _moved(explainer, queries, X, every, whole_pipeline)
-        if explainer._linear_fit.smoothed
-        else 0.0
-    )
+    smoothed = engine.linear_fit.smoothed
+    before = moved(engine, queries, query_rows, every, whole) if smoothed else 0.0
     actual = [
-        _moved(explainer, queries, X, np.delete(every, i), whole_pipeline) - before for i in rows
+        moved(engine, queries, query_rows, np.delete(every, i), whole) - before for i in rows
     ]
     return agreement(np.transpose(estimated), np.transpose(actual), rows=rows)
 
 
-def _deleted(explainer, row):
-    return explainer._deletion.delete(slice(row, row + 1))
-
-
-def _moved(explainer, queries, X, kept, whole_pipeline):
+def moved(
+    engine: Any, queries: Any, query_rows: Any, kept: np.ndarray, whole: Whole | None = None
+) -> Any:
     """Change of the target at each query by a refit with the rows `kept`, (n_queries,)."""
-    refitted, model, rows, y, weights = _refitted(explainer, kept, whole_pipeline)
-    built = _at_its_minimum(model, rows, y, weights, explainer._temperature)
+    heads, model, rows, y, weights = _refitted(engine, kept, whole)
+    built = _at_its_minimum(model, rows, y, weights, engine.settings.smoothing)
     if not isinstance(queries, Queries):
-        return _coefficient_changes(explainer, queries, built)
-    Z = _refitted_queries(explainer, refitted, X, whole_pipeline)
+        return _coefficient_changes(engine, queries, built)
+    if whole is not None and heads:
+        query_rows = to_model_space(heads, whole.queries, accept_sparse="csr")
     deltas = [
-        objective.coordinates.design(Z).times(theta) - before
+        objective.coordinates.design(query_rows).times(theta) - before
         for (objective, theta), before in zip(built, queries.outputs, strict=True)
     ]
-    return explainer._target.change(queries, [delta[:, None] for delta in deltas])[:, 0]
+    return engine.target.change(queries, [delta[:, None] for delta in deltas])[:, 0]
 
 
 def _at_its_minimum(model, rows, y, weights, smoothing):
@@ -79,20 +76,19 @@ def _at_its_minimum(model, rows, y, weights, smoothing):
     return [(objective, minimise(objective, theta).theta) for objective, theta in built]
 
 
-def _refitted(explainer, kept, whole_pipeline):
-    weights = explainer._sample_weight
-    y = explainer._raw_targets[kept]
-    if not whole_pipeline:
-        rows = take_rows(explainer._fit_X, kept)
-        inner = explainer._train_y[kept]
-        model = _fit(without_search(explainer._model), rows, inner, weights, kept)
-        return model, model, rows, inner, _kept_weights(weights, kept)
-    rows = take_rows(explainer._raw_rows, kept)
-    whole = _fit(clone(unfrozen(explainer.estimator_)), rows, y, weights, kept)
-    heads, model = peel(whole)
+def _refitted(engine, kept, whole):
+    """Heads and model of a refit, and the rows, targets and weights that the model saw."""
+    weights = engine.sample_weight
+    if whole is None:
+        rows, y = take_rows(engine.X, kept), engine.y[kept]
+        model = _fit(without_search(engine.model), rows, y, weights, kept)
+        return [], model, rows, y, _kept_weights(weights, kept)
+    rows, y = take_rows(whole.X, kept), whole.y[kept]
+    refitted = _fit(clone(unfrozen(whole.estimator)), rows, y, weights, kept)
+    heads, model = peel(refitted)
     if heads or not hasattr(rows, "shape"):
         rows = to_model_space(heads, rows, accept_sparse="csr")
-    return whole, model, rows, target_to_model_space(whole, y), _kept_weights(weights, kept)
+    return heads, model, rows, target_to_model_space(refitted, y), _kept_weights(weights, kept)
 
 
 def _fit(fresh, rows, y, weights, kept):
@@ -109,16 +105,9 @@ def _kept_weights(weights, kept):
     return np.ones(len(kept)) if weights is None else weights[kept]
 
 
-def _refitted_queries(explainer, refitted, X, whole_pipeline):
-    if not whole_pipeline:
-        return explainer._model_rows(X)
-    heads, _ = peel(refitted)
-    return to_model_space(heads, X, accept_sparse="csr") if heads else explainer._model_rows(X)
-
-
-def _coefficient_changes(explainer, wanted, built):
+def _coefficient_changes(engine, wanted, built):
     changes = np.empty(wanted.shape[0])
-    for index, ((objective, theta), part) in enumerate(zip(built, explainer._parts, strict=True)):
+    for index, ((objective, theta), part) in enumerate(zip(built, engine.parts, strict=True)):
         after = objective.coordinates.to_user(theta)
         before = part.objective.coordinates.to_user(part.theta)
         own = np.flatnonzero(wanted.part == index)

@@ -1,0 +1,35 @@
+"""Influence on one kind of fitted model each: linear models here, networks in `torch`."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+from sklearn.neural_network import MLPClassifier, MLPRegressor
+
+from skinfluence._seen import is_module, is_skorch_net
+from skinfluence.engines.base import Engine, Whole
+from skinfluence.engines.linear.engine import LinearEngine
+
+__all__ = ["Engine", "LinearEngine", "Whole", "engine_of"]
+
+
+def engine_of(model: Any) -> type[Engine]:
+    """The engine that reads `model`, fitted or not.
+
+    Torch modules, skorch nets and scikit-learn's multi-layer perceptrons are networks; whatever
+    else there is belongs to the linear engine, which refuses what it cannot read.
+    """
+    if is_module(model) or is_skorch_net(model) or isinstance(model, MLPClassifier | MLPRegressor):
+        return _network_engine(model)
+    return LinearEngine
+
+
+def _network_engine(model):
+    if find_spec("torch") is None:
+        raise ImportError(
+            f"{type(model).__name__} is a network, whose derivatives are taken by torch, and "
+            'torch is not installed. Install it with pip install "skinfluence[torch]".'
+        )
+    return import_module("skinfluence.torch.engine").NetworkEngine

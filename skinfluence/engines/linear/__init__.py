@@ -1,0 +1,1 @@
+"""Influence on linear models of scikit-learn."""

@@ -1,0 +1,70 @@
+"""Empirical Fisher matrix."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from skinfluence.torch.curvature.base import Curvature, probe, rows_within_memory
+from skinfluence.torch.data import Batch
+from skinfluence.torch.gradients import RowGradients
+from skinfluence.torch.objective import NetworkObjective
+
+
+class EmpiricalFisher(Curvature):
+    """``sum_i w_i g_i g_i'`` of the rows' gradients g_i.
+
+    Cheap, positive semidefinite, and a poor stand-in for curvature: it takes gradients at the
+    observed targets where the Fisher matrix takes the mean over the model's own, so rows that
+    are fitted well count for nothing and rows that are not count twice over [1]_. The
+    Gauss-Newton matrix is what it is meant to resemble. `diagonal` and `trace` are exact.
+
+    References
+    ----------
+    .. [1] F. Kunstner, L. Balles and P. Hennig (2019), Limitations of the empirical Fisher
+       approximation for natural gradient descent, NeurIPS.
+    """
+
+    psd = True
+
+    def __init__(self, objective: NetworkObjective):
+        super().__init__(objective)
+        self.gradients = RowGradients(self.network, objective.loss, probe(objective))
+
+    def of_rows(self, batch: Batch, weights: Tensor, V: Tensor) -> Tensor:
+        block = self.gradients.block(batch)
+        products = weights.double()[:, None] * block.times(V)  # (b, M)
+        return block.adjoint(products.T.to(V.dtype))
+
+    def block_size(self, n_vectors: int) -> int:
+        # Beside the factors, a layer's rows times vectors, as wide as its narrower side.
+        widths = [max(1, shape[0]) if shape else 1 for shape in self.network.shapes.values()]
+        numbers = 2 * n_vectors * max(widths)
+        mine = rows_within_memory(numbers * self.network.theta.element_size())
+        return min(mine, self.gradients.block_size())
+
+    def matrix(self, size: int = 256) -> Tensor:
+        """The matrix itself, (p, p), from the gradients of `size` rows at a time."""
+        total = torch.zeros(
+            self.n_params, self.n_params, dtype=torch.float64, device=self.network.device
+        )
+        for _, batch, weights in self.blocks(size):
+            G = self.gradients.block(batch).dense()
+            total += G.T @ (weights[:, None] * G)
+        total = self._penalised(total)
+        return (0.5 * (total + total.T)).to(self.network.dtype)
+
+    def diagonal(self) -> Tensor:
+        """``sum_i w_i g_i^2 + c``, (p,), float64; exact."""
+        total = torch.zeros(self.n_params, dtype=torch.float64, device=self.network.device)
+        for _, batch, weights in self.blocks(rows_within_memory(16.0 * self.n_params)):
+            total += weights @ self.gradients.block(batch).dense().square()
+        return self._penalised(total)
+
+    def trace(self) -> float:
+        """``sum_i w_i |g_i|^2 + sum c``; exact."""
+        total = 0.0
+        for _, batch, weights in self.blocks(self.gradients.block_size()):
+            total += float(weights.double() @ self.gradients.block(batch).squares())
+        penalty = self.objective.penalty_curvature()
+        return total if penalty is None else total + float(penalty.double().sum())

@@ -1,0 +1,185 @@
+"""Kronecker-factored curvature: K-FAC and EK-FAC."""
+
+from __future__ import annotations
+
+from os import PathLike
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor
+
+from skinfluence.torch.curvature.base import Curvature
+from skinfluence.torch.curvature.kfac_blocks import EigenBlock
+from skinfluence.torch.curvature.kfac_fit import FactorFit
+from skinfluence.torch.curvature.kfac_roots import ROOTS
+from skinfluence.torch.data import Batch
+from skinfluence.torch.objective import NetworkObjective
+from skinfluence.torch.resume import NoRecord, Record, fingerprint
+
+if TYPE_CHECKING:  # solvers import curvatures
+    from skinfluence.torch.curvature.kfac_inverse import EigenInverse
+
+
+class Kfac(Curvature):
+    """Gauss-Newton matrix with one block a layer, each ``B (x) A``: K-FAC [1]_ [2]_.
+
+    For a linear map with inputs a (its bias's constant 1 joined to them) and derivatives delta of
+    the outputs, ``A = mean a a'`` and ``B = sum w_i sum_c delta_ic delta_ic'``, where the c run
+    over a square root of the loss's Hessian in the network's outputs: the exact generalised
+    Gauss-Newton matrix, which is the expected Fisher matrix of cross entropy, with neither sampled
+    labels nor cross terms between classes. What is lost against
+    :class:`~skinfluence.torch.curvature.GaussNewton` are the blocks between layers, and the
+    correlation of a and delta over rows; one linear layer under squared error loses nothing.
+    Weights of a sequence or a convolution count every position as a row; layers used several
+    times, every use.
+
+    Parameters of other layers (normalisation, embeddings, what is formed row by row) have a dense
+    block of the Gauss-Newton matrix while it has at most 2,000 of them, and its diagonal beyond.
+
+    Parameters
+    ----------
+    objective : NetworkObjective
+    fisher : {"expected", "empirical"}, default="expected"
+        Derivatives of the outputs under the loss's Hessian, or the gradient at the row's own
+        label. The second is one backward pass, and another matrix: where the model fits its rows
+        the gradients vanish, and it with them.
+    resume : path-like or None, default=None
+        Directory in which sums over finished blocks of rows are recorded, and continued from.
+    progress : bool, default=False
+
+    Attributes
+    ----------
+    layer_blocks : list of EigenBlock
+        With the penalty.
+    gradients : RowGradients
+        Of the rows' losses: it knows which layers have factors.
+
+    Notes
+    -----
+    A penalty that differs between the parameters of a layer (a bias without one) is no multiple
+    of the identity there; its diagonal in the factors' basis is kept.
+
+    See Also
+    --------
+    Ekfac : The nearest matrix with the same eigenvectors, for one more pass over the rows.
+    skinfluence.torch.curvature.GaussNewton : What is approximated.
+
+    References
+    ----------
+    .. [1] J. Martens & R. Grosse (2015), Optimizing neural networks with Kronecker-factored
+       approximate curvature, ICML.
+    .. [2] R. Grosse & J. Martens (2016), A Kronecker-factored approximate Fisher matrix for
+       convolution layers, ICML.
+    """
+
+    psd = True
+
+    def __init__(
+        self,
+        objective: NetworkObjective,
+        *,
+        fisher: Literal["expected", "empirical"] = "expected",
+        resume: str | PathLike[str] | None = None,
+        progress: bool = False,
+    ):
+        super().__init__(objective)
+        if fisher not in ROOTS:
+            raise ValueError(
+                f"fisher={fisher!r} is none of {', '.join(map(repr, ROOTS))}. The first is the "
+                "Gauss-Newton matrix; the second takes the gradients of the rows' own labels."
+            )
+        record = NoRecord()
+        if resume is not None:
+            kind = type(self).__name__
+            record = Record(resume, fingerprint(objective, kind=kind, fisher=fisher))
+        fit = FactorFit(objective, fisher, record=record, progress=progress)
+        self.gradients = fit.gradients
+        self.layer_blocks = [self._penalised(block) for block in self._fit(fit)]
+
+    def _fit(self, fit: FactorFit) -> list[EigenBlock]:
+        return fit.blocks()
+
+    def _penalised(self, block: EigenBlock) -> EigenBlock:
+        """The penalty's c added to the eigenvalues, exactly where it is the same for all."""
+        penalty = self.objective.penalty_curvature()
+        if penalty is None:
+            return block
+        parts = self.network.split(penalty[None])
+        own = torch.cat([parts[name].flatten() for name in block.names])
+        same = bool((own == own[0]).all())
+        added = own[0] if same else block.rotated_diagonal(parts)
+        return block.with_values(block.values + added, penalty="exact" if same else "mean")
+
+    def __call__(self, V: Tensor) -> Tensor:
+        parts, found = self.network.split(V), torch.empty_like(V)
+        for block in self.layer_blocks:
+            for name, values in block.back(block.values * block.rotate(parts)).items():
+                found[:, self.network.spans[name]] = values.flatten(1)
+        return found
+
+    def of_rows(self, batch: Batch, weights: Tensor, V: Tensor) -> Tensor:
+        """Refused: a product of two means over rows is no sum over rows."""
+        raise TypeError(
+            f"{type(self).__name__} is made of means over all rows, and has no share of a row. "
+            "Use curvature='ggn' for deletions that take a row's curvature away."
+        )
+
+    def block_size(self, n_vectors: int) -> int:
+        return self.objective.n_train
+
+    def diagonal(self) -> Tensor:
+        """Diagonal of the matrix, (p,), exact."""
+        found = torch.empty_like(self.network.theta)
+        for block in self.layer_blocks:
+            for name, values in block.diagonal().items():
+                found[self.network.spans[name]] = values.flatten()
+        return found
+
+    def trace(self) -> float:
+        """Sum of the eigenvalues; that of the Gauss-Newton matrix itself for :class:`Ekfac`."""
+        return float(sum(block.values.double().sum() for block in self.layer_blocks))
+
+    def inverse(self, damping: float) -> EigenInverse:
+        """Inverse with ``W damping`` added to every eigenvalue: exact for this matrix."""
+        from skinfluence.torch.curvature.kfac_inverse import EigenInverse
+
+        total = self.objective.total_weight
+        return EigenInverse(self.network, self.layer_blocks, total_weight=total, damping=damping)
+
+
+class Ekfac(Kfac):
+    """K-FAC's eigenvectors with the Gauss-Newton matrix's own diagonal in them [1]_.
+
+    ``lambda = sum_i w_i sum_c (Q' g_ic)^2`` in place of the products of the factors' eigenvalues:
+    of all matrices with these eigenvectors, the nearest to each layer's block. Its trace is that
+    of the Gauss-Newton matrix.
+
+    Parameters
+    ----------
+    objective : NetworkObjective
+    fisher : {"expected", "empirical"}, default="expected"
+        As in :class:`Kfac`.
+    resume : path-like or None, default=None
+        Directory in which sums over finished blocks of rows are recorded, and continued from.
+    progress : bool, default=False
+
+    Attributes
+    ----------
+    layer_blocks : list of EigenBlock
+        With the penalty.
+    gradients : RowGradients
+        Of the rows' losses: it knows which layers have factors.
+
+    See Also
+    --------
+    Kfac : One pass over the rows less.
+    skinfluence.torch.curvature.GaussNewton : What is approximated.
+
+    References
+    ----------
+    .. [1] T. George, C. Laurent, X. Bouthillier, N. Ballas & P. Vincent (2018), Fast approximate
+       natural gradient descent in a Kronecker-factored eigenbasis, NeurIPS.
+    """
+
+    def _fit(self, fit: FactorFit) -> list[EigenBlock]:
+        return fit.corrected(fit.blocks())

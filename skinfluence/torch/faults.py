@@ -1,0 +1,198 @@
+"""What makes a network's influence meaningless, found on a few rows before any work is done."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from skinfluence.torch.data import Batch, Rows
+from skinfluence.torch.losses import RowLoss
+from skinfluence.torch.network import Network
+
+# Rows that are tried, and how many of them alone.
+PROBE, ALONE = 8, 3
+# Relative differences that rounding explains: sums in another order, kernels chosen by batch size.
+ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-4}
+
+
+def check(network: Network, loss: RowLoss, rows: Rows) -> tuple[str, ...]:
+    """Run a network on a few rows, and refuse what would give wrong numbers.
+
+    Parameters
+    ----------
+    network : Network
+    loss : RowLoss
+    rows : Rows
+        Training rows.
+
+    Returns
+    -------
+    unused : tuple of str
+        Explained parameters that none of the rows tried depends on. A warning names those that
+        are not part of the computation at all.
+
+    Raises
+    ------
+    ValueError
+        If the forward fails on integers, does not return a tensor with a row for each row, returns
+        NaN, changes its state or its inputs, differs from one call to the next, lets rows see each
+        other, or has no gradient.
+    """
+    batch = rows.take(slice(0, PROBE))
+    with torch.no_grad():
+        outputs = _run(network, batch)
+        _check_outputs(network, outputs, batch)
+        _check_state(network, batch)
+        _check_repeats(network, outputs, batch)
+        _check_alone(network, outputs, batch)
+        losses = loss(outputs, batch.y)
+    _check_finite(losses, "loss", losses.isfinite())
+    return _unused(network, loss, batch)
+
+
+def _run(network: Network, batch: Batch) -> Any:
+    """Outputs, or the reason why there are none where it is a known one."""
+    try:
+        return network.outputs(batch)
+    except (RuntimeError, TypeError, ValueError) as error:
+        whole = [x.dtype for x in batch.inputs if not x.is_floating_point()]
+        if whole:
+            raise ValueError(
+                f"The forward fails on inputs of type {whole[0]} ({_first_line(error)}). Integers "
+                "and booleans stay what they are, for embeddings; cast X to float if the module "
+                "takes numbers."
+            ) from error
+        raise ValueError(
+            f"The forward fails on the first {batch.size} rows: {_first_line(error)}. Pass X as "
+            "the module takes it: rows first, several inputs as a tuple or a dict."
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0].rstrip(".")
+
+
+def _check_outputs(network: Network, outputs: Any, batch: Batch) -> None:
+    name = type(network.module).__name__
+    if not isinstance(outputs, Tensor):
+        raise ValueError(
+            f"{name} returns a {type(outputs).__name__}, and one tensor is needed. Wrap it in a "
+            "Module whose forward picks that tensor, e.g. self.inner(x).logits or "
+            "self.inner(x)[0]."
+        )
+    if not outputs.ndim or len(outputs) != batch.size:
+        raise ValueError(
+            f"{name} returns shape {tuple(outputs.shape)} for {batch.size} rows, and outputs need "
+            "one row for each. Wrap it so that rows come first, and keep the loss out of it."
+        )
+    if outputs.dtype != network.dtype:
+        raise ValueError(
+            f"{name} has parameters of type {network.dtype} and returns {outputs.dtype}. Take "
+            "autocast, rounding and argmax out of its forward: derivatives go through outputs."
+        )
+    _check_finite(outputs, "output", outputs.isfinite().flatten(1).all(1))
+
+
+def _check_finite(values: Tensor, what: str, good: Tensor) -> None:
+    bad = torch.nonzero(~good)[:, 0].tolist()
+    if bad:
+        raise ValueError(
+            f"The {what} is {float(values[bad[0]].flatten()[0]):.3g} or holds such a number at "
+            f"row{'s' if len(bad) > 1 else ''} {', '.join(map(str, bad))}, where it has no "
+            "derivative. Leave such rows out, or see whether training diverged."
+        )
+
+
+def _check_state(network: Network, batch: Batch) -> None:
+    """Refuse forwards that write into buffers, parameters or inputs."""
+    before = {name: value.clone() for name, value in _state(network).items()}
+    inputs = batch.map(torch.clone)
+    _run(network, inputs)
+    changed = [name for name, value in _state(network).items() if _differ(value, before[name])]
+    if changed:
+        raise ValueError(
+            f"The forward of {type(network.module).__name__} changes {_some(changed)} in "
+            "evaluation mode, so that results depend on what was asked before. Guard the update "
+            "with `if self.training`."
+        )
+    if any(_differ(a, b) for a, b in zip(inputs.inputs, batch.inputs, strict=True)):
+        raise ValueError(
+            f"The forward of {type(network.module).__name__} changes its input in place, and so "
+            "the training rows. Write x = x / 255 instead of x /= 255."
+        )
+
+
+def _state(network: Network) -> dict[str, Tensor]:
+    return {**dict(network.module.named_parameters()), **dict(network.module.named_buffers())}
+
+
+def _differ(a: Tensor, b: Tensor) -> bool:
+    return not torch.equal(a.nan_to_num(), b.nan_to_num())
+
+
+def _check_repeats(network: Network, outputs: Tensor, batch: Batch) -> None:
+    gap = _gap(network.outputs(batch), outputs)
+    if gap > ROUNDING[network.dtype]:
+        raise ValueError(
+            f"Two forwards of {type(network.module).__name__} on the same rows differ by "
+            f"{100 * gap:.2g} % of the outputs, though it is in evaluation mode. Dropout or noise "
+            "that does not follow the mode (F.dropout without training=self.training), or a "
+            "hidden state that is kept: switch it off."
+        )
+
+
+def _check_alone(network: Network, outputs: Tensor, batch: Batch) -> None:
+    """Refuse networks in which a row's output depends on the rows beside it."""
+    for i in range(min(ALONE, batch.size)):
+        gap = _gap(_run(network, batch[i : i + 1]), outputs[i : i + 1], outputs)
+        if gap > ROUNDING[network.dtype]:
+            raise ValueError(
+                f"The output of row {i} differs by {100 * gap:.2g} % between that row alone and "
+                f"a batch of {batch.size}: rows see each other (batch normalisation without "
+                "running statistics, attention across the batch, a softmax over rows), and "
+                "deleting one is not defined by its own loss. Use statistics of the training "
+                "rows, held fixed."
+            )
+
+
+def _gap(a: Any, b: Tensor, scale: Tensor | None = None) -> float:
+    """Largest difference, relative to the largest output; infinite for another shape."""
+    if a.shape != b.shape:
+        return float("inf")
+    size = float((b if scale is None else scale).abs().max())
+    return float((a - b).abs().max()) / (size or 1.0)
+
+
+def _unused(network: Network, loss: RowLoss, batch: Batch) -> tuple[str, ...]:
+    leaves = {name: p.clone().requires_grad_() for name, p in network.params().items()}
+    with torch.enable_grad():
+        losses = loss(network.outputs(batch, leaves), batch.y)
+    if not losses.requires_grad:
+        raise ValueError(
+            f"No gradient reaches the parameters of {type(network.module).__name__} from its "
+            "loss: the forward or the loss detaches them, or runs under no_grad. Take that out."
+        )
+    weights = torch.linspace(1.0, 2.0, len(losses)).to(losses)
+    slopes = torch.autograd.grad(losses @ weights, list(leaves.values()), allow_unused=True)
+    absent = [name for name, slope in zip(leaves, slopes, strict=True) if slope is None]
+    zero = [
+        name
+        for name, slope in zip(leaves, slopes, strict=True)
+        if slope is not None and not bool(slope.any())
+    ]
+    if absent:
+        warnings.warn(
+            f"The loss does not depend on {_some(absent)}: no training row has influence through "
+            "them, and they only add to the memory. Leave them out by params=.",
+            UserWarning,
+            stacklevel=3,
+        )
+    return tuple(name for name in leaves if name in absent or name in zero)
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")

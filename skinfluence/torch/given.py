@@ -1,0 +1,80 @@
+"""Rows as the user has them, before a network's objective reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.utils.validation import validate_data
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Subset
+
+from skinfluence._peel import to_model_space
+from skinfluence.metrics._rows import take_rows
+
+
+@dataclass(frozen=True)
+class Given:
+    """Inputs of any kind, with a shape.
+
+    Parameters
+    ----------
+    X : array-like, frame, Tensor, tuple or dict of these, Dataset or DataLoader
+    """
+
+    X: Any
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(n_rows, ...); just (n_rows,) where rows are no arrays."""
+        X = self.X
+        if isinstance(X, Dataset | DataLoader):
+            return (len(X.dataset if isinstance(X, DataLoader) else X),)
+        if isinstance(X, Mapping | tuple):
+            first = next(iter(X.values())) if isinstance(X, Mapping) else X[0]
+            return (len(first),)
+        return tuple(X.shape) if hasattr(X, "shape") else np.shape(X)
+
+
+def has_targets(X: Any) -> bool:
+    """Whether rows bring their targets along."""
+    return isinstance(X, Dataset | DataLoader)
+
+
+def given_rows(owner: Any, heads: Sequence[Any], X: Any, *, reset: bool) -> Given:
+    """Rows behind the transformers, with the columns of tables and matrices kept or compared."""
+    if heads:
+        return Given(to_model_space(heads, X, accept_sparse=False))
+    if not isinstance(X, Tensor) and not has_targets(X) and len(Given(X).shape) == 2:
+        validate_data(owner, X, reset=reset, skip_check_array=True)
+    return Given(X)
+
+
+def kept(y: Any) -> Any:
+    """A copy of targets."""
+    return y.detach().clone() if isinstance(y, Tensor) else np.array(y)
+
+
+def some(values: Any, positions: np.ndarray) -> Any:
+    """Rows at some positions, of whatever kind they are."""
+    if values is None:
+        return None
+    if isinstance(values, DataLoader):
+        # In the order of the dataset, which is what positions are about.
+        return DataLoader(
+            Subset(values.dataset, positions.tolist()),
+            batch_size=values.batch_size,
+            collate_fn=values.collate_fn,
+        )
+    if isinstance(values, Dataset):
+        return Subset(values, positions.tolist())
+    if isinstance(values, Tensor):
+        return values[torch.as_tensor(positions, device=values.device)]
+    if isinstance(values, Mapping):
+        return {name: some(value, positions) for name, value in values.items()}
+    if isinstance(values, tuple):
+        return tuple(some(value, positions) for value in values)
+    return take_rows(values, positions)

@@ -1,0 +1,1 @@
+"""What deleting rows of a network does: one question a module."""

@@ -1,0 +1,207 @@
+"""Gauss-Newton deletion: the step that leaves the deleted rows' curvature out too."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.func import functional_call, grad, jacrev, vmap
+
+from skinfluence import _loops
+from skinfluence.torch.data import Batch
+from skinfluence.torch.influence.trained import SOLVING, At, Trained
+from skinfluence.torch.losses import RowLoss
+from skinfluence.torch.network import Network
+from skinfluence.torch.objective import NetworkObjective
+from skinfluence.torch.solvers import Inverse
+
+# Sweeps for rows whose weight is not the mean one; each gains a factor of about W / |w - mean|.
+SWEEPS = 50
+# Relative change of the solutions that ends the sweeps.
+SETTLED = {torch.float64: 1e-13, torch.float32: 1e-7}
+
+
+@dataclass
+class GaussNewtonDeletion:
+    """``Delta_S = (A - sum_S w_i (J_i'C_i J_i + diag(decay)))^-1 sum_S gbar_i``.
+
+    A is the generalised Gauss-Newton matrix with the penalty and the damping, J_i the derivative
+    of row i's outputs, C_i the Hessian of its loss in them. The rows' own curvature has rank
+    K|S| and goes by Woodbury's identity, a K|S| x K|S| system. Their share of the penalty is a
+    full diagonal: `inverse` is of the matrix without the share of a row of mean weight, and what
+    another weight differs from that is iterated away (a contraction by |w - mean| / W).
+
+    Parameters
+    ----------
+    trained : Trained
+    inverse : Inverse
+        Of A without the penalty's share of a row of mean weight.
+    mean_weight : float
+
+    References
+    ----------
+    .. [1] D. Pregibon (1981), Logistic regression diagnostics, Annals of Statistics 9.
+    .. [2] J. Martens (2020), New insights and perspectives on the natural gradient method, JMLR.
+    """
+
+    trained: Trained
+    inverse: Inverse
+    mean_weight: float
+
+    def moves(self, rows: At) -> Tensor:
+        """Move of the parameters without each row, (b, p)."""
+        positions = _positions(rows)
+        found = [self._of_rows(positions[part]) for part in self.slices(len(positions))]
+        return torch.cat(found) if found else self.trained.network.theta.new_zeros(0, self._p)
+
+    def slices(self, n: int) -> list[slice]:
+        """Blocks of rows whose Jacobians and solutions fit the memory."""
+        return _loops.slices(n, self.trained.vectors_within_memory(SOLVING * self.n_outputs))
+
+    @property
+    def _p(self) -> int:
+        return self.trained.network.n_params
+
+    @property
+    def n_outputs(self) -> int:
+        """K."""
+        with torch.no_grad():
+            batch = self.trained.batch(slice(0, 1))
+            return self.trained.network.outputs(batch)[0].numel()
+
+    def _of_rows(self, positions):
+        weights = self.trained.weights(positions)
+        J, slopes, bends = row_derivatives(self.trained, positions)
+        n_rows, K, p = J.shape
+        shift = (weights - self.mean_weight).to(J.dtype)
+        solved = self._solve(J.reshape(-1, p), shift.repeat_interleave(K)).view(n_rows, K, p)
+        x = torch.einsum("bk,bkp->bp", slopes.to(J.dtype), solved)
+        penalty = self.trained.objective.penalty_gradient()
+        if penalty is not None:
+            x = x + self._solve(penalty.expand(n_rows, p), shift)
+        x = x * weights.to(J.dtype)[:, None]
+        return downdated(x, solved, J, weights[:, None, None] * bends)
+
+    def group_move(self, positions: np.ndarray) -> Tensor:
+        """Move without all of these rows together, (1, p)."""
+        if not len(positions):
+            return self.trained.network.theta.new_zeros(1, self._p)
+        n_directions = len(positions) * self.n_outputs
+        if n_directions > max(self.trained.vectors_within_memory(SOLVING), 1):
+            raise ValueError(
+                f"A group of {len(positions)} rows has {n_directions} directions of curvature, "
+                "more than fit the memory. Use method='first_order' for it, delete fewer rows "
+                "together, or raise working_memory (sklearn.set_config)."
+            )
+        weights = self.trained.weights(positions)
+        J, slopes, bends = row_derivatives(self.trained, positions)
+        W = weights.to(J.dtype)
+        J, shift = J.reshape(1, -1, J.shape[2]), W.sum() - self.mean_weight
+        solved = self._solve(J[0], shift.expand(J.shape[1]))[None]
+        x = (W[:, None] * slopes.to(J.dtype)).reshape(1, -1) @ solved[0]
+        penalty = self.trained.objective.penalty_gradient()
+        if penalty is not None:
+            x = x + W.sum() * self._solve(penalty[None], shift[None])
+        C = torch.block_diag(*(weights[:, None, None] * bends))[None]
+        return downdated(x, solved, J, C)
+
+    def _solve(self, V: Tensor, shift: Tensor) -> Tensor:
+        """``(B - s diag(decay))^-1 v`` row by row, B being what `inverse` inverts."""
+        first = solved = self.inverse(V)
+        decay = self.trained.objective.decay
+        if self.trained.objective.penalty_gradient() is None or not bool(shift.any()):
+            return solved
+        for _ in range(SWEEPS):
+            moved = first + self.inverse(shift[:, None] * decay * solved)
+            change = torch.linalg.vector_norm(moved - solved)
+            solved = moved
+            if change <= SETTLED.get(V.dtype, 1e-7) * torch.linalg.vector_norm(solved):
+                return solved
+        raise ValueError(
+            "The weights of the rows to delete hold too much of the penalty for the Newton step: "
+            "what is left of it is not positive. Delete fewer rows together, or use "
+            "method='first_order'."
+        )
+
+
+def downdated(x: Tensor, solved: Tensor, J: Tensor, C: Tensor) -> Tensor:
+    """``(B - J'C J)^-1 b`` given ``x = B^-1 b`` and ``solved = B^-1 J'``, one system a row.
+
+    Parameters
+    ----------
+    x : Tensor of shape (b, p)
+    solved, J : Tensor of shape (b, K, p)
+    C : Tensor of shape (b, K, K)
+    """
+    CJ = C.double() @ J.double()
+    inner = torch.eye(C.shape[1], dtype=torch.float64, device=C.device) - CJ @ _wide(solved)
+    found = torch.linalg.solve(inner, (CJ @ x.double()[:, :, None]))[:, :, 0]
+    return x + torch.einsum("bk,bkp->bp", found.to(x.dtype), solved)
+
+
+def _wide(solved):
+    return solved.double().transpose(1, 2)
+
+
+def _positions(rows):
+    return np.arange(rows.start, rows.stop) if isinstance(rows, slice) else np.asarray(rows)
+
+
+def mean_deleted_objective(objective: NetworkObjective) -> tuple[NetworkObjective, float]:
+    """The objective without the penalty's share of a row of mean weight, and that weight."""
+    if objective.penalty_gradient() is None:
+        return objective, 0.0
+    held = objective.weights[objective.weights > 0]
+    mean = float(held.mean())
+    assert objective.decay is not None
+    left = objective.decay * (1.0 - mean / objective.total_weight)
+    return dataclasses.replace(objective, decay=left), mean
+
+
+# -- derivatives of rows --------------------------------------------------------------------------
+
+
+def row_derivatives(trained: Trained, positions: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+    """Derivatives of each row's outputs, and of its loss in them.
+
+    Returns
+    -------
+    J : Tensor of shape (b, K, p)
+    slopes : Tensor of shape (b, K)
+        float64.
+    bends : Tensor of shape (b, K, K)
+        float64.
+    """
+    batch = trained.batch(positions)
+    J = jacobians(trained.network, batch)
+    with torch.no_grad():
+        f = trained.network.outputs(batch)
+    loss = trained.objective.loss
+    wide = f.double()
+    bends = loss.hessian(wide, batch.y).detach()
+    return J, loss_slopes(loss, wide, batch.y), bends
+
+
+def loss_slopes(loss: RowLoss, outputs: Tensor, y: Tensor | None) -> Tensor:
+    """Derivative of each row's loss in its outputs, (b, K)."""
+    return grad(lambda f: loss(f, y).sum())(outputs).reshape(len(outputs), -1)
+
+
+def jacobians(network: Network, batch: Batch) -> Tensor:
+    """Derivative of each row's outputs in the parameters, (b, K, p)."""
+
+    def of_one(theta: Tensor, *row: Tensor) -> Tensor:
+        args = tuple(x[None] for x in row[: len(batch.args)])
+        named = zip(batch.kwargs, row[len(batch.args) :], strict=True)
+        kwargs = {name: x[None] for name, x in named}
+        params = network.params(theta)
+        return functional_call(network.module, params, args, kwargs).reshape(-1)
+
+    rows = (*batch.args, *batch.kwargs.values())
+    over_rows: Callable = vmap(jacrev(of_one), in_dims=(None, *(0 for _ in rows)))
+    found: Tensor = over_rows(network.theta, *rows)
+    return found.detach()

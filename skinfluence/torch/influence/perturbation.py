@@ -1,0 +1,65 @@
+"""How a target changes when training inputs do."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from skinfluence.torch.influence.queries import Queries
+from skinfluence.torch.influence.trained import Trained
+
+
+def perturbation(trained: Trained, queries: Queries, positions: np.ndarray) -> np.ndarray:
+    """``d value(z) / d x_i = -w_i d/dx <A^-1 g_z, grad l(x_i)>``, (m, n_rows, \\*shape of x).
+
+    The derivative of the query's value at the optimum as the rows move, not that of a deletion
+    score. The rows' gradients are differentiated a second time, in their inputs.
+
+    Raises
+    ------
+    ValueError
+        If the network has several inputs, or one of integers.
+    """
+    solved = trained.solve(queries.dense(slice(0, queries.shape[0])))
+    shape = trained.batch(positions[:1]).args
+    _check_inputs(trained, positions)
+    found = np.empty((len(solved), len(positions), *shape[0].shape[1:]))
+    size = max(1, trained.gradients.block_size() // 2)  # the graph of two derivatives
+    for start in range(0, len(positions), size):
+        part = slice(start, start + size)
+        found[:, part] = _of_rows(trained, solved, positions[part])
+    return found
+
+
+def _of_rows(trained, solved, positions):
+    batch = trained.batch(positions)
+    network, x = trained.network, batch.args[0].detach().requires_grad_()
+    theta = network.theta.clone().requires_grad_()
+    batch = type(batch)((x,), batch.y, batch.kwargs)
+    with torch.enable_grad():
+        losses = trained.objective.loss(network.outputs(batch, network.params(theta)), batch.y)
+        total = losses @ trained.weights(positions).to(losses.dtype)
+        slope = torch.autograd.grad(total, theta, create_graph=True)[0]
+    if not slope.requires_grad:
+        return np.zeros((len(solved), *x.shape))
+    # Rows do not see each other: the derivative of the sum holds each row's own.
+    return np.stack([_along(slope, x, s) for s in solved])
+
+
+def _along(slope, x, s):
+    found = torch.autograd.grad(slope, x, s, retain_graph=True, materialize_grads=True)[0]
+    return -found.detach().cpu().double().numpy()
+
+
+def _check_inputs(trained, positions):
+    batch = trained.batch(positions[:1])
+    if len(batch.args) != 1 or batch.kwargs:
+        raise ValueError(
+            f"The network has {len(batch.args) + len(batch.kwargs)} inputs, and the derivative is "
+            "taken in one. Wrap the network in a module of the input in question."
+        )
+    if not batch.args[0].is_floating_point():
+        raise ValueError(
+            f"The inputs are {batch.args[0].dtype}, which have no derivative. Explain the network "
+            "behind its embedding layer, or use score_replacement for other inputs."
+        )

@@ -1,0 +1,134 @@
+"""Networks trained again on some of the rows."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from skinfluence._peel import (
+    clone_with_seed,
+    peel,
+    target_to_model_space,
+    to_model_space,
+    unfrozen,
+)
+from skinfluence.engines.base import Whole
+from skinfluence.metrics._rows import take_rows
+from skinfluence.torch import given
+from skinfluence.torch.data import Batch, Rows
+from skinfluence.torch.influence.queries import Parameters, Queries
+from skinfluence.torch.network import Network
+
+# From positions of the rows to keep to a network trained on them, and the queries it is asked.
+Refit = Callable[[np.ndarray], tuple[Network, Any]]
+
+# Seed of every refit of an estimator that has none: another start is another network.
+SEED = 0
+
+
+def refits(
+    engine: Any,
+    queries: Any,
+    *,
+    whole: Whole | None,
+    retrain: Callable[[np.ndarray], Any] | None,
+) -> Refit:
+    """How the network of an engine is trained again.
+
+    Parameters
+    ----------
+    engine : NetworkEngine
+    queries : Queries or Parameters
+    whole : Whole or None
+        Refit everything around the model too, queries included.
+    retrain : callable or None
+        The user's own: from positions to a trained module or fitted estimator.
+
+    Raises
+    ------
+    ValueError
+        If the model is a module, which cannot be fitted, and `retrain` is None.
+    """
+    if retrain is not None:
+        return lambda kept: (_network(engine, retrain(kept)), queries)
+    if isinstance(engine.model, nn.Module):
+        raise ValueError(
+            f"{type(engine.model).__name__} is a module that was trained elsewhere, and "
+            "validate() has to train it again without some rows. Pass retrain=, a function of the "
+            "positions of the rows to keep that returns a module trained on them the way this one "
+            "was."
+        )
+    if whole is not None:
+        return lambda kept: _whole_refit(engine, queries, whole, kept)
+    return lambda kept: (_refit(engine, kept), queries)
+
+
+def _refit(engine, kept):
+    X, y = given.some(engine.rows.X, kept), given.some(engine.y, kept)
+    weights = _kept_weights(engine, kept)
+    return _network(engine, _fitted(engine.model, X, y, weights), X, y, weights)
+
+
+def _whole_refit(engine, queries, whole, kept):
+    X, y = take_rows(whole.X, kept), take_rows(whole.y, kept)
+    weights = _kept_weights(engine, kept)
+    fitted = _fitted(unfrozen(whole.estimator), X, y, weights)
+    heads, model = peel(fitted)
+    rows = to_model_space(heads, X, accept_sparse=False) if heads else X
+    network = _network(engine, model, rows, target_to_model_space(fitted, y), weights)
+    if isinstance(queries, Parameters) or not heads:
+        return network, queries
+    asked = to_model_space(heads, whole.queries, accept_sparse=False)
+    rows = Paired(engine.objective.read_rows(asked, None), queries.rows)
+    return network, Queries(rows, queries.gradients, queries.choice)
+
+
+class Paired(Rows):
+    """Inputs of some rows with the targets of others.
+
+    Parameters
+    ----------
+    inputs, targets : Rows
+        As many of both.
+    """
+
+    def __init__(self, inputs: Rows, targets: Rows):
+        self.inputs, self.targets, self.device = inputs, targets, inputs.device
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.inputs.shape
+
+    def take(self, rows: Any) -> Batch:
+        return dataclasses.replace(self.inputs.take(rows), y=self.targets.take(rows).y)
+
+    def __getitem__(self, rows: slice) -> Rows:
+        return Paired(self.inputs[rows], self.targets[rows])
+
+
+def _fitted(estimator, X, y, weights):
+    fresh = clone_with_seed(estimator, SEED)
+    with torch.random.fork_rng():
+        torch.manual_seed(SEED)  # skorch draws from torch's own state
+        return fresh.fit(X, y) if weights is None else fresh.fit(X, y, sample_weight=weights)
+
+
+def _kept_weights(engine, kept):
+    weights = engine.sample_weight
+    return None if weights is None else np.asarray(weights)[kept]
+
+
+def _network(engine, model, X=None, y=None, weights=None):
+    """The network in a model, read the way the explained one was."""
+    if model is None:
+        raise ValueError(
+            "retrain returned None. Return the module (or fitted estimator) that it trained."
+        )
+    if X is None:
+        X, y, weights = engine.rows.X, engine.y, engine.sample_weight
+    return engine.read(model, X, y, weights).network

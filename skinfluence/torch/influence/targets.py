@@ -1,0 +1,123 @@
+"""What a score is a change of: the loss, an output, a probability, or a function of outputs."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from skinfluence.torch.losses import BinaryCrossEntropy, CrossEntropy, RowLoss
+from skinfluence.torch.objective import NetworkObjective
+
+
+class Target(ABC):
+    """A value of each row, given the network's outputs at it.
+
+    The law: it is smooth in the outputs, rows do not see each other, and it may be called on
+    batches of any size (inside ``vmap`` too).
+    """
+
+    @abstractmethod
+    def __call__(self, outputs: Tensor, y: Tensor | None) -> Tensor:
+        """Values (b,) of rows with outputs (b, ...) and targets, or chosen outputs, y."""
+
+
+class OfLoss(Target):
+    """The row's own loss."""
+
+    def __init__(self, loss: RowLoss):
+        self.loss = loss
+
+    def __call__(self, outputs: Tensor, y: Tensor | None) -> Tensor:
+        return self.loss(outputs, y)
+
+
+class OfOutput(Target):
+    """The chosen output; of a single logit, plus or minus it.
+
+    Parameters
+    ----------
+    outputs : callable
+        From the network's outputs (b, ...) to columns (b, K) to choose from.
+    binary : bool, default=False
+        Whether the loss is one of yes and no, so that two columns are two classes.
+    """
+
+    def __init__(self, outputs: Callable[[Tensor], Tensor], *, binary: bool = False):
+        self.outputs, self.binary = outputs, binary
+
+    def two_classes(self, width: int) -> bool:
+        """Whether the columns stand for yes and no."""
+        return self.binary and width == 2
+
+    def __call__(self, outputs: Tensor, y: Tensor | None) -> Tensor:
+        assert y is not None
+        return self.outputs(outputs).gather(1, y[:, None])[:, 0]
+
+
+class OfFunction(Target):
+    """A function of the user's, ``f(outputs, y) -> (b,)`` on tensors."""
+
+    def __init__(self, function: Callable[[Tensor, Tensor | None], Tensor]):
+        self.function = function
+
+    def __call__(self, outputs: Tensor, y: Tensor | None) -> Tensor:
+        values = self.function(outputs, y)
+        if not isinstance(values, Tensor) or values.shape != (len(outputs),):
+            shape = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
+            raise ValueError(
+                f"The target function returned {shape} for {len(outputs)} rows of outputs, and "
+                f"one number a row is needed: a tensor of shape ({len(outputs)},), made of the "
+                "outputs by torch's functions."
+            )
+        return values
+
+
+def make_target(asked: Any, objective: NetworkObjective) -> Target | None:
+    """Target by name, or of a function; None for parameters, which no query has."""
+    loss = objective.loss
+    if callable(asked):
+        return OfFunction(asked)
+    if asked == "loss":
+        return OfLoss(loss)
+    if asked == "decision_function":
+        return OfOutput(scores_of(loss), binary=isinstance(loss, BinaryCrossEntropy))
+    if asked == "proba":
+        return OfOutput(probabilities_of(loss), binary=isinstance(loss, BinaryCrossEntropy))
+    return None
+
+
+def scores_of(loss: RowLoss) -> Callable[[Tensor], Tensor]:
+    """Columns of the decision function: of two classes the single logit speaks for the second."""
+
+    def columns(outputs):
+        f = outputs.reshape(len(outputs), -1)
+        if isinstance(loss, BinaryCrossEntropy) and f.shape[1] == 1:
+            return torch.cat([-f, f], 1)
+        return f
+
+    return columns
+
+
+def probabilities_of(loss: RowLoss) -> Callable[[Tensor], Tensor]:
+    """Columns of probabilities, by the loss's own link."""
+    own = getattr(loss, "probabilities", None)
+    if callable(own):
+        found: Callable[[Tensor], Tensor] = own
+        return found
+    if isinstance(loss, CrossEntropy):
+        return lambda outputs: outputs.softmax(1)
+    if isinstance(loss, BinaryCrossEntropy):
+        return _binary_probabilities
+    raise ValueError(
+        f"target='proba' needs a loss of probabilities, and {type(loss).__name__} says nothing of "
+        "them. Use target='decision_function', or a function of the outputs as the target."
+    )
+
+
+def _binary_probabilities(outputs):
+    p = outputs.reshape(len(outputs), -1).sigmoid()
+    return torch.cat([1 - p, p], 1) if p.shape[1] == 1 else p

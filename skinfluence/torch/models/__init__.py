@@ -1,0 +1,84 @@
+"""What a module, a skorch net or one of scikit-learn's MLPs was trained to minimise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from numpy.typing import ArrayLike
+from sklearn.neural_network import MLPClassifier, MLPRegressor
+from torch import nn
+
+from skinfluence.exceptions import UnsupportedEstimatorError
+from skinfluence.torch.models.mlp import read_mlp
+from skinfluence.torch.models.module import read_module
+from skinfluence.torch.models.skorch_nets import is_skorch, read_skorch
+from skinfluence.torch.modules import check_module
+from skinfluence.torch.objective import NetworkObjective
+
+__all__ = ["read"]
+
+
+def read(
+    model: Any,
+    X: Any,
+    y: Any = None,
+    sample_weight: ArrayLike | None = None,
+    *,
+    loss: str | Callable[..., Any] | None = None,
+    weight_decay: float | Mapping[str, float] | None = None,
+    params: str | Sequence[str] | None = None,
+) -> NetworkObjective:
+    """Objective of a fitted model over its training rows.
+
+    Parameters
+    ----------
+    model : nn.Module, skorch net, MLPClassifier or MLPRegressor
+    X, y
+        Training rows: arrays, frames, tensors, a Dataset or a DataLoader.
+    sample_weight : array-like of shape (n,), default=None
+    loss : str, callable or torch loss module, default=None
+        What a module was trained on; nets and MLPs know it, and a net may be told otherwise.
+    weight_decay : float, mapping of str to float, or None, default=None
+        As an optimiser means it on a mean loss, by parameter name or pattern. None is what the
+        optimiser of a net has, and none for a module; MLPs bring their ``alpha``.
+    params : None, "last_layer" or sequence of str, default=None
+        Which parameters are explained.
+
+    Returns
+    -------
+    objective : NetworkObjective
+        ``objective.read_rows(X, y)`` turns queries into rows of the same kind.
+
+    Raises
+    ------
+    UnsupportedEstimatorError
+        If the model, or one of its options, has no objective that is known.
+    ValueError
+        If the rows, the loss or the penalty do not fit the model.
+    """
+    if isinstance(model, MLPClassifier | MLPRegressor):
+        _only_modules(model, loss=loss, weight_decay=weight_decay)
+        return read_mlp(model, X, y, sample_weight, params=params)
+    if is_skorch(model):
+        return read_skorch(
+            model, X, y, sample_weight, loss=loss, weight_decay=weight_decay, params=params
+        )
+    if hasattr(model, "fit") and not isinstance(model, nn.Module):
+        raise UnsupportedEstimatorError(
+            f"{type(model).__name__} is no network that can be read: those are torch modules, "
+            "skorch nets, MLPClassifier and MLPRegressor."
+        )
+    check_module(model)
+    return read_module(
+        model, X, y, sample_weight, loss=loss, weight_decay=weight_decay, params=params
+    )
+
+
+def _only_modules(model: Any, **given: Any) -> None:
+    for name, value in given.items():
+        if value is not None:
+            raise ValueError(
+                f"{name}={value!r} is passed, and {type(model).__name__} brings its own. Leave "
+                f"{name} out."
+            )

@@ -1,0 +1,165 @@
+"""Which solver inverts which curvature: the table, and the ladder behind ``solver="auto"``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from skinfluence.torch.curvature import Curvature
+from skinfluence.torch.solvers.arnoldi import Arnoldi
+from skinfluence.torch.solvers.base import Inverse, Solver
+from skinfluence.torch.solvers.cg import ConjugateGradients
+from skinfluence.torch.solvers.datainf import DataInf
+from skinfluence.torch.solvers.dense import Dense
+from skinfluence.torch.solvers.lissa import Lissa
+from skinfluence.torch.solvers.nystroem import Nystroem
+from skinfluence.torch.solvers.preconditioners import sketch_pays
+from skinfluence.torch.solvers.structured import HasInverse, Structured
+
+SOLVERS: dict[str, Callable[[], Solver]] = {
+    "dense": Dense,
+    "cg": ConjugateGradients,
+    "lissa": Lissa,
+    "arnoldi": Arnoldi,
+    "nystroem": Nystroem,
+    "datainf": DataInf,
+    "structured": Structured,
+}
+
+# Parameters up to which the matrix is formed: 128 MB in float64, factorised in a second or two.
+DENSE = 4000
+
+
+class Choice(NamedTuple):
+    """A solver's name, and why it is the one."""
+
+    solver: str
+    reason: str
+
+
+def choose_solver(
+    n_params: int,
+    *,
+    psd: bool = True,
+    structured: bool = False,
+    damping: float = 0.0,
+    n_queries: int | None = None,
+) -> Choice:
+    """Say which solver ``solver="auto"`` stands for, and why.
+
+    The first that holds: a curvature with an inverse of its own is inverted by it; a matrix that
+    can be formed is factorised; anything else goes to conjugate gradients. The approximations
+    ("nystroem", "arnoldi", "lissa", "datainf") are never chosen by themselves.
+
+    Parameters
+    ----------
+    n_params : int
+        Explained parameters.
+    psd : bool, default=True
+        Whether the curvature is positive semidefinite: "ggn" and "fisher" are, "hessian" is not
+        known to be.
+    structured : bool, default=False
+        Whether it has an inverse of its own: "kfac" and "ekfac" do.
+    damping : float, default=0.0
+        In units of a mean loss.
+    n_queries : int or None, default=None
+        Right-hand sides, where they are known.
+
+    Returns
+    -------
+    choice : Choice
+        Named tuple ``(solver, reason)``.
+
+    See Also
+    --------
+    skinfluence.InfluenceExplainer : Takes ``solver=`` by name.
+
+    Examples
+    --------
+    >>> from skinfluence.torch.solvers import choose_solver
+    >>> choose_solver(650).solver
+    'dense'
+    >>> solver, reason = choose_solver(101_770, psd=False)
+    >>> solver, reason.split(": ")[0]
+    ('cg', '101,770 parameters are too many for a matrix, and this curvature may be indefinite')
+    """
+    if structured:
+        return Choice("structured", "This curvature has an inverse of its own.")
+    if n_params <= DENSE:
+        reason = f"{n_params:,} parameters are few enough to factorise the matrix, which is exact"
+        return Choice("dense", f"{reason}." if psd or damping else f"{reason}; {_SADDLE}")
+    many = f"{n_params:,} parameters are too many for a matrix"
+    if not psd:
+        advice = _SADDLE if not damping else "negative directions that are met are reported."
+        return Choice("cg", f"{many}, and this curvature may be indefinite: {advice}")
+    sketch = "preconditioned where a call has enough right-hand sides"
+    if n_queries is not None:
+        rank = ConjugateGradients().rank
+        sketch = f"{n_queries} right-hand sides are too few to repay a preconditioner"
+        if sketch_pays(n_queries, rank, n_params):
+            sketch = f"{n_queries} right-hand sides repay a Nystroem preconditioner, rank {rank}"
+    return Choice("cg", f"{many}, and this curvature is positive semidefinite: {sketch}.")
+
+
+_SADDLE = (
+    "without damping negative eigenvalues make scores meaningless. Give a damping above minus the "
+    "lowest of them, or use curvature='ggn'."
+)
+
+
+def choose(curvature: Curvature, *, damping: float = 0.0, n_queries: int | None = None) -> Choice:
+    """`choose_solver` for a curvature at hand."""
+    return choose_solver(
+        curvature.n_params,
+        psd=curvature.psd,
+        structured=isinstance(curvature, HasInverse),
+        damping=damping,
+        n_queries=n_queries,
+    )
+
+
+def invert(
+    curvature: Curvature,
+    damping: float,
+    solver: str | Solver = "auto",
+    *,
+    n_queries: int | None = None,
+) -> tuple[Inverse, Choice]:
+    """Inverse of a damped curvature by a solver, given by name or with its options.
+
+    Returns
+    -------
+    inverse : Inverse
+    choice : Choice
+        The solver that made it, and why.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown, or the curvature has an inverse of its own beside which the
+        solver makes no sense.
+    """
+    if isinstance(solver, Solver):
+        return solver.invert(curvature, damping), Choice(_name(solver), "It was passed.")
+    if solver == "auto":
+        choice = choose(curvature, damping=damping, n_queries=n_queries)
+        return SOLVERS[choice.solver]().invert(curvature, damping), choice
+    if solver not in SOLVERS:
+        raise ValueError(
+            f"solver={solver!r} is none of 'auto', {', '.join(map(repr, SOLVERS))}, nor an "
+            "instance of one of their classes. Name one of them."
+        )
+    if isinstance(curvature, HasInverse) and solver not in ("structured", "dense"):
+        raise ValueError(
+            f"{type(curvature).__name__} has an inverse of its own, which solver={solver!r} could "
+            "only approximate. Leave solver='auto', or use curvature='ggn' with that solver; this "
+            "curvature's inverse can precondition it there, as in "
+            "solver=ConjugateGradients(preconditioner=inverse)."
+        )
+    return SOLVERS[solver]().invert(curvature, damping), Choice(solver, "It was asked for.")
+
+
+def _name(solver: Solver) -> str:
+    """The solver's name in the table, else its class's."""
+    known = (name for name, kind in SOLVERS.items() if kind is type(solver))
+    return next(known, type(solver).__name__)
