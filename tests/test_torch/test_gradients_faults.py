@@ -89,6 +89,15 @@ def test_old_weight_norm():
     assert not gradients_of(module)[0].formed
 
 
+def test_heads_and_hooks_of_others():
+    """Outputs of the only layer go through a function that is no module."""
+    torch.manual_seed(0)
+    rows = Rows(torch.randn(5, 4).double(), torch.randint(0, 3, (5,)))
+    network = Network(nn.Linear(4, 3).double(), head=lambda f: (f**3).log_softmax(1))
+    gradients = RowGradients(network, make_loss("cross_entropy"), rows.take(slice(None)))
+    assert not gradients.formed
+
+
 def test_nothing_depends_on_the_parameters():
     class Constant(nn.Module):
         def __init__(self):

@@ -71,6 +71,8 @@ def capture_outputs(
     layers: Mapping[str, nn.Module],
     batch: Batch,
     cotangents: Cotangents | None = None,
+    *,
+    overwritten: bool = True,
 ) -> tuple[Tensor, dict[str, list[Use]]]:
     """Run a batch, and propagate several vectors in its outputs back to the layers.
 
@@ -83,6 +85,8 @@ def capture_outputs(
     cotangents : callable or None, default=None
         From the outputs (b, \\*output) to the vectors u_1..u_M, (M, b, \\*output); by default the
         K unit vectors, so that the uses hold the rows of each row's Jacobian.
+    overwritten : bool, default=True
+        As for ``capture``; a copy is right for every forward, and nothing beside several passes.
 
     Returns
     -------
@@ -91,8 +95,7 @@ def capture_outputs(
         ``input`` is (b, ...), rows first, and ``delta`` (M, b, ...): the derivative of
         ``<u_m, f(x_i)>`` in the layer's output.
     """
-    # Copies are nothing beside several passes back, and right for every forward.
-    with torch.enable_grad(), _recorded(layers, overwritten=True) as calls:
+    with torch.enable_grad(), _recorded(layers, overwritten) as calls:
         outputs = network.outputs(batch)
     found = outputs.detach()
     vectors = unit_vectors(found) if cotangents is None else cotangents(found)
@@ -181,8 +184,9 @@ def _recorded(layers: Mapping[str, nn.Module], overwritten: bool) -> Iterator[li
 
         return hook
 
+    # First of all hooks: what others make of an output is no longer the layer's.
     handles = [
-        module.register_forward_hook(keep(name), with_kwargs=True)
+        module.register_forward_hook(keep(name), with_kwargs=True, prepend=True)
         for name, module in layers.items()
     ]
     try:
