@@ -10,7 +10,7 @@ from tests.conftest import import_optional
 
 torch = import_optional("torch")
 
-from skinfluence.torch.curvature import CURVATURES  # noqa: E402
+from skinfluence.torch.curvature import CURVATURES, GaussNewton  # noqa: E402
 from skinfluence.torch.data import Rows  # noqa: E402
 from skinfluence.torch.derivatives import differentiable_twice  # noqa: E402
 from skinfluence.torch.losses import make_loss  # noqa: E402
@@ -114,7 +114,7 @@ def test_products_and_matrix_equal_brute_force(kind, name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_both_routes_of_gauss_newton(name, monkeypatch):
-    curvature = CURVATURES["ggn"](objective_of(name))
+    curvature = GaussNewton(objective_of(name))
     V = vectors(curvature.n_params, n=3)
     found = []
     for through_outputs in (True, False):
@@ -134,14 +134,14 @@ def test_gauss_newton_takes_the_cheaper_route():
     objective = NetworkObjective(
         Network(wide), make_loss("cross_entropy"), rows, torch.ones(5, dtype=torch.float64)
     )
-    curvature = CURVATURES["ggn"](objective)
+    curvature = GaussNewton(objective)
     assert not curvature._through_outputs(1)
     assert curvature._through_outputs(32)
 
 
 def test_layers_without_second_derivatives():
     objective = objective_of("embedding_bag")
-    curvature = CURVATURES["ggn"](objective)
+    curvature = GaussNewton(objective)
     V = vectors(curvature.n_params)
     J, C = (f(objective.rows.everything) for f in (curvature.row_jacobian, curvature.row_bends))
     truth = torch.einsum("b,bkp,bkl,blq->pq", objective.weights, J, C, J)
@@ -154,7 +154,7 @@ def test_layers_without_second_derivatives():
 def test_rows_of_the_jacobian(name):
     """What a newton step takes: G without a row is G - w J'CJ."""
     objective = objective_of(name, decay=False)
-    curvature = CURVATURES["ggn"](objective)
+    curvature = GaussNewton(objective)
     J, C = (f(objective.rows.everything) for f in (curvature.row_jacobian, curvature.row_bends))
     terms = J.mT @ C @ J
     objective.weights[2] = 0.0
@@ -227,14 +227,14 @@ def test_a_row_that_is_not_finite_is_named(kind):
     objective = objective_of("mlp")
     objective.rows.everything.args[0][4, 0] = float("nan")
     curvature = CURVATURES[kind](objective)
-    with pytest.raises(FloatingPointError, match=r"training row 4 is NaN or infinite"):
+    with pytest.raises(ValueError, match=r"training row 4 is NaN or infinite"):
         curvature(vectors(curvature.n_params))
 
 
 @every_kind
 def test_vectors_that_are_not_finite(kind):
     curvature = CURVATURES[kind](objective_of("mlp"))
-    with pytest.raises(FloatingPointError, match="vectors that hold NaN"):
+    with pytest.raises(ValueError, match="vectors that hold NaN"):
         curvature(vectors(curvature.n_params).fill_(float("nan")))
 
 

@@ -139,8 +139,8 @@ def test_gradients_are_those_of_torch(name):
 
 @every_case
 def test_curvature_is_the_derivative_of_the_gradient(name):
-    loss, outputs, y, _ = CASES[name]
-    loss = make_loss(loss)
+    asked, outputs, y, _ = CASES[name]
+    loss = make_loss(asked)
     hessian = loss.hessian(outputs, y)
     for i in range(N):
         expected = torch.autograd.functional.hessian(

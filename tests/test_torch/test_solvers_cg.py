@@ -188,7 +188,7 @@ def test_what_is_no_number_is_refused():
     curvature = cases.rank_one()
     curvature.matrices[3, 0, 0] = torch.nan
     inverse = ConjugateGradients(preconditioner=None).invert(curvature, 0.01)
-    with pytest.raises(ValueError, match=r"times a vector is NaN or infinite for .* of 1 vectors"):
+    with pytest.raises(ValueError, match="is NaN or infinite"):
         inverse(cases.normal(2, 12))
     V = cases.normal(3, 12)
     V[1, 2] = torch.inf

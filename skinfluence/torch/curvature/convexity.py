@@ -69,11 +69,14 @@ def _extremes(loss: RowLoss, outputs: Tensor, y: Tensor | None) -> tuple[Tensor,
     """Lowest and highest curvature found in each row's outputs."""
     K = outputs[0].numel()
     if K <= FEW:
-        values = torch.linalg.eigvalsh(loss.hessian(outputs, y))
+        # Rows that are not finite are named by the first product.
+        C = loss.hessian(outputs, y).nan_to_num(0.0, 0.0, 0.0)
+        values = torch.linalg.eigvalsh(C)
         return values[:, 0], values[:, -1]
     draws = torch.Generator().manual_seed(0)
     V = torch.randn(VECTORS, *outputs.shape, generator=draws).to(outputs)
     found = (V * loss.curve(outputs, y)(V)).flatten(2).sum(2) / V.flatten(2).square().sum(2)
+    found = found.nan_to_num(0.0, 0.0, 0.0)
     return found.min(0).values, found.max(0).values
 
 
