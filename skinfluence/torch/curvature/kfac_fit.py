@@ -52,14 +52,14 @@ class FactorFit:
         probe = objective.rows.take(slice(0, min(objective.n_train, PROBE)))
         self.gradients = RowGradients(self.network, objective.loss, probe)
 
-    def blocks(self) -> list[EigenBlock]:
-        """Blocks of the curvature, with Kronecker factors wherever a layer has them."""
+    def blocks(self, factors: str = "kronecker") -> list[EigenBlock]:
+        """Blocks of the curvature; `factors` is the kind of sums where a layer has any."""
         sums: dict[Names, BlockSums] = {}
         done = self._restore(sums)
         for layers, weights, stop in self._passed("factors", done):
             for rows in layers:
                 if rows.names not in sums:
-                    sums[rows.names] = SUMS[kind_for(rows)].empty(rows)
+                    sums[rows.names] = SUMS[kind_for(rows, factors)].empty(rows)
                 sums[rows.names].add(rows, weights)
             self._keep("factors", sums, stop)
         blocks = [self._block(i, each) for i, each in enumerate(sums.values())]
