@@ -264,8 +264,15 @@ def eigh(matrix: Tensor, dtype: torch.dtype, name: str) -> tuple[Tensor, Tensor]
             f"The Kronecker factors of {name!r} are not finite, so some row's activations or "
             "derivatives are NaN or infinite there. Look for rows whose loss is not finite."
         )
-    values, vectors = torch.linalg.eigh((0.5 * (matrix + matrix.T)).to(dtype))
-    return values.clamp(min=0), vectors
+    symmetric = 0.5 * (matrix + matrix.T)
+    try:
+        # No LAPACK knows half precision.
+        values, vectors = torch.linalg.eigh(
+            symmetric.to(torch.promote_types(dtype, torch.float32))
+        )
+    except torch.linalg.LinAlgError:  # float32 can fail to converge where float64 does not
+        values, vectors = torch.linalg.eigh(symmetric)
+    return values.clamp(min=0).to(dtype), vectors.to(dtype)
 
 
 def _zeros(like: Tensor, *size: int) -> Tensor:
