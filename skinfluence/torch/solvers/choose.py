@@ -97,8 +97,8 @@ def choose_solver(
     sketch = "preconditioned where a call has enough right-hand sides"
     if n_queries is not None:
         rank = ConjugateGradients().rank
-        sketch = f"{n_queries} right-hand sides are too few to repay a preconditioner"
-        if sketch_pays(n_queries, rank, n_params):
+        sketch = f"{n_queries} right-hand sides share their directions, unpreconditioned"
+        if sketch_pays(n_queries, rank):
             sketch = f"{n_queries} right-hand sides repay a Nystroem preconditioner, rank {rank}"
     return Choice("cg", f"{many}, and this curvature is positive semidefinite: {sketch}.")
 
