@@ -37,10 +37,14 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
     diagnostics of regression (``diagnostics``). Densities have explainers of their own. The first
     steps of a pipeline are held fixed: only the model is refitted.
 
+    Networks are torch modules (which need `loss`), skorch nets and scikit-learn's MLPs. Their H is
+    a curvature of your choice, inverted by a solver of your choice, and they are explained where
+    training left them; ``perturbation`` and ``score_replacement`` ask about other values of rows.
+
     Parameters
     ----------
     estimator : estimator or torch.nn.Module
-        A linear model of scikit-learn, or a pipeline, search, FrozenEstimator, threshold wrapper,
+        A linear model of scikit-learn, a network, or a pipeline, search, FrozenEstimator, threshold wrapper,
         TransformedTargetRegressor or OneVsRestClassifier of one. Fitted: explained as it is.
         Unfitted: a clone is fitted.
     method : {"auto", "first_order", "newton", "refit"}, default="auto"

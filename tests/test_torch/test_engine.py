@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
@@ -321,9 +322,31 @@ def test_counts_are_no_classes():
 
 def test_a_class_without_an_output_is_refused(network):
     X, y, module = network
-    explainer = explain(module, X, y, target="proba")
+    own = partial(torch.nn.functional.cross_entropy, reduction="none")
+    explainer = explain(module, X, y, loss=own, target="decision_function")
+    assert_allclose(
+        explainer.score_influence(X[:2], y[:2]),
+        explain(module, X, y, target="decision_function").score_influence(X[:2], y[:2]),
+    )
     with pytest.raises(ValueError, match=r"y holds class 3, and the model has 3 outputs"):
         explainer.score_influence(X[:2], np.array([0, 3]))
+
+
+@pytest.mark.parametrize("target", ["decision_function", "proba"])
+def test_outputs_at_several_positions_need_a_choice(target):
+    X, y = classes(n=30)
+    module = nn.Sequential(mlp(k=6), nn.Unflatten(1, (3, 2)))
+    labels = np.stack([y, (y + 1) % 3], axis=1)
+    module = minimum(module, X, labels, decay=DECAY)
+    with pytest.raises(ValueError, match=r"A row has 6 outputs, at several positions"):
+        explain(module, X, labels, target=target).score_influence(X[:2])
+    found = [
+        explain(module, X, labels, target=target, output=k).score_influence(X[:2])
+        for k in (0, 2, 4)
+    ]
+    assert found[0].shape == (2, 30)
+    if target == "proba":  # of three classes at the first of two positions
+        assert_allclose(sum(found), np.zeros((2, 30)), atol=1e-12)
 
 
 # -- truth ----------------------------------------------------------------------------------------

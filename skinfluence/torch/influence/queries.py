@@ -163,6 +163,11 @@ class Choice:
     def of(self, output: Any, *, by_y: bool) -> Tensor:
         """Position of the column: `output`, else the query's y, else the largest column."""
         n, width = self.rows.shape[0], self._columns(slice(0, 1)).shape[1]
+        if output is None and self._has_positions():
+            raise ValueError(
+                f"A row has {width} outputs, at several positions. Say which one the scores are "
+                f"about: output=0, ..., {width - 1}; or pass a function of the outputs as target."
+            )
         named = self.classes is not None or self.labels or self.target.two_classes(width)
         of_classes = named and width > 1  # counts are whole numbers too
         if output is not None:
@@ -187,6 +192,10 @@ class Choice:
         if y is None or y[0].numel() > 1:
             return self._columns(part).argmax(1).cpu()
         return y.reshape(len(y)).long().cpu()
+
+    def _has_positions(self):
+        with torch.no_grad():
+            return self.network.outputs(self.rows.take(slice(0, 1))).ndim > 2
 
     def _columns(self, part):
         with torch.no_grad():

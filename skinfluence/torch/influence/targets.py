@@ -120,7 +120,8 @@ def _logits(outputs):
 
 
 def _softmax(outputs):
-    return outputs.softmax(1)
+    # Classes are the second axis, positions of a sequence the others.
+    return _columns(outputs.softmax(1))
 
 
 def _sigmoid(outputs):
