@@ -15,6 +15,8 @@ from skinfluence.torch.objective import NetworkObjective
 
 # Rows that routes are tried on.
 PROBE = 2
+# Rows of a block, and numbers of its temporaries, that a CPU is content with.
+FEWEST, CACHED = 1024, 2**24
 # Rademacher vectors of a stochastic trace.
 N_VECTORS = 64
 
@@ -60,7 +62,7 @@ class Curvature(ABC):
 
         Raises
         ------
-        FloatingPointError
+        ValueError
             If a product is not finite; the message names the first row that makes it so.
         """
         total = torch.zeros(V.shape, dtype=torch.float64, device=V.device)
@@ -126,7 +128,7 @@ class Curvature(ABC):
     def _explain(self, rows, batch, weights, V):
         """Halve the rows until one is left that makes the product infinite or NaN."""
         if not bool(torch.isfinite(V).all()):
-            raise FloatingPointError(
+            raise ValueError(
                 "A product of the curvature with vectors that hold NaN or infinity was asked "
                 "for. Look at the gradients these vectors come from: a query may have an "
                 "infinite loss."
@@ -139,7 +141,7 @@ class Curvature(ABC):
                 first = middle
             else:
                 last = middle
-        raise FloatingPointError(
+        raise ValueError(
             f"The curvature of training row {rows.start + first} is NaN or infinite, or too "
             f"large for {str(self.network.dtype).removeprefix('torch.')}. Look at its inputs and "
             "its loss, leave the row out, or use float64."
@@ -149,6 +151,17 @@ class Curvature(ABC):
 def rows_within_memory(bytes_per_row: float) -> int:
     """Rows whose temporaries fit scikit-learn's ``working_memory``."""
     return max(1, int(get_config()["working_memory"] * 2**20 / max(1.0, bytes_per_row)))
+
+
+def rows_at_once(network: Network, numbers: int) -> int:
+    """Rows of a block whose temporaries are so many numbers each.
+
+    On a CPU some thousand rows are enough to fill matrix products, and more leave its caches.
+    """
+    rows = rows_within_memory(numbers * network.theta.element_size())
+    if network.device.type != "cpu":
+        return rows
+    return min(rows, max(FEWEST, CACHED // max(1, numbers)))
 
 
 def shaped(network: Network, V: Tensor) -> dict[str, Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from skinfluence.torch.curvature.base import Curvature, probe, rows_within_memory
+from skinfluence.torch.curvature.base import Curvature, probe, rows_at_once
 from skinfluence.torch.data import Batch
 from skinfluence.torch.gradients import RowGradients
 from skinfluence.torch.objective import NetworkObjective
@@ -40,7 +40,7 @@ class EmpiricalFisher(Curvature):
         # Beside the factors, a layer's rows times vectors, as wide as its narrower side.
         widths = [max(1, shape[0]) if shape else 1 for shape in self.network.shapes.values()]
         numbers = 2 * n_vectors * max(widths)
-        mine = rows_within_memory(numbers * self.network.theta.element_size())
+        mine = rows_at_once(self.network, numbers)
         return min(mine, self.gradients.block_size())
 
     def matrix(self, size: int = 256) -> Tensor:
@@ -57,7 +57,7 @@ class EmpiricalFisher(Curvature):
     def diagonal(self) -> Tensor:
         """``sum_i w_i g_i^2 + c``, (p,), float64; exact."""
         total = torch.zeros(self.n_params, dtype=torch.float64, device=self.network.device)
-        for _, batch, weights in self.blocks(rows_within_memory(16.0 * self.n_params)):
+        for _, batch, weights in self.blocks(rows_at_once(self.network, 4 * self.n_params)):
             total += weights @ self.gradients.block(batch).dense().square()
         return self._penalised(total)
 

@@ -13,16 +13,18 @@ from skinfluence.torch.curvature.base import (
     activations_per_row,
     joined,
     probe,
-    rows_within_memory,
+    rows_at_once,
     shaped,
 )
+from skinfluence.torch.curvature.convexity import require_convex
 from skinfluence.torch.curvature.outputs import Linearised, OutputGradients, gram
 from skinfluence.torch.data import Batch
 from skinfluence.torch.derivatives import GAUSS_NEWTON, first_that_works
 from skinfluence.torch.objective import NetworkObjective
 
-# Outputs a row above which its K x K Hessian in them is not formed to decide on a route.
-MANY_OUTPUTS = 256
+# Outputs a row up to which their K x K Hessian is formed, and numbers of a row's Jacobian that
+# may be formed for the same purpose: more would leave too few rows a block.
+MANY_OUTPUTS, MANY_FORMED = 256, 2**20
 
 
 class GaussNewton(Curvature):
@@ -37,7 +39,14 @@ class GaussNewton(Curvature):
     which costs about ``4 n p`` multiplications and additions a vector for linear layers, half of
     what forward and reverse mode through the network cost; those are used where they are cheaper
     (few vectors, many outputs) and for layers of other kinds. Both give the same numbers.
-    `diagonal` and `trace` are exact for up to 256 outputs; beyond, `diagonal` is not known.
+    `diagonal` and `trace` are exact for up to 256 outputs, unless their derivatives in layers that
+    are neither linear nor tables (as convolutions) are more than a million numbers a row; beyond,
+    `diagonal` is not known.
+
+    Raises
+    ------
+    ValueError
+        If the loss is not convex in the outputs, or straight in them, on 32 of the rows.
 
     References
     ----------
@@ -49,13 +58,14 @@ class GaussNewton(Curvature):
 
     def __init__(self, objective: NetworkObjective):
         super().__init__(objective)
+        require_convex(objective)
         rows = probe(objective)
         with torch.no_grad():
             self.n_outputs = self.network.outputs(rows)[0].numel()
         self._kept = activations_per_row(self.network, rows)
         self._linearise = OutputGradients(self.network, rows)
-        self._few = self.n_outputs <= MANY_OUTPUTS
-        self._sample = self._linearise(rows) if self._few else None
+        self._cost = self._linearise.cost(rows, self.n_outputs)
+        self._few = self.n_outputs <= MANY_OUTPUTS and self._cost.formed <= MANY_FORMED
         self._route = self._other_route(rows)
 
     def _other_route(self, rows: Batch) -> Any:
@@ -66,7 +76,7 @@ class GaussNewton(Curvature):
         except ValueError:
             if not self._few:
                 raise
-            return None  # by the outputs' gradients: first derivatives are all they take
+            return None  # the outputs' gradients take first derivatives only
 
     # -- products -----------------------------------------------------------------------------
 
@@ -94,22 +104,17 @@ class GaussNewton(Curvature):
 
     def _through_outputs(self, n_vectors: int) -> bool:
         """Whether the outputs' gradients cost less than passes with every vector."""
-        if self._sample is None or self._route is None:
+        if self._route is None or not self._few or self._linearise.formed:
             return self._route is None
-        if self._linearise.formed:
-            return False
-        passes = sum(part.work() for part in self._sample.parts)
-        once = 2.0 * self.n_outputs * passes
-        mine = sum(part.work_of_a_product() for part in self._sample.parts)
-        return once / n_vectors + 2.0 * mine < 4.0 * passes
+        once = 2.0 * self.n_outputs * self._cost.passing
+        return once / n_vectors + 2.0 * self._cost.product < 4.0 * self._cost.passing
 
     def block_size(self, n_vectors: int) -> int:
         if self._through_outputs(n_vectors):
-            assert self._sample is not None
-            numbers = 2 * sum(part.n_elements(n_vectors) for part in self._sample.parts)
+            numbers = 2 * (self._cost.held + n_vectors * self._cost.each)
         else:
             numbers = 2 * self._kept * (1 + n_vectors)
-        return rows_within_memory(numbers * self.network.theta.element_size())
+        return rows_at_once(self.network, numbers)
 
     # -- the matrix, and what newton steps take from it ----------------------------------------
 
@@ -129,6 +134,7 @@ class GaussNewton(Curvature):
         total = torch.zeros(
             self.n_params, self.n_params, dtype=torch.float64, device=self.network.device
         )
+        size = min(size, rows_at_once(self.network, 3 * self._cost.held))
         for _, batch, weights in self.blocks(size):
             linear = self._linearise(batch)
             gram(linear, self._bends(linear, batch, weights), total)
@@ -136,11 +142,12 @@ class GaussNewton(Curvature):
         return (0.5 * (total + total.T)).to(self.network.dtype)
 
     def diagonal(self) -> Tensor | None:
-        """The diagonal, (p,), float64, exact; None for more than 256 outputs."""
+        """The diagonal, (p,), float64, exact; None where outputs or layers are too large."""
         if not self._few:
             return None
         total = torch.zeros(self.n_params, dtype=torch.float64, device=self.network.device)
-        for _, batch, weights in self.blocks(self.block_size(1)):
+        size = rows_at_once(self.network, 3 * self._cost.held)
+        for _, batch, weights in self.blocks(size):
             linear = self._linearise(batch)
             C = self._bends(linear, batch, weights)
             for part in linear.parts:

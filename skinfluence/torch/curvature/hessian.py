@@ -11,9 +11,10 @@ from skinfluence.torch.curvature.base import (
     activations_per_row,
     joined,
     probe,
-    rows_within_memory,
+    rows_at_once,
     shaped,
 )
+from skinfluence.torch.curvature.convexity import require_smooth
 from skinfluence.torch.data import Batch
 from skinfluence.torch.derivatives import HESSIAN, first_that_works
 from skinfluence.torch.objective import NetworkObjective
@@ -31,6 +32,11 @@ class Hessian(Curvature):
     over reverse, and for those that cannot be batched over vectors one vector at a time.
     `diagonal` is not known, and `trace` estimated.
 
+    Raises
+    ------
+    ValueError
+        If the loss has kinks, or a layer cannot be differentiated twice.
+
     References
     ----------
     .. [1] B. A. Pearlmutter (1994), Fast exact multiplication by the Hessian, Neural
@@ -39,6 +45,7 @@ class Hessian(Curvature):
 
     def __init__(self, objective: NetworkObjective):
         super().__init__(objective)
+        require_smooth(objective)
         rows = probe(objective)
         self._numbers_per_row = activations_per_row(self.network, rows)
         ones = self.network.theta.new_ones(rows.size)
@@ -62,4 +69,4 @@ class Hessian(Curvature):
     def block_size(self, n_vectors: int) -> int:
         # Tangents of what is kept, and of what comes back.
         numbers = 3 * self._numbers_per_row * (1 + n_vectors)
-        return rows_within_memory(numbers * self.network.theta.element_size())
+        return rows_at_once(self.network, numbers)

@@ -10,158 +10,19 @@ they are fewer numbers than its inputs.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
 
+from skinfluence.torch.curvature.output_parts import Formed, LookedUp, OnePosition, Part
 from skinfluence.torch.data import Batch
-from skinfluence.torch.gradients import Factor, Outer, RowGradients
-from skinfluence.torch.gradients.capture import capture_outputs
+from skinfluence.torch.gradients import Lookup, Outer, RowGradients, Use, capture_outputs
 from skinfluence.torch.gradients.fallback import row_by_row
-from skinfluence.torch.gradients.layers import LAYERS, Use
+from skinfluence.torch.gradients.layers import LAYERS
 from skinfluence.torch.network import Network
-
-
-class Part(ABC):
-    """Derivatives of K outputs of b rows in some of the parameters.
-
-    The law: every method equals the same on ``dense()``.
-    """
-
-    @abstractmethod
-    def work(self) -> int:
-        """Multiplications of a row's pass through the layer."""
-
-    @abstractmethod
-    def work_of_a_product(self) -> int:
-        """Multiplications of a row's product with a vector."""
-
-    @abstractmethod
-    def n_elements(self, n_vectors: int) -> int:
-        """Numbers held for a row, with those on the way to its products."""
-
-    @abstractmethod
-    def dense(self) -> dict[str, Tensor]:
-        """The derivatives themselves, (b, K, \\*shape) by name."""
-
-    @abstractmethod
-    def times(self, parts: Mapping[str, Tensor]) -> Tensor:
-        """``J_i v_m``, (b, M, K)."""
-
-    @abstractmethod
-    def adjoint(self, U: Tensor) -> dict[str, Tensor]:
-        """``sum_i J_i' u_mi`` by name, (M, \\*shape); U is (b, M, K)."""
-
-    @abstractmethod
-    def diagonal(self, C: Tensor) -> dict[str, Tensor]:
-        """Diagonal of ``sum_i J_i' C_i J_i`` by name, (\\*shape); C is (b, K, K)."""
-
-    @abstractmethod
-    def outer(self) -> list[tuple[str, Tensor | None, Tensor]]:
-        """By name: J_i' as ``D_i (x) a_i``, a (b, i) or None for 1, and D (b, K, o)."""
-
-
-@dataclass
-class OnePosition(Part):
-    """A linear map used once a row: input a (b, d_in), derivatives delta (b, K, d_out)."""
-
-    weight: str
-    bias: str | None
-    a: Tensor
-    delta: Tensor
-
-    def work(self) -> int:
-        return self.a.shape[1] * self.delta.shape[2]
-
-    def work_of_a_product(self) -> int:
-        return self.work() + self.delta.shape[1] * self.delta.shape[2]
-
-    def n_elements(self, n_vectors: int) -> int:
-        K, d_out = self.delta.shape[1:]
-        return self.a.shape[1] + (K + n_vectors) * d_out
-
-    def dense(self) -> dict[str, Tensor]:
-        found = {self.weight: self.delta[..., None] * self.a[:, None, None]}
-        return found if self.bias is None else {**found, self.bias: self.delta}
-
-    def times(self, parts: Mapping[str, Tensor]) -> Tensor:
-        V = parts[self.weight]  # (M, d_out, d_in)
-        half = (self.a @ V.flatten(0, 1).T).unflatten(1, V.shape[:2])  # (b, M, d_out)
-        if self.bias is not None:
-            half += parts[self.bias]
-        return half @ self.delta.mT
-
-    def adjoint(self, U: Tensor) -> dict[str, Tensor]:
-        half = U @ self.delta  # (b, M, d_out)
-        found = {self.weight: (half.flatten(1).T @ self.a).unflatten(0, half.shape[1:])}
-        return found if self.bias is None else {**found, self.bias: half.sum(0)}
-
-    def diagonal(self, C: Tensor) -> dict[str, Tensor]:
-        squares = (self.delta * (C @ self.delta)).sum(1)  # (b, d_out)
-        found = {self.weight: squares.T @ self.a.square()}
-        return found if self.bias is None else {**found, self.bias: squares.sum(0)}
-
-    def outer(self) -> list[tuple[str, Tensor | None, Tensor]]:
-        found: list[tuple[str, Tensor | None, Tensor]] = [(self.weight, self.a, self.delta)]
-        return found if self.bias is None else [*found, (self.bias, None, self.delta)]
-
-
-@dataclass
-class Formed(Part):
-    """Derivatives that are at hand: (b, K, \\*shape) by name.
-
-    Parameters
-    ----------
-    values : dict of str to Tensor
-    positions : int, default=1
-        How often a row uses the layer, where that is known.
-    """
-
-    values: dict[str, Tensor]
-    positions: int = 1
-
-    def work(self) -> int:
-        return self.positions * sum(J[0, 0].numel() for J in self.values.values())
-
-    def work_of_a_product(self) -> int:
-        return sum(J[0].numel() for J in self.values.values())
-
-    def n_elements(self, n_vectors: int) -> int:
-        K = next(iter(self.values.values())).shape[1]
-        return self.work_of_a_product() + n_vectors * K
-
-    def dense(self) -> dict[str, Tensor]:
-        return self.values
-
-    def times(self, parts: Mapping[str, Tensor]) -> Tensor:
-        found = [
-            parts[name].reshape(len(parts[name]), -1) @ J.flatten(0, 1).flatten(1).T
-            for name, J in self._flat()
-        ]
-        b, K = next(iter(self.values.values())).shape[:2]
-        return torch.stack(found).sum(0).unflatten(1, (b, K)).transpose(0, 1)
-
-    def adjoint(self, U: Tensor) -> dict[str, Tensor]:
-        rows = U.transpose(0, 1).flatten(1)  # (M, b K)
-        return {
-            name: (rows @ J.flatten(0, 1)).view(len(rows), *self.values[name].shape[2:])
-            for name, J in self._flat()
-        }
-
-    def diagonal(self, C: Tensor) -> dict[str, Tensor]:
-        return {
-            name: (J * (C @ J)).sum((0, 1)).view(self.values[name].shape[2:])
-            for name, J in self._flat()
-        }
-
-    def outer(self) -> list[tuple[str, Tensor | None, Tensor]]:
-        return [(name, None, J) for name, J in self._flat()]
-
-    def _flat(self):
-        return [(name, J.reshape(*J.shape[:2], -1)) for name, J in self.values.items()]
 
 
 @dataclass
@@ -197,6 +58,34 @@ class Linearised:
         return found
 
 
+@dataclass
+class Cost:
+    """Multiplications, and numbers held, for a row; of all layers together.
+
+    Parameters
+    ----------
+    passing : int
+        Multiplications of a pass through the layers.
+    product : int
+        Multiplications of a product with a vector.
+    held, each, formed : int
+        Numbers of a row's derivatives, of their products with a vector on the way, and of the
+        derivatives that are formed because no structure of theirs is known.
+    """
+
+    passing: int = 0
+    product: int = 0
+    held: int = 0
+    each: int = 0
+    formed: int = 0
+
+    def add(self, passing: int, product: int, held: int, each: int, formed: int = 0) -> None:
+        """Count one more layer."""
+        self.passing, self.product = self.passing + passing, self.product + product
+        self.held, self.each = self.held + held, self.each + each
+        self.formed += formed
+
+
 class OutputGradients:
     """Linearises the outputs of a network in its explained parameters, block by block.
 
@@ -213,28 +102,53 @@ class OutputGradients:
         """Parameters whose derivatives are formed row by row."""
         return self.gradients.formed
 
+    def cost(self, batch: Batch, K: int) -> Cost:
+        """What the derivatives of K outputs take, from one row's of one."""
+        total = Cost()
+        for factor in self.gradients.block(batch[:1]).factors:
+            if _once_a_row(factor):
+                d_in, d_out = factor.a.shape[2], factor.delta.shape[2]
+                total.add(d_in * d_out, (d_in + K) * d_out, d_in + K * d_out, d_out)
+            elif isinstance(factor, Lookup):
+                seen = factor.delta.numel()
+                total.add(seen, K * seen, K * seen, seen)
+            else:
+                p = sum(self.network.shapes[name].numel() for name in factor.names)
+                T = factor.a.shape[1] if isinstance(factor, Outer) else 1
+                total.add(T * p, K * p, K * p, K, K * p)
+        return total
+
     def __call__(self, batch: Batch) -> Linearised:
         """One pass forward, and one back for each output."""
         rows = self.gradients
-        outputs, uses = capture_outputs(self.network, rows.layers, batch)
-        together: dict[tuple[str, ...], list[Use]] = {}
-        last = {}
-        for path, module in rows.layers.items():
+        outputs, uses = capture_outputs(
+            self.network, rows.layers, batch, overwritten=rows.overwritten
+        )
+        together: dict[tuple[str, ...], tuple[str, list[Use]]] = {}
+        for path in rows.layers:  # layers that share their parameters are one
             key = tuple(rows.owners[path].values())
-            together.setdefault(key, []).extend(uses[path])
-            last[key] = (module, rows.owners[path])
-        parts: list[Part] = []
-        for key, (module, names) in last.items():
-            if together[key]:
-                handle = LAYERS[type(module)]
-                each = [
-                    handle(module, [Use(use.input, use.delta[k]) for use in together[key]], names)
-                    for k in range(outputs[0].numel())
-                ]
-                parts.append(_part(each))
+            together.setdefault(key, (path, []))[1].extend(uses[path])
+        parts = [self._part(path, seen, outputs) for path, seen in together.values() if seen]
         if rows.formed:
             parts.append(self._row_by_row(outputs, batch))
         return Linearised(self.network, outputs, parts or [self._nothing(outputs)])
+
+    def _part(self, path, uses, outputs):
+        """The factors of the K outputs of one layer, together."""
+        module, names = self.gradients.layers[path], self.gradients.owners[path]
+        each = [
+            LAYERS[type(module)](module, [Use(use.input, use.delta[k]) for use in uses], names)
+            for k in range(outputs[0].numel())
+        ]
+        first = each[0]
+        if _once_a_row(first):
+            delta = torch.stack([factor.delta[:, 0] for factor in each], 1)  # type: ignore[attr-defined]
+            return OnePosition(first.weight, first.bias, first.a[:, 0], delta)
+        if isinstance(first, Lookup):
+            delta = torch.stack([factor.delta for factor in each], 1)  # type: ignore[attr-defined]
+            return LookedUp(first.weight, first.index, delta, first.n_entries)
+        formed = [factor.dense() for factor in each]
+        return Formed({n: torch.stack([g[n] for g in formed], 1) for n in formed[0]})
 
     def _row_by_row(self, outputs, batch):
         each = [
@@ -254,15 +168,9 @@ class OutputGradients:
         return Formed({name: outputs.new_zeros(len(outputs), outputs[0].numel(), *shape)})
 
 
-def _part(each: Sequence[Factor]) -> Part:
-    """The factors of the K outputs of one layer, together."""
-    first = each[0]
-    if isinstance(first, Outer) and first.a.shape[1] == 1 and first.shape is None:
-        delta = torch.stack([factor.delta[:, 0] for factor in each], 1)  # type: ignore[attr-defined]
-        return OnePosition(first.weight, first.bias, first.a[:, 0], delta)
-    formed = [factor.dense() for factor in each]
-    positions = first.a.shape[1] if isinstance(first, Outer) else 1
-    return Formed({n: torch.stack([g[n] for g in formed], 1) for n in formed[0]}, positions)
+def _once_a_row(factor: Any) -> TypeGuard[Outer]:
+    """Whether a factor is that of a linear map which a row uses once."""
+    return isinstance(factor, Outer) and factor.a.shape[1] == 1 and factor.shape is None
 
 
 @dataclass

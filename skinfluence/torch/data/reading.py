@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch.utils.data import TensorDataset, default_collate
 
 from skinfluence.torch.data.arrays import as_tensor, same_length
 from skinfluence.torch.data.datasets import fetch, is_dataset, open_dataset
+from skinfluence.torch.data.resemblance import resembling
 from skinfluence.torch.data.rows import Batch, FetchedRows, Rows
 
 # From targets as the user passes them to a tensor, rows first.
@@ -38,12 +39,15 @@ class RowReader:
         Targets to tensors: labels to positions, say. None leaves numbers as they are.
     frames_by_column : bool, default=False
         Whether the columns of a frame are inputs of their own, (n, 1) each, as skorch has it.
+    example : Batch or None, default=None
+        A training row, which the rows of queries must resemble.
     """
 
     dtype: torch.dtype
     device: torch.device | str = "cpu"
     encode: Encode | None = None
     frames_by_column: bool = False
+    example: Batch | None = None
 
     def __call__(self, X: Any, y: Any = None) -> Rows:
         """Rows with inputs `X` and targets `y`.
@@ -64,8 +68,20 @@ class RowReader:
         named = self._inputs(X)
         targets = None if y is None else self.targets(y)
         same_length(named if targets is None else {**named, "y": targets})
-        inputs = named if isinstance(X, dict) else tuple(named.values())
-        return Rows(inputs, targets, device=self.device)
+        batch = (
+            Batch((), targets, named)
+            if isinstance(X, dict)
+            else Batch((*named.values(),), targets)
+        )
+        batch = self._like_example(batch)
+        return Rows(batch.kwargs or batch.args, batch.y, device=self.device)
+
+    def for_queries(self, rows: Rows) -> RowReader:
+        """The same reader, for rows that must resemble those it read."""
+        return replace(self, example=rows.take(slice(0, 1)))
+
+    def _like_example(self, batch: Batch) -> Batch:
+        return batch if self.example is None else resembling(batch, self.example)
 
     def targets(self, y: Any) -> Tensor:
         """Targets as the loss takes them."""
@@ -106,18 +122,19 @@ class RowReader:
             part = X[np.asarray(positions)]
             x = part.toarray() if sparse.issparse(part) else np.array(part)
             y = None if targets is None else targets[torch.as_tensor(np.asarray(positions))]
-            return Batch((as_tensor(x, self.dtype, "X"),), y)
+            return self._like_example(Batch((as_tensor(x, self.dtype, "X"),), y))
 
         return FetchedRows(at, range(n), device=self.device)
 
     def _read(self, fetched: Callable[[Sequence[int]], Batch], positions: Sequence[int]) -> Batch:
         """Rows of a dataset in the network's type, targets encoded."""
         batch = fetched(positions)
-        return Batch(
+        batch = Batch(
             tuple(self._cast(x) for x in batch.args),
             None if batch.y is None else self.targets(batch.y),
             {name: self._cast(x) for name, x in batch.kwargs.items()},
         )
+        return self._like_example(batch)
 
     def _cast(self, values: Tensor) -> Tensor:
         return values.to(self.dtype) if values.is_floating_point() else values

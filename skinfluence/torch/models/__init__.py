@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from numpy.typing import ArrayLike
@@ -10,6 +11,7 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 from torch import nn
 
 from skinfluence.exceptions import UnsupportedEstimatorError
+from skinfluence.torch import faults
 from skinfluence.torch.models.mlp import read_mlp
 from skinfluence.torch.models.module import read_module
 from skinfluence.torch.models.skorch_nets import is_skorch, read_skorch
@@ -55,28 +57,33 @@ def read(
     UnsupportedEstimatorError
         If the model, or one of its options, has no objective that is known.
     ValueError
-        If the rows, the loss or the penalty do not fit the model.
+        If the rows, the loss or the penalty do not fit the model, or a few rows show that its
+        influence would mean nothing (:func:`skinfluence.torch.faults.check`).
     """
+    reader = _reader_of(model, loss=loss, weight_decay=weight_decay)
+    objective = reader(model, X, y, sample_weight, params=params)
+    faults.check(objective.network, objective.loss, objective.rows)
+    return objective
+
+
+def _reader_of(model: Any, **told: Any) -> Callable[..., NetworkObjective]:
+    """What reads a kind of model, told what it cannot know itself."""
     if isinstance(model, MLPClassifier | MLPRegressor):
-        _only_modules(model, loss=loss, weight_decay=weight_decay)
-        return read_mlp(model, X, y, sample_weight, params=params)
+        _knows_itself(model, told)
+        return read_mlp
     if is_skorch(model):
-        return read_skorch(
-            model, X, y, sample_weight, loss=loss, weight_decay=weight_decay, params=params
-        )
+        return partial(read_skorch, **told)
     if hasattr(model, "fit") and not isinstance(model, nn.Module):
         raise UnsupportedEstimatorError(
             f"{type(model).__name__} is no network that can be read: those are torch modules, "
             "skorch nets, MLPClassifier and MLPRegressor."
         )
     check_module(model)
-    return read_module(
-        model, X, y, sample_weight, loss=loss, weight_decay=weight_decay, params=params
-    )
+    return partial(read_module, **told)
 
 
-def _only_modules(model: Any, **given: Any) -> None:
-    for name, value in given.items():
+def _knows_itself(model: Any, told: Mapping[str, Any]) -> None:
+    for name, value in told.items():
         if value is not None:
             raise ValueError(
                 f"{name}={value!r} is passed, and {type(model).__name__} brings its own. Leave "

@@ -15,8 +15,13 @@ from torch import Tensor, nn
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.objectives.encoding import class_positions, indicators, real_targets
 from skinfluence.torch.data import RowReader
-from skinfluence.torch.losses import BinaryCrossEntropy, CrossEntropy, RowLoss, SquaredError
-from skinfluence.torch.models.poisson import Poisson
+from skinfluence.torch.losses import (
+    BinaryCrossEntropy,
+    CrossEntropy,
+    Poisson,
+    RowLoss,
+    SquaredError,
+)
 from skinfluence.torch.models.rows import row_weights
 from skinfluence.torch.network import Network
 from skinfluence.torch.objective import NetworkObjective
@@ -63,7 +68,7 @@ def read_mlp(
         weights,
         network.spread({"*.weight": penalty}, "alpha"),
         per_weight=per_weight,
-        read_rows=read_rows,
+        read_rows=read_rows.for_queries(rows),
         classes=getattr(model, "classes_", None),
     )
 

@@ -42,5 +42,5 @@ def read_module(
         rows,
         criterion.weigh(row_weights(sample_weight, rows.shape[0]), rows),
         network.spread(weight_decay, "weight_decay"),
-        read_rows=read_rows,
+        read_rows=read_rows.for_queries(rows),
     )

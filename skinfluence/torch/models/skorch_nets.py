@@ -14,7 +14,9 @@ from torch import Tensor, nn
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.torch.data import RowReader, Rows
 from skinfluence.torch.data.datasets import is_dataset
-from skinfluence.torch.models.criterion import Criterion, read_criterion, to_log
+from skinfluence.torch.faults import outputs_of
+from skinfluence.torch.models.batch_losses import to_log
+from skinfluence.torch.models.criterion import Criterion, read_criterion
 from skinfluence.torch.models.rows import row_weights
 from skinfluence.torch.modules import unwrapped
 from skinfluence.torch.network import Network
@@ -62,7 +64,7 @@ def read_skorch(
         rows,
         weights,
         network.spread(decay, "weight_decay"),
-        read_rows=read_rows,
+        read_rows=read_rows.for_queries(rows),
     )
 
 
@@ -147,7 +149,7 @@ def _check_shapes(net: Any, network: Network, rows: Rows) -> None:
     if not isinstance(net.criterion_, nn.MSELoss) or probe.y is None:
         return
     with torch.no_grad():
-        outputs = network.outputs(probe)
+        outputs = outputs_of(network, probe)
     if outputs.ndim != probe.y.ndim:
         raise ValueError(
             f"y has {probe.y.ndim} dimensions and the outputs have {outputs.ndim}, so that "

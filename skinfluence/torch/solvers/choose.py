@@ -9,6 +9,7 @@ from skinfluence.torch.curvature import Curvature
 from skinfluence.torch.solvers.arnoldi import Arnoldi
 from skinfluence.torch.solvers.base import Inverse, Solver
 from skinfluence.torch.solvers.cg import ConjugateGradients
+from skinfluence.torch.solvers.corrected import Corrected
 from skinfluence.torch.solvers.datainf import DataInf
 from skinfluence.torch.solvers.dense import Dense
 from skinfluence.torch.solvers.lissa import Lissa
@@ -22,6 +23,7 @@ SOLVERS: dict[str, Callable[[], Solver]] = {
     "lissa": Lissa,
     "arnoldi": Arnoldi,
     "nystroem": Nystroem,
+    "ekfac": Corrected,
     "datainf": DataInf,
     "structured": Structured,
 }
@@ -49,7 +51,7 @@ def choose_solver(
 
     The first that holds: a curvature with an inverse of its own is inverted by it; a matrix that
     can be formed is factorised; anything else goes to conjugate gradients. The approximations
-    ("nystroem", "arnoldi", "lissa", "datainf") are never chosen by themselves.
+    ("nystroem", "arnoldi", "ekfac", "lissa", "datainf") are never chosen by themselves.
 
     Parameters
     ----------
