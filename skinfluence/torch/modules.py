@@ -39,7 +39,7 @@ def private_copy(module: Any) -> tuple[nn.Module, frozenset[str]]:
     check_module(module)
     module = unwrapped(module)
     check_parameters(module)
-    twin: nn.Module = copy.deepcopy(module, _without_graphs(module))
+    twin = _copied(module)
     moved = {id(p) for p in twin.parameters() if p.requires_grad}
     twin.eval().requires_grad_(False)
     _unwrap_parts(twin)
@@ -68,6 +68,17 @@ def unwrapped(module: nn.Module) -> nn.Module:
     while type(module).__name__ in WRAPPERS:
         module = getattr(module, WRAPPERS[type(module).__name__])
     return module
+
+
+def _copied(module: nn.Module) -> nn.Module:
+    try:
+        return copy.deepcopy(module, _without_graphs(module))
+    except (TypeError, RuntimeError, NotImplementedError) as error:
+        raise TypeError(
+            f"{type(module).__name__} cannot be copied ({str(error).rstrip('.')}), and it is a "
+            "copy that is explained. Take what belongs to training (a trainer, loaders, kept "
+            "losses) out of the module's attributes."
+        ) from error
 
 
 def _without_graphs(module: nn.Module) -> dict[int, Any]:

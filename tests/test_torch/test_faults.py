@@ -234,6 +234,14 @@ def test_losses_that_are_not_finite():
         check(Base(), loss=log_loss)
 
 
+def test_a_loss_that_fails():
+    message = (
+        r"loss fails on outputs of shape \(8, 2\) and y of shape \(8,\) and type torch\.int64"
+    )
+    with pytest.raises(ValueError, match=message):
+        check(Base(), loss=lambda outputs, y: (outputs @ y).sum(1))
+
+
 def test_a_loss_that_needs_targets():
     with pytest.raises(ValueError, match="y is missing"):
         check(Base(), Y=None, loss="squared_error")
@@ -255,6 +263,17 @@ def test_parameters_behind_a_zero_are_told_without_a_warning():
     module = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
     nn.init.zeros_(module[1].weight)
     assert check(module) == ("0.weight", "0.bias")
+
+
+class FillsATable(Base):
+    def forward(self, x):
+        if not hasattr(self, "table"):
+            self.register_buffer("table", torch.ones(3))
+        return self.linear(x * self.table)
+
+
+def test_a_table_that_the_first_forward_fills_is_no_fault():
+    assert check(FillsATable()) == ()
 
 
 def test_a_single_row():

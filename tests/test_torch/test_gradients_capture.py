@@ -23,7 +23,9 @@ def _ready(name):
     return network, batch, RowGradients(network, make_loss(loss), batch)
 
 
-@pytest.mark.parametrize("name", ["mlp", "over_positions", "layer_used_twice", "regression"])
+@pytest.mark.parametrize(
+    "name", ["mlp", "over_positions", "layer_used_twice", "regression", "changed_in_place"]
+)
 def test_cotangents_give_jacobians(name):
     network, batch, gradients = _ready(name)
     outputs, uses = capture_outputs(network, gradients.layers, batch)

@@ -62,12 +62,16 @@ def test_expected_factors_are_not_those_of_one_pass_with_all_classes():
     assert abs((objective.weights * a * summed.square().sum(1)).sum() / truth - 1.0) > 0.2
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-def test_eigenvalues_are_the_diagonal_in_the_basis(name):
+CASES = [(name, "marginal") for name in NETWORKS]
+CASES += [(name, "kfac") for name in ("mlp", "over_positions", "layer_used_twice", "conv2d")]
+
+
+@pytest.mark.parametrize(("name", "basis"), CASES)
+def test_eigenvalues_are_the_diagonal_in_the_basis(name, basis):
     """And the blocks of other layers are the Gauss-Newton matrix's own."""
     objective = cases.named(name)
     G, _ = cases.gauss_newton(objective)
-    curvature = Ekfac(objective)
+    curvature = Ekfac(objective, basis=basis)
     M = curvature.matrix()
     for block, where in zip(curvature.layer_blocks, spans(curvature), strict=True):
         own = G[where][:, where]
@@ -85,13 +89,45 @@ def test_eigenvalues_are_the_diagonal_in_the_basis(name):
 @pytest.mark.parametrize("name", ["mlp", "over_positions", "layer_used_twice"])
 def test_ekfac_is_nearer_than_kfac(name):
     objective = cases.named(name)
+    assert _error(Ekfac(objective, basis="kfac")) < _error(Kfac(objective))
+
+
+def test_the_marginal_basis_is_nearer_where_most_rows_fit():
+    """Rows without derivatives are no rows of the curvature, but K-FAC's inputs count them."""
+    module, rows, loss = NETWORKS["mlp"]()
+    X = rows.everything.args[0].clone()
+    X[:, 1] = 0.1
+    X[:4] = torch.eye(5, dtype=X.dtype)[1] * 8.0
+    with torch.no_grad():
+        module[4].weight.mul_(30.0)
+    objective = cases.objective(module, type(rows)(X, rows.everything.y), loss)
+    near, far = (_error(Ekfac(objective, basis=basis)) for basis in ("marginal", "kfac"))
+    assert near < 0.9 * far
+
+
+def _error(curvature):
+    """Squared distance to the blocks of the Gauss-Newton matrix."""
+    G, _ = cases.gauss_newton(curvature.objective)
+    apart = curvature.matrix() - G
+    return sum(apart[s][:, s].square().sum() for s in spans(curvature))
+
+
+@pytest.mark.parametrize("name", ["mlp", "over_positions", "conv2d", "layer_used_twice"])
+def test_marginals_are_partial_traces_of_the_block(name):
+    objective = cases.named(name)
     G, _ = cases.gauss_newton(objective)
-    error = {}
-    for kind in (Kfac, Ekfac):
-        curvature = kind(objective)
-        M = curvature.matrix()
-        error[kind] = sum((M - G)[s][:, s].square().sum() for s in spans(curvature))
-    assert error[Ekfac] < error[Kfac]
+    curvature = Ekfac(objective)
+    block, where = curvature.layer_blocks[0], spans(curvature)[0]
+    d_out, d_in = block.values.shape
+    n_weights = d_out * (d_in - 1)
+    order = torch.cat(
+        [torch.arange(n_weights).view(d_out, -1), torch.arange(n_weights, len(where))[:, None]], 1
+    )
+    own = G[where][:, where][order.flatten()][:, order.flatten()]
+    own = own.view(d_out, d_in, d_out, d_in)
+    for q, marginal in ((block.q_in, "oioj->ij"), (block.q_out, "oipi->op")):
+        rotated = q.T @ torch.einsum(marginal, own) @ q
+        torch.testing.assert_close(rotated, rotated.diagonal().diag(), **CLOSE)
 
 
 def test_factors_over_positions_count_each_as_a_row():
@@ -120,7 +156,9 @@ def _squared_outputs(objective):
 
 
 @KINDS
-@pytest.mark.parametrize("name", ["mlp", "over_positions", "one_weight_two_layers", "bilinear"])
+@pytest.mark.parametrize(
+    "name", ["mlp", "over_positions", "one_weight_two_layers", "bilinear", "conv2d"]
+)
 def test_inverse_is_that_of_the_matrix(kind, name):
     objective = cases.named(name, decay=0.01)
     curvature = kind(objective)
@@ -136,6 +174,7 @@ def test_inverse_is_that_of_the_matrix(kind, name):
     G = block.dense()
     squares = (G * torch.linalg.solve(M, G.T).T).sum(1)
     torch.testing.assert_close(inverse.quadratic(block), squares, **CLOSE)
+    torch.testing.assert_close(inverse.of_gradients(block), torch.linalg.solve(M, G.T).T, **CLOSE)
 
 
 @KINDS
@@ -261,6 +300,11 @@ def test_no_share_of_a_row():
     curvature = Kfac(cases.linear(4, 3, "cross_entropy"))
     with pytest.raises(TypeError, match="made of means"):
         curvature.of_rows(None, None, None)
+
+
+def test_unknown_basis_is_refused():
+    with pytest.raises(ValueError, match="'marginal', 'kfac'"):
+        Ekfac(cases.linear(4, 3, "cross_entropy"), basis="eigen")
 
 
 def test_names():

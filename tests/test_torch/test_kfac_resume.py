@@ -11,7 +11,7 @@ import_optional("safetensors")
 
 from skinfluence.torch import resume  # noqa: E402
 from skinfluence.torch.curvature import Ekfac, Kfac  # noqa: E402
-from skinfluence.torch.curvature.kfac_sums import CorrectionSums, KroneckerSums  # noqa: E402
+from skinfluence.torch.curvature.kfac_sums import CorrectionSums, MarginalSums  # noqa: E402
 from skinfluence.torch.resume import NoRecord, Record, fingerprint  # noqa: E402
 from tests.test_torch import kfac_cases as cases  # noqa: E402
 
@@ -40,7 +40,7 @@ def stop_at(monkeypatch, sums, n_calls):
     return calls
 
 
-@pytest.mark.parametrize("sums", [KroneckerSums, CorrectionSums])
+@pytest.mark.parametrize("sums", [MarginalSums, CorrectionSums])
 @pytest.mark.parametrize("name", ["mlp", "layer_norm"])
 def test_a_stopped_fit_continues_with_the_same_numbers(sums, name, small_blocks, tmp_path):
     objective = cases.named(name)
@@ -61,7 +61,7 @@ def test_a_stopped_fit_continues_with_the_same_numbers(sums, name, small_blocks,
 def test_a_finished_fit_is_read_and_not_computed(small_blocks, tmp_path, monkeypatch):
     objective = cases.named("mlp")
     truth = Ekfac(objective, resume=tmp_path).matrix()
-    for sums in (KroneckerSums, CorrectionSums):
+    for sums in (MarginalSums, CorrectionSums):
         stop_at(monkeypatch, sums, 1)
     found = Ekfac(objective, resume=tmp_path).matrix()
     torch.testing.assert_close(found, truth, rtol=1e-12, atol=1e-14)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.utils.validation import has_fit_parameter
 
@@ -13,6 +14,7 @@ from tests.conftest import import_optional
 
 torch = import_optional("torch")
 
+from skinfluence import InfluenceExplainer  # noqa: E402
 from skinfluence.exceptions import UnsupportedEstimatorError  # noqa: E402
 from skinfluence.torch.models import read  # noqa: E402
 
@@ -162,6 +164,42 @@ def test_steps_on_batches_end_where_the_penalty_says():
 def test_no_penalty():
     model, y = fitted("binary", alpha=0.0, max_iter=3, tol=10.0)
     assert read(model, X, y).decay is None
+
+
+# -- without hidden layers they are linear models -------------------------------------------------
+
+
+def as_linear(model, coef, intercept):
+    """The same network at exact parameters."""
+    model.coefs_, model.intercepts_ = [np.ascontiguousarray(coef)], [intercept]
+    return model
+
+
+def deletions(model, y, **options):
+    explainer = InfluenceExplainer(model, method="first_order", **options).fit(X, y)
+    return explainer.score_influence(X[:5], y[:5])
+
+
+def test_a_regressor_without_hidden_layers_is_ridge_regression():
+    model, y = fitted("squared error", hidden_layer_sizes=(), alpha=2.0)
+    ridge = Ridge(alpha=2.0, solver="cholesky").fit(X, y)
+    exact = as_linear(model, ridge.coef_[:, None], np.atleast_1d(ridge.intercept_))
+    # Half the squared error is the loss of one, the squared error that of the other.
+    np.testing.assert_allclose(
+        2.0 * deletions(exact, y, damping=0.0), deletions(ridge, y), rtol=1e-9, atol=1e-12
+    )
+
+
+@pytest.mark.parametrize("kind", ["binary", "multiclass"])
+def test_a_classifier_without_hidden_layers_is_logistic_regression(kind):
+    model, y = fitted(kind, hidden_layer_sizes=(), alpha=2.0)
+    logistic = LogisticRegression(C=0.5, tol=1e-12, solver="newton-cg", max_iter=1000).fit(X, y)
+    exact = as_linear(model, logistic.coef_.T, logistic.intercept_)
+    # Only differences of the intercepts of several classes are determined.
+    damping = 1e-11 if kind == "multiclass" else 0.0
+    np.testing.assert_allclose(
+        deletions(exact, y, damping=damping), deletions(logistic, y), rtol=1e-6, atol=1e-9
+    )
 
 
 # -- rows -----------------------------------------------------------------------------------------

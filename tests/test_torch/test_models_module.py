@@ -13,7 +13,7 @@ from torch import nn  # noqa: E402
 from torch.utils.data import Subset, TensorDataset  # noqa: E402
 
 from skinfluence.exceptions import UnsupportedEstimatorError  # noqa: E402
-from skinfluence.torch.losses import BinaryCrossEntropy, CrossEntropy, SquaredError  # noqa: E402
+from skinfluence.torch.losses import BinaryCrossEntropy, CrossEntropy, MeanSquaredError  # noqa: E402
 from skinfluence.torch.models import read  # noqa: E402
 
 N, K = 12, 3
@@ -21,12 +21,20 @@ torch.manual_seed(0)
 X = torch.randn(N, 4, dtype=torch.float64)
 CLASSES = torch.arange(N) % K
 BITS = (torch.arange(N) % 2).double()
+TOKENS = torch.randint(0, K, (N, 5))
+PADDED = torch.where(torch.arange(5) < 1 + torch.arange(N)[:, None] % 6, TOKENS, -100)
+WEIGHTS = torch.tensor([1.0, 2.0, 0.5], dtype=torch.float64)
 REALS = torch.randn(N, K, dtype=torch.float64)
 
 
 def module(*last, n_outputs=K):
     torch.manual_seed(1)
     return nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, n_outputs), *last).double()
+
+
+def sequences(*last):
+    """Logits (b, K, 5) of rows (b, 4)."""
+    return module(nn.Unflatten(1, (K, 5)), *last, n_outputs=5 * K)
 
 
 def gradient(objective):
@@ -45,7 +53,7 @@ def gradient(objective):
 CRITERIA = {
     "cross entropy": (nn.CrossEntropyLoss(), module(), CLASSES),
     "class weights": (
-        nn.CrossEntropyLoss(torch.tensor([1.0, 2.0, 0.5]).double()),
+        nn.CrossEntropyLoss(WEIGHTS),
         module(),
         CLASSES,
     ),
@@ -53,9 +61,19 @@ CRITERIA = {
     "probabilities": (nn.CrossEntropyLoss(), module(), REALS.softmax(1)),
     "ignored rows": (nn.CrossEntropyLoss(), module(), torch.where(CLASSES == 1, -100, CLASSES)),
     "an ignored class": (nn.CrossEntropyLoss(ignore_index=1), module(), CLASSES),
+    "smoothing, ignored rows": (
+        nn.CrossEntropyLoss(label_smoothing=0.1),
+        module(),
+        torch.where(CLASSES == 1, -100, CLASSES),
+    ),
+    "sequences": (nn.CrossEntropyLoss(), sequences(), TOKENS),
+    "padded sequences": (nn.CrossEntropyLoss(), sequences(), PADDED),
+    "padded and weighted": (nn.CrossEntropyLoss(WEIGHTS), sequences(), PADDED),
+    "padded and smoothed": (nn.CrossEntropyLoss(label_smoothing=0.1), sequences(), PADDED),
+    "nll of sequences": (nn.NLLLoss(), sequences(nn.LogSoftmax(1)), PADDED),
     "nll": (nn.NLLLoss(), module(nn.LogSoftmax(1)), CLASSES),
     "nll, class weights": (
-        nn.NLLLoss(torch.tensor([1.0, 2.0, 0.5]).double()),
+        nn.NLLLoss(WEIGHTS),
         module(nn.LogSoftmax(1)),
         CLASSES,
     ),
@@ -89,7 +107,7 @@ def test_the_mean_over_rows_is_the_loss_of_torch(name):
 NAMED = {
     "cross entropy": CrossEntropy,
     "nll": CrossEntropy,
-    "mse, three outputs": SquaredError,
+    "mse, three outputs": MeanSquaredError,
     "bce with logits": BinaryCrossEntropy,
     "bce of probabilities": BinaryCrossEntropy,
 }

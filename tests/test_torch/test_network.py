@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from threading import Lock
+
 import pytest
 
 from tests.conftest import import_optional
@@ -55,7 +57,23 @@ def test_activations_do_not_write_into_their_input():
     assert not any(getattr(part, "inplace", False) for part in Network(small()).module)
 
 
-@pytest.mark.parametrize("wrap", [torch.compile, nn.DataParallel], ids=["compile", "parallel"])
+class DistributedDataParallel(nn.Module):
+    """What the wrapper of that name looks like; the real one wants a process group."""
+
+    def __init__(self, module):
+        super().__init__()
+        self.module = module
+
+
+WRAPPERS = {
+    "compile": torch.compile,
+    "parallel": nn.DataParallel,
+    "distributed": DistributedDataParallel,
+    "both": lambda module: torch.compile(nn.DataParallel(module)),
+}
+
+
+@pytest.mark.parametrize("wrap", WRAPPERS.values(), ids=WRAPPERS)
 def test_wrappers_come_off(wrap):
     module = small()
     network = Network(wrap(module))
@@ -103,6 +121,13 @@ def test_weights_that_are_computed(norm):
     torch.testing.assert_close(network.outputs(Batch((X,))), expected)
     moved = network.params(network.theta * 2)
     assert not torch.equal(network.outputs(Batch((X,)), moved), expected)
+
+
+def test_an_activation_that_was_kept_is_copied():
+    module = small()
+    module.kept = module(X)
+    assert not Network(module).module.kept.requires_grad
+    assert module.kept.requires_grad
 
 
 def test_half_precision_is_computed_in_single():
@@ -198,6 +223,12 @@ def test_parameters_of_two_types():
 # -- what is refused ------------------------------------------------------------------------------
 
 
+def _with_attribute(value):
+    module = small()
+    module.kept = value
+    return module
+
+
 def _quantised():
     return torch.ao.quantization.quantize_dynamic(small(), {nn.Linear}, dtype=torch.qint8)
 
@@ -211,6 +242,12 @@ REFUSED = {
     "meta": (lambda: nn.Linear(2, 2, device="meta"), ValueError, r"on the meta device"),
     "quantised": (_quantised, TypeError, r"is quantised .* integers have no gradient"),
     "complex": (lambda: nn.Linear(2, 2, dtype=torch.complex64), TypeError, r"is complex"),
+    "a lock": (lambda: _with_attribute(Lock()), TypeError, r"Sequential cannot be copied .*lock"),
+    "kept losses": (
+        lambda: _with_attribute([small()(X).sum()]),
+        TypeError,
+        r"cannot be copied .* Take what belongs to training",
+    ),
     "no parameters": (lambda: nn.ReLU(), ValueError, r"ReLU has no parameters"),
 }
 

@@ -44,7 +44,7 @@ def test_the_tolerance_is_not_its_square(tol):
     """What is asked for costs what it is worth: some right-hand side stops close below it."""
     curvature = cases.with_spectrum(np.geomspace(1, 1e4, 30))
     inverse = ConjugateGradients(tol=tol, preconditioner=None).invert(curvature, 0.0)
-    inverse(cases.normal(50, 30))
+    inverse(cases.normal(2, 30))
     assert tol / 20 < inverse.report()["residual"] <= tol
 
 
@@ -95,7 +95,7 @@ def test_numbers_after_convergence_stay_numbers():
 def test_the_cap_does_not_follow_the_parameters_and_errors_fall_with_it(preconditioner):
     curvature, V = cases.with_spectrum(np.geomspace(1, 1e6, 80)), cases.normal(3, 80)
     truth, errors = cases.solved_densely(curvature, 0.0, V), []
-    for max_iter in (2, 20, 60):
+    for max_iter in (2, 8, 20):
         options = {"max_iter": max_iter, "preconditioner": preconditioner, "rank": 10}
         inverse = ConjugateGradients(tol=1e-12, **options).invert(curvature, 0.0)
         with pytest.warns(ConvergenceWarning, match=rf"Raise max_iter \({max_iter}\)"):
@@ -144,7 +144,8 @@ def test_a_singular_matrix_on_its_range_and_off_it():
     close(inverse(inside), inside @ torch.linalg.pinv(curvature.matrix()), tol=1e-5)
     with pytest.warns(ConvergenceWarning, match=r"singular .*Give a damping"):
         X = inverse(cases.normal(2, 5))
-    assert float(X.norm(dim=1).max()) < 100
+    assert torch.isfinite(X).all()
+    assert inverse.report()["not_positive"] == [3, 4]
 
 
 def test_another_inverse_preconditions():
@@ -153,7 +154,7 @@ def test_another_inverse_preconditions():
     plain, helped = (
         ConjugateGradients(preconditioner=p).invert(curvature, 0.01) for p in (None, near)
     )
-    V = cases.normal(5, 12)
+    V = cases.normal(1, 12)
     close(helped(V), plain(V), tol=1e-4)
     assert helped.report()["n_iter"] < plain.report()["n_iter"]
     assert helped.report()["preconditioner"] == "DenseInverse"
@@ -161,9 +162,9 @@ def test_another_inverse_preconditions():
 
 def test_a_sketch_is_made_where_it_pays():
     inverse = ConjugateGradients(rank=8).invert(cases.rank_one(), 0.01)
-    inverse(cases.normal(1, 12))
+    inverse(cases.normal(31, 12))
     assert inverse.report()["preconditioner"] == "none"
-    inverse(cases.normal(2, 12))
+    inverse(cases.normal(32, 12))
     assert inverse.report()["preconditioner"] == "nystroem"
 
 
@@ -188,12 +189,42 @@ def test_what_is_no_number_is_refused():
     curvature = cases.rank_one()
     curvature.matrices[3, 0, 0] = torch.nan
     inverse = ConjugateGradients(preconditioner=None).invert(curvature, 0.01)
-    with pytest.raises(ValueError, match="is NaN or infinite"):
+    with pytest.raises(ValueError, match="training row 3 is NaN or infinite"):
         inverse(cases.normal(2, 12))
     V = cases.normal(3, 12)
     V[1, 2] = torch.inf
-    with pytest.raises(ValueError, match="right-hand side is NaN or infinite for 1 of 3"):
+    with pytest.raises(FloatingPointError, match="right-hand side is NaN or infinite for 1 of 3"):
         ConjugateGradients().invert(cases.rank_one(), 0.01)(V)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_a_preconditioner_has_to_be_positive():
+    near = Dense().invert(cases.with_spectrum([-1.0] * 6 + [1.0] * 6, psd=False), 0.0)
+    inverse = ConjugateGradients(preconditioner=near).invert(cases.rank_one(), 0.01)
+    with pytest.raises(ValueError, match="preconditioner is not positive definite"):
+        inverse(cases.normal(12, 12))
+
+
+def test_equal_and_dependent_right_hand_sides_cost_nothing():
+    curvature, V = cases.with_spectrum(np.geomspace(1, 1e3, 40)), cases.normal(2, 40)
+    mixed = cases.normal(30, 2, seed=7) @ V
+    inverse = ConjugateGradients(preconditioner=None, tol=1e-8).invert(curvature, 0.0)
+    close(inverse(mixed), cases.solved_densely(curvature, 0.0, mixed), tol=1e-5)
+    report = inverse.report()
+    assert report["products"] <= 2 * report["n_iter"] + 2 * 30 + 1
+
+
+def test_sharing_directions_saves_products():
+    """Fewer iterations than any right-hand side needs by itself."""
+    curvature, V = cases.with_spectrum(np.geomspace(1, 1e4, 60)), cases.normal(12, 60)
+    together, alone = (
+        ConjugateGradients(preconditioner=None).invert(curvature, 0.0) for _ in range(2)
+    )
+    together(V)
+    for v in V:
+        alone(v[None])
+    assert together.report()["n_iter"] < 0.4 * alone.report()["n_iter"]
+    assert together.report()["products"] < 0.6 * alone.report()["products"]
 
 
 def test_options_that_do_not_fit():

@@ -19,6 +19,9 @@ from skinfluence.torch.resume import NoRecord, Record, fingerprint
 if TYPE_CHECKING:  # solvers import curvatures
     from skinfluence.torch.curvature.kfac_inverse import EigenInverse
 
+# Sums whose eigenvectors EK-FAC can take.
+BASES = {"marginal": "marginal", "kfac": "kronecker"}
+
 
 class Kfac(Curvature):
     """Gauss-Newton matrix with one block a layer, each ``B (x) A``: K-FAC [1]_ [2]_.
@@ -90,14 +93,17 @@ class Kfac(Curvature):
             )
         record = NoRecord()
         if resume is not None:
-            kind = type(self).__name__
-            record = Record(resume, fingerprint(objective, kind=kind, fisher=fisher))
+            record = Record(resume, fingerprint(objective, fisher=fisher, **self._options()))
         fit = FactorFit(objective, fisher, record=record, progress=progress)
         self.gradients = fit.gradients
         self.layer_blocks = [self._penalised(block) for block in self._fit(fit)]
 
     def _fit(self, fit: FactorFit) -> list[EigenBlock]:
         return fit.blocks()
+
+    def _options(self) -> dict[str, str]:
+        """What the sums depend on beside the objective."""
+        return {"kind": "kfac"}
 
     def _penalised(self, block: EigenBlock) -> EigenBlock:
         """The penalty's c added to the eigenvalues, exactly where it is the same for all."""
@@ -148,15 +154,19 @@ class Kfac(Curvature):
 
 
 class Ekfac(Kfac):
-    """K-FAC's eigenvectors with the Gauss-Newton matrix's own diagonal in them [1]_.
+    """Kronecker eigenvectors with the Gauss-Newton matrix's own diagonal in them: EK-FAC [1]_.
 
-    ``lambda = sum_i w_i sum_c (Q' g_ic)^2`` in place of the products of the factors' eigenvalues:
-    of all matrices with these eigenvectors, the nearest to each layer's block. Its trace is that
-    of the Gauss-Newton matrix.
+    ``lambda = sum_i w_i sum_c (Q' g_ic)^2``: of all matrices with these eigenvectors, the nearest
+    to each layer's block. Its trace is that of the Gauss-Newton matrix.
 
     Parameters
     ----------
     objective : NetworkObjective
+    basis : {"marginal", "kfac"}, default="marginal"
+        Whose eigenvectors: of the partial traces of each layer's block, in which rows count by
+        their curvature, or of K-FAC's factors, in which they count alike. The second is the
+        method as published; the first is nearer to the Gauss-Newton matrix at the same cost
+        where layers are used once a row, and at some more in convolutions and sequences.
     fisher : {"expected", "empirical"}, default="expected"
         As in :class:`Kfac`.
     resume : path-like or None, default=None
@@ -181,5 +191,22 @@ class Ekfac(Kfac):
        natural gradient descent in a Kronecker-factored eigenbasis, NeurIPS.
     """
 
+    def __init__(
+        self,
+        objective: NetworkObjective,
+        *,
+        basis: Literal["marginal", "kfac"] = "marginal",
+        fisher: Literal["expected", "empirical"] = "expected",
+        resume: str | PathLike[str] | None = None,
+        progress: bool = False,
+    ):
+        if basis not in BASES:
+            raise ValueError(f"basis={basis!r} is none of {', '.join(map(repr, BASES))}.")
+        self.basis = basis
+        super().__init__(objective, fisher=fisher, resume=resume, progress=progress)
+
     def _fit(self, fit: FactorFit) -> list[EigenBlock]:
-        return fit.corrected(fit.blocks())
+        return fit.corrected(fit.blocks(BASES[self.basis]))
+
+    def _options(self) -> dict[str, str]:
+        return {"kind": "ekfac", "basis": self.basis}

@@ -117,12 +117,16 @@ class KroneckerBlock(EigenBlock):
         """Inputs (..., d_in) in the basis, the constant 1 joined to them."""
         return a @ self.q_in if self.bias is None else a @ self.q_in[:-1] + self.q_in[-1]
 
+    def coordinates(self, rows: Outer) -> Tensor:
+        """``Q' g_i`` of every row, (b, d_out, d_in): rotated before they are multiplied."""
+        return (rows.delta @ self.q_out).transpose(1, 2) @ self.rotate_inputs(rows.a)
+
     def quadratic(self, rows: Outer, scale: Tensor) -> Tensor:
         """``sum of scale * (Q' g_i)^2`` of every row, (b,), without its gradient where T = 1."""
-        a, delta = self.rotate_inputs(rows.a), rows.delta @ self.q_out
-        if a.shape[1] == 1:
+        if rows.a.shape[1] == 1:
+            a, delta = self.rotate_inputs(rows.a), rows.delta @ self.q_out
             return (delta[:, 0].square() @ scale * a[:, 0].square()).sum(1)
-        return torch.einsum("boi,oi->b", (delta.transpose(1, 2) @ a).square(), scale)
+        return torch.einsum("boi,oi->b", self.coordinates(rows).square(), scale)
 
 
 @dataclass

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from torch import Tensor
 
 from skinfluence._loops import progress_bar, slices
-from skinfluence.torch.curvature.base import rows_within_memory
+from skinfluence.torch.curvature.base import activations_per_row, rows_within_memory
 from skinfluence.torch.curvature.kfac_blocks import DiagonalBlock, EigenBlock, KroneckerBlock
 from skinfluence.torch.curvature.kfac_roots import ROOTS
 from skinfluence.torch.curvature.kfac_rows import FormedRows, LayerRows, LinearRows, layer_rows
@@ -23,8 +23,9 @@ from skinfluence.torch.gradients import RowGradients
 from skinfluence.torch.objective import NetworkObjective
 from skinfluence.torch.resume import NoRecord
 
-# Rows of a block above which nothing gets faster.
-BLOCK = 512
+# Rows of a block above which nothing gets faster, nor beyond bytes that leave a CPU's caches;
+# but fewer than FEWEST are not taken for it.
+BLOCK, CACHED, FEWEST = 512, 128 * 2**20, 16
 # Rows that routes are tried on.
 PROBE = 4
 
@@ -52,14 +53,14 @@ class FactorFit:
         probe = objective.rows.take(slice(0, min(objective.n_train, PROBE)))
         self.gradients = RowGradients(self.network, objective.loss, probe)
 
-    def blocks(self) -> list[EigenBlock]:
-        """Blocks of the curvature, with Kronecker factors wherever a layer has them."""
+    def blocks(self, factors: str = "kronecker") -> list[EigenBlock]:
+        """Blocks of the curvature; `factors` is the kind of sums where a layer has any."""
         sums: dict[Names, BlockSums] = {}
         done = self._restore(sums)
         for layers, weights, stop in self._passed("factors", done):
             for rows in layers:
                 if rows.names not in sums:
-                    sums[rows.names] = SUMS[kind_for(rows)].empty(rows)
+                    sums[rows.names] = SUMS[kind_for(rows, factors)].empty(rows)
                 sums[rows.names].add(rows, weights)
             self._keep("factors", sums, stop)
         blocks = [self._block(i, each) for i, each in enumerate(sums.values())]
@@ -92,10 +93,11 @@ class FactorFit:
         return layer_rows(self.gradients, batch, self.objective.loss, self.roots)
 
     def _block_size(self) -> int:
-        """Rows whose temporaries fit: inputs, K derivatives, and one gradient where T > 1."""
-        held = 0
+        """Rows whose temporaries fit: activations and K derivatives, a gradient where T > 1."""
+        held, K = 0, 1
         for rows in self._layers(slice(0, 1)):
             if isinstance(rows, LinearRows):
+                K = max(K, len(rows.delta))
                 T, d_in = rows.a.shape[1:]
                 gradient = d_in * rows.delta.shape[3] if T > 1 else 0
                 held += 3 * (rows.a.numel() + rows.delta.numel() + gradient)
@@ -103,7 +105,11 @@ class FactorFit:
                 held += 3 * rows.gradients.numel()
             else:
                 held += 3 * min(rows.n_params * len(rows.delta), DENSE * len(rows.delta))
-        return min(BLOCK, rows_within_memory(held * self.network.theta.element_size()))
+        probe = self.objective.rows.take(slice(0, min(2, self.objective.n_train)))
+        held += (1 + K) * activations_per_row(self.network, probe)
+        row_bytes = held * self.network.theta.element_size()
+        cached = max(FEWEST, CACHED // row_bytes)
+        return min(BLOCK, cached, rows_within_memory(row_bytes))
 
     # -- blocks -----------------------------------------------------------------------------------
 

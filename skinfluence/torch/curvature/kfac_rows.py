@@ -144,7 +144,12 @@ def _of_layer(module: Any, uses: Sequence[Use], names: Names) -> LayerRows:
         delta = [_places(use.delta, 2, dims) for use in uses]
     else:
         return _formed(module, uses, names)
-    return LinearRows(names["weight"], names.get("bias"), torch.cat(a, 1), torch.cat(delta, 2))
+    return LinearRows(names["weight"], names.get("bias"), _joined(a, 1), _joined(delta, 2))
+
+
+def _joined(parts: list[Tensor], axis: int) -> Tensor:
+    # Concatenating one tensor copies it, and the derivatives are large.
+    return parts[0] if len(parts) == 1 else torch.cat(parts, axis)
 
 
 def _positions(values: Tensor, lead: int) -> Tensor:

@@ -60,11 +60,12 @@ class GradientBlock:
 
     def times(self, V: Tensor) -> Tensor:
         """``G V^T``, (b, M)."""
-        parts = self.network.split(V)
+        parts = self.network.split(V.to(self.network.dtype))
         return self._over_layers(lambda factor: factor.times(parts), len(self), len(V))
 
     def adjoint(self, C: Tensor) -> Tensor:
         """``C G``, (M, p), of coefficients (M, b)."""
+        C = C.to(self.network.dtype)
         found = self.network.theta.new_zeros(len(C), self.network.n_params)
         for factor in self.factors:
             for name, values in factor.adjoint(C).items():

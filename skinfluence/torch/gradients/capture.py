@@ -35,6 +35,7 @@ def capture(
     value: RowValue,
     *,
     overwritten: bool = False,
+    channels_last: bool = False,
 ) -> tuple[Tensor, dict[str, list[Use]]]:
     """Run a batch and keep, for each use of each layer, its input and its output's derivative.
 
@@ -50,6 +51,8 @@ def capture(
         ``value(outputs, y) -> (b,)``.
     overwritten : bool, default=False
         Whether the forward overwrites outputs of the layers, which then have to be copied.
+    channels_last : bool, default=False
+        Whether images are stored pixel by pixel between convolutions.
 
     Returns
     -------
@@ -57,7 +60,8 @@ def capture(
     uses : dict of str to list of Use
         By the layer's name, in the order of the calls; uses that no value depends on are absent.
     """
-    with torch.enable_grad(), _recorded(layers, overwritten) as calls:
+    layout = _pixel_by_pixel(network.module) if channels_last else contextlib.nullcontext()
+    with torch.enable_grad(), layout, _recorded(layers, overwritten) as calls:
         values = value(network.outputs(batch), batch.y)
     return values.detach(), _uses(layers, calls, batch.size, values.sum(), None)
 
@@ -68,7 +72,7 @@ def capture_outputs(
     batch: Batch,
     cotangents: Cotangents | None = None,
     *,
-    overwritten: bool = False,
+    overwritten: bool = True,
 ) -> tuple[Tensor, dict[str, list[Use]]]:
     """Run a batch, and propagate several vectors in its outputs back to the layers.
 
@@ -81,8 +85,8 @@ def capture_outputs(
     cotangents : callable or None, default=None
         From the outputs (b, \\*output) to the vectors u_1..u_M, (M, b, \\*output); by default the
         K unit vectors, so that the uses hold the rows of each row's Jacobian.
-    overwritten : bool, default=False
-        As ``RowGradients.overwritten`` says.
+    overwritten : bool, default=True
+        As for ``capture``; a copy is right for every forward, and nothing beside several passes.
 
     Returns
     -------
@@ -142,6 +146,24 @@ def _backward(total: Tensor, leaves: list[Tensor], vectors: Tensor | None):
 
 
 @contextlib.contextmanager
+def _pixel_by_pixel(module: nn.Module) -> Iterator[None]:
+    """Convolutions take, and hence give, images in the layout that CPUs pool and scale fastest."""
+
+    def hook(part, args):
+        if args and args[0].ndim == 4:
+            return (args[0].to(memory_format=torch.channels_last), *args[1:])
+        return None
+
+    parts = [part for part in module.modules() if isinstance(part, nn.Conv2d)]
+    handles = [part.register_forward_pre_hook(hook) for part in parts]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextlib.contextmanager
 def _recorded(layers: Mapping[str, nn.Module], overwritten: bool) -> Iterator[list[Call]]:
     """Record the calls of some layers; nothing is left behind, whatever the forward does."""
     calls: list[Call] = []
@@ -162,8 +184,9 @@ def _recorded(layers: Mapping[str, nn.Module], overwritten: bool) -> Iterator[li
 
         return hook
 
+    # First of all hooks: what others make of an output is no longer the layer's.
     handles = [
-        module.register_forward_hook(keep(name), with_kwargs=True)
+        module.register_forward_hook(keep(name), with_kwargs=True, prepend=True)
         for name, module in layers.items()
     ]
     try:

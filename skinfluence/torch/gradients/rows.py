@@ -12,7 +12,7 @@ from skinfluence.torch.gradients.block import GradientBlock
 from skinfluence.torch.gradients.capture import RowValue
 from skinfluence.torch.gradients.factors import Dense, Factor
 from skinfluence.torch.gradients.fallback import row_by_row
-from skinfluence.torch.gradients.footprint import elements_per_row
+from skinfluence.torch.gradients.footprint import elements_per_row, keep_freed_memory
 from skinfluence.torch.gradients.routes import find_routes
 from skinfluence.torch.network import Network
 
@@ -64,9 +64,11 @@ class RowGradients:
         self.network, self.value = network, value
         self._routes = find_routes(network, value, probe)
         self.layers, self.owners = self._routes.layers, self._routes.owners
+        self._owners = self.owners
         self.formed, self.loop = self._routes.formed, self._routes.loop
         self.overwritten = self._routes.overwritten
         self._row_bytes = self._measure(probe[:4])
+        keep_freed_memory()
 
     def block(self, batch: Batch) -> GradientBlock:
         """Gradients of some rows."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,16 +15,21 @@ from skinfluence.torch.faults import PROBE, outputs_of
 from skinfluence.torch.losses import (
     BinaryCrossEntropy,
     CrossEntropy,
+    MeanSquaredError,
     RowLoss,
-    SquaredError,
     UserLoss,
     make_loss,
+)
+from skinfluence.torch.models.batch_losses import (
+    OF_CLASSES,
+    OverPositions,
+    TorchLoss,
+    shares,
+    to_logit,
 )
 from skinfluence.torch.models.rows import Positions, all_targets, probabilities
 from skinfluence.torch.network import Network
 
-# Losses that look up classes.
-OF_CLASSES = (nn.CrossEntropyLoss, nn.NLLLoss, nn.MultiMarginLoss)
 # How far from one the probabilities of a row may add up to.
 NEAR_ONE = 1e-3
 
@@ -41,41 +45,37 @@ class Criterion:
         From the module's outputs to those that the loss takes (probabilities to their logarithm).
     encode : callable or None
         Targets to tensors.
-    class_weight : Tensor of shape (K,) or None
-        A batch's loss is the mean weighted by these, so they weight rows.
-    ignored : int or None
-        Position of a class whose rows do not count.
+    averaged : nn.CrossEntropyLoss or None
+        What a batch's mean is weighted by, and which targets it skips: these weight the rows.
     normalised : bool
         Whether the outputs of the head must be logarithms of probabilities.
-    mean_over_outputs : bool
-        Whether one row's loss is the mean over its outputs, and not their sum.
+    per_output : RowLoss or None
+        The loss where a row has several outputs, over which torch takes the mean.
     """
 
     loss: RowLoss
     head: Callable[[Tensor], Tensor] | None = None
     encode: Callable[[Any], Tensor] | None = None
-    class_weight: Tensor | None = None
-    ignored: int | None = None
+    averaged: nn.CrossEntropyLoss | None = None
     normalised: bool = False
-    mean_over_outputs: bool = False
+    per_output: RowLoss | None = None
 
     def weigh(self, weights: Tensor, rows: Rows) -> Tensor:
-        """Weights of the rows, those of their classes included."""
-        if self.ignored is None:
+        """Weights of the rows, those of their classes and positions included."""
+        if self.averaged is None:
             return weights
         y = all_targets(rows)
-        if y.ndim > 1:
+        if y.is_floating_point():
             return weights
-        seen = y != self.ignored
-        if self.class_weight is not None:
-            seen = seen * self.class_weight.double().cpu()[torch.where(seen, y, 0)]
-        return weights * seen
+        own = shares(self.averaged, y).double()
+        return weights * (own.flatten(1).mean(1) if own.ndim > 1 else own)
 
     def checked(self, network: Network, rows: Rows) -> Criterion:
         """The criterion for outputs as the network has them, on a few rows."""
-        if isinstance(self.loss, TorchLoss):
-            self.loss.module.to(network.device)
-        if self.encode is None and not self.mean_over_outputs:
+        for loss in (self.loss, self.per_output):
+            if isinstance(loss, TorchLoss):
+                loss.module.to(network.device)
+        if self.encode is None and self.per_output is None:
             return self
         with torch.no_grad():
             outputs = outputs_of(network, rows.take(slice(0, PROBE)))
@@ -96,18 +96,19 @@ class Criterion:
                 f"logarithms (elsewhere); those of the first row add up to "
                 f"{float(outputs[0].exp().sum()):.3g}. Use CrossEntropyLoss on logits."
             )
-        encode.n_classes = n_classes
+        if outputs.ndim == 2:
+            encode.n_classes = n_classes
         # What is fetched later is checked when it is.
         if not isinstance(rows, FetchedRows) and rows.everything.y is not None:
             encode.check(rows.everything.y)
 
     def _for_outputs(self, outputs: Tensor) -> Criterion:
-        n_outputs = outputs[0].numel()
-        if not self.mean_over_outputs or n_outputs == 1:
+        if isinstance(self.loss, CrossEntropy):
+            several = self.averaged is not None and outputs.ndim > 2
+            return replace(self, loss=OverPositions(self.averaged)) if several else self
+        if self.per_output is None or outputs[0].numel() == 1:
             return self
-        if isinstance(self.loss, SquaredError):
-            return replace(self, loss=SquaredError(self.loss.scale / n_outputs))
-        return replace(self, loss=TorchLoss(nn.BCEWithLogitsLoss()))
+        return replace(self, loss=self.per_output)
 
 
 def read_criterion(loss: Any) -> Criterion:
@@ -136,47 +137,38 @@ def _of_module(loss: nn.Module) -> Criterion:
 
 
 def _cross_entropy(loss: nn.CrossEntropyLoss) -> Criterion:
+    encode = Positions(loss.ignore_index)
     if not loss.label_smoothing:
-        return Criterion(
-            CrossEntropy(),
-            encode=Positions(loss.ignore_index),
-            class_weight=loss.weight,
-            ignored=loss.ignore_index,
-        )
+        return Criterion(CrossEntropy(), encode=encode, averaged=loss)
     if loss.weight is not None:
         raise UnsupportedEstimatorError(
             "CrossEntropyLoss has weight and label_smoothing, whose mean over a batch is no sum "
             "over its rows. Pass a function of (outputs, y), and the weights as sample_weight."
         )
-    return Criterion(TorchLoss(loss), encode=Positions())
+    return Criterion(OverPositions(loss), encode=encode, averaged=loss)
 
 
 def _nll(loss: nn.NLLLoss) -> Criterion:
     # Cross entropy of log-probabilities is the same number, and has the curvature of the logits,
     # where -f_y has none.
-    return Criterion(
-        CrossEntropy(),
-        encode=Positions(loss.ignore_index),
-        class_weight=loss.weight,
-        ignored=loss.ignore_index,
-        normalised=True,
-    )
+    averaged = nn.CrossEntropyLoss(loss.weight, ignore_index=loss.ignore_index)
+    return replace(_cross_entropy(averaged), normalised=True)
 
 
 def _mean_squared(loss: nn.MSELoss) -> Criterion:
-    return Criterion(SquaredError(), mean_over_outputs=True)
+    return Criterion(MeanSquaredError())
 
 
 def _binary(loss: nn.BCEWithLogitsLoss) -> Criterion:
     if loss.weight is not None or loss.pos_weight is not None:
         return Criterion(TorchLoss(loss))
-    return Criterion(BinaryCrossEntropy(), encode=probabilities, mean_over_outputs=True)
+    return Criterion(BinaryCrossEntropy(), encode=probabilities, per_output=TorchLoss(loss))
 
 
 def _binary_of_probabilities(loss: nn.BCELoss) -> Criterion:
     if loss.weight is not None:
         return Criterion(TorchLoss(loss))
-    return Criterion(BinaryCrossEntropy(), to_logit, probabilities, mean_over_outputs=True)
+    return replace(_binary(nn.BCEWithLogitsLoss()), head=to_logit)
 
 
 CRITERIA: dict[type, Callable[[Any], Criterion]] = {
@@ -186,35 +178,3 @@ CRITERIA: dict[type, Callable[[Any], Criterion]] = {
     nn.BCEWithLogitsLoss: _binary,
     nn.BCELoss: _binary_of_probabilities,
 }
-
-
-def to_log(outputs: Tensor) -> Tensor:
-    """``log(p + eps)``, as skorch takes it of a classifier's probabilities."""
-    return torch.log(outputs + torch.finfo(outputs.dtype).eps)
-
-
-def to_logit(outputs: Tensor) -> Tensor:
-    """``log(p / (1 - p))``, finite where a probability rounds to 0 or 1."""
-    return torch.logit(outputs, eps=torch.finfo(outputs.dtype).eps)
-
-
-class TorchLoss(RowLoss):
-    """A loss module of torch, row by row: the mean over what one row has several of."""
-
-    def __init__(self, loss: nn.Module):
-        self.module = copy.deepcopy(loss)
-        self.module.reduction = "none"
-
-    def __call__(self, outputs: Tensor, y: Tensor | None) -> Tensor:
-        if y is None:
-            raise ValueError(f"{type(self.module).__name__} needs y, and y is missing. Pass y.")
-        if not isinstance(self.module, OF_CLASSES):
-            y = y.to(outputs.dtype).reshape(outputs.shape)
-        values = self.module(outputs, y)
-        if not values.ndim or len(values) != len(outputs):
-            raise ValueError(
-                f"{type(self.module).__name__}(reduction='none') returned shape "
-                f"{tuple(values.shape)} for {len(outputs)} rows, and one loss a row is needed. "
-                "Pass a function of (outputs, y) that returns it."
-            )
-        return values.flatten(1).mean(1) if values.ndim > 1 else values

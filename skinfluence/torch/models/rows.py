@@ -12,6 +12,7 @@ from torch import Tensor
 from skinfluence._compat import check_weights
 from skinfluence.torch.data import Rows
 from skinfluence.torch.data.arrays import as_tensor
+from skinfluence.torch.losses.classes import IGNORED
 
 
 def row_weights(sample_weight: Any, n: int) -> Tensor:
@@ -59,8 +60,10 @@ class Positions:
         wrong = y != y.round() if y.is_floating_point() else torch.zeros_like(y, dtype=torch.bool)
         if self.n_classes is not None:
             wrong |= (y < 0) | (y >= self.n_classes)
-        if self.ignored is not None:
-            wrong &= y != self.ignored
+        # Of sequences, torch's own mark of padding is known without being told.
+        skipped = self.ignored if y.ndim == 1 else self.ignored or IGNORED
+        if skipped is not None:
+            wrong &= y != skipped
         if bool(wrong.any()):
             last = "..." if self.n_classes is None else f"..., {self.n_classes - 1}."
             raise ValueError(

@@ -15,7 +15,8 @@ from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.torch.data import RowReader, Rows
 from skinfluence.torch.data.datasets import is_dataset
 from skinfluence.torch.faults import outputs_of
-from skinfluence.torch.models.criterion import Criterion, read_criterion, to_log
+from skinfluence.torch.models.batch_losses import to_log
+from skinfluence.torch.models.criterion import Criterion, read_criterion
 from skinfluence.torch.models.rows import row_weights
 from skinfluence.torch.modules import unwrapped
 from skinfluence.torch.network import Network

@@ -13,11 +13,19 @@ from typing import Any
 from torch import nn
 
 from skinfluence.torch.replicas.attention import OpenAttention
+from skinfluence.torch.replicas.cells import OpenGRUCell, OpenLSTMCell, OpenRNNCell
 from skinfluence.torch.replicas.recurrent import OpenGRU, OpenLSTM, OpenRNN
 
 __all__ = ["open_up"]
 
-RECURRENT = {nn.RNN: OpenRNN, nn.GRU: OpenGRU, nn.LSTM: OpenLSTM}
+OPEN: dict[type, Any] = {
+    nn.RNN: OpenRNN,
+    nn.GRU: OpenGRU,
+    nn.LSTM: OpenLSTM,
+    nn.RNNCell: OpenRNNCell,
+    nn.GRUCell: OpenGRUCell,
+    nn.LSTMCell: OpenLSTMCell,
+}
 
 
 def open_up(module: nn.Module) -> None:
@@ -34,8 +42,8 @@ def open_up(module: nn.Module) -> None:
         For an embedding with ``max_norm``, whose forward rewrites its weight.
     """
     for path, part in list(module.named_modules()):
-        if type(part) in RECURRENT:
-            RECURRENT[type(part)].take_over(part)
+        if type(part) in OPEN:
+            OPEN[type(part)].take_over(part)
         elif type(part) is nn.MultiheadAttention and OpenAttention.can(part):
             OpenAttention.take_over(part)
         elif isinstance(part, nn.TransformerEncoderLayer):

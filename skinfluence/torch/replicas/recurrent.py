@@ -18,6 +18,28 @@ def tied_linear(weight: nn.Parameter, bias: nn.Parameter | None) -> nn.Linear:
     return layer
 
 
+def rnn_step(from_input: Tensor, from_hidden: Tensor, nonlinearity: str) -> Tensor:
+    """``tanh(W x + b + U h + c)``, or ReLU."""
+    function = torch.tanh if nonlinearity == "tanh" else torch.relu
+    return function(from_input + from_hidden)
+
+
+def gru_step(from_input: Tensor, from_hidden: Tensor, hidden: Tensor) -> Tensor:
+    """The next state, with the reset after the product as cuDNN has it."""
+    xr, xz, xn = from_input.chunk(3, -1)
+    hr, hz, hn = from_hidden.chunk(3, -1)
+    update = torch.sigmoid(xz + hz)
+    new = torch.tanh(xn + torch.sigmoid(xr + hr) * hn)
+    return new + update * (hidden - new)
+
+
+def lstm_step(from_input: Tensor, from_hidden: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+    """The next output and the next memory."""
+    enter, forget, cell, leave = (from_input + from_hidden).chunk(4, -1)
+    memory = torch.sigmoid(forget) * memory + torch.sigmoid(enter) * torch.tanh(cell)
+    return torch.sigmoid(leave) * torch.tanh(memory), memory
+
+
 class _OpenRecurrent(nn.RNNBase):
     """What RNN, GRU and LSTM share: directions, layers, layouts."""
 
@@ -89,26 +111,21 @@ class _OpenRecurrent(nn.RNNBase):
 
 
 class OpenRNN(_OpenRecurrent, nn.RNN):
-    """``h' = tanh(W x + b + U h + c)``, or ReLU."""
+    """Elman's network."""
 
     fused = nn.RNN
 
     def _step(self, from_input, from_hidden, state, suffix):
-        function = torch.tanh if self.nonlinearity == "tanh" else torch.relu
-        return (function(from_input + from_hidden),)
+        return (rnn_step(from_input, from_hidden, self.nonlinearity),)
 
 
 class OpenGRU(_OpenRecurrent, nn.GRU):
-    """Gated recurrent units, with the reset after the product as cuDNN has it."""
+    """Gated recurrent units."""
 
     fused = nn.GRU
 
     def _step(self, from_input, from_hidden, state, suffix):
-        xr, xz, xn = from_input.chunk(3, -1)
-        hr, hz, hn = from_hidden.chunk(3, -1)
-        update = torch.sigmoid(xz + hz)
-        new = torch.tanh(xn + torch.sigmoid(xr + hr) * hn)
-        return (new + update * (state[0] - new),)
+        return (gru_step(from_input, from_hidden, state[0]),)
 
 
 class OpenLSTM(_OpenRecurrent, nn.LSTM):
@@ -117,9 +134,7 @@ class OpenLSTM(_OpenRecurrent, nn.LSTM):
     fused = nn.LSTM
 
     def _step(self, from_input, from_hidden, state, suffix):
-        enter, forget, cell, leave = (from_input + from_hidden).chunk(4, -1)
-        memory = torch.sigmoid(forget) * state[1] + torch.sigmoid(enter) * torch.tanh(cell)
-        out = torch.sigmoid(leave) * torch.tanh(memory)
+        out, memory = lstm_step(from_input, from_hidden, state[1])
         if self.proj_size:
             out = getattr(self, f"hr_{suffix}")(out)
         return out, memory

@@ -4,6 +4,7 @@ from skinfluence.torch.solvers.arnoldi import Arnoldi
 from skinfluence.torch.solvers.base import Inverse, Solver
 from skinfluence.torch.solvers.cg import ConjugateGradients
 from skinfluence.torch.solvers.choose import SOLVERS, Choice, choose, choose_solver, invert
+from skinfluence.torch.solvers.corrected import Corrected
 from skinfluence.torch.solvers.datainf import DataInf
 from skinfluence.torch.solvers.dense import Dense, DenseInverse
 from skinfluence.torch.solvers.lissa import Lissa
@@ -15,6 +16,7 @@ __all__ = [
     "Arnoldi",
     "Choice",
     "ConjugateGradients",
+    "Corrected",
     "DataInf",
     "Dense",
     "DenseInverse",

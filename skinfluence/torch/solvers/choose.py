@@ -9,6 +9,7 @@ from skinfluence.torch.curvature import Curvature
 from skinfluence.torch.solvers.arnoldi import Arnoldi
 from skinfluence.torch.solvers.base import Inverse, Solver
 from skinfluence.torch.solvers.cg import ConjugateGradients
+from skinfluence.torch.solvers.corrected import Corrected
 from skinfluence.torch.solvers.datainf import DataInf
 from skinfluence.torch.solvers.dense import Dense
 from skinfluence.torch.solvers.lissa import Lissa
@@ -22,6 +23,7 @@ SOLVERS: dict[str, Callable[[], Solver]] = {
     "lissa": Lissa,
     "arnoldi": Arnoldi,
     "nystroem": Nystroem,
+    "ekfac": Corrected,
     "datainf": DataInf,
     "structured": Structured,
 }
@@ -49,7 +51,7 @@ def choose_solver(
 
     The first that holds: a curvature with an inverse of its own is inverted by it; a matrix that
     can be formed is factorised; anything else goes to conjugate gradients. The approximations
-    ("nystroem", "arnoldi", "lissa", "datainf") are never chosen by themselves.
+    ("nystroem", "arnoldi", "ekfac", "lissa", "datainf") are never chosen by themselves.
 
     Parameters
     ----------
@@ -95,8 +97,8 @@ def choose_solver(
     sketch = "preconditioned where a call has enough right-hand sides"
     if n_queries is not None:
         rank = ConjugateGradients().rank
-        sketch = f"{n_queries} right-hand sides are too few to repay a preconditioner"
-        if sketch_pays(n_queries, rank, n_params):
+        sketch = f"{n_queries} right-hand sides share their directions, unpreconditioned"
+        if sketch_pays(n_queries, rank):
             sketch = f"{n_queries} right-hand sides repay a Nystroem preconditioner, rank {rank}"
     return Choice("cg", f"{many}, and this curvature is positive semidefinite: {sketch}.")
 

@@ -8,6 +8,9 @@ from torch import Tensor
 
 from skinfluence.torch.curvature import Curvature
 
+# Share of the norm that a Rayleigh quotient in these types may be off by.
+NOISE = {torch.float64: 1e-14, torch.float32: 5e-7}
+
 
 class Damped:
     """``A + W damping I`` times vectors that are rows.
@@ -47,7 +50,7 @@ class Damped:
 
         Raises
         ------
-        ValueError
+        FloatingPointError
             If one of them is not finite.
         """
         found = self.undamped(V)
@@ -69,7 +72,7 @@ class Damped:
 
     def noise(self) -> float:
         """Share of the norm below which a Rayleigh quotient is rounding error."""
-        return float(torch.finfo(self.like.dtype).eps)
+        return NOISE.get(self.like.dtype, 1e-6)
 
 
 def require_damping(damping: float) -> float:
@@ -86,7 +89,7 @@ def require_finite(values: Tensor, what: str) -> None:
     """Refuse NaN and infinities with a sentence."""
     finite = torch.isfinite(values).all(1)
     if not bool(finite.all()):
-        raise ValueError(
+        raise FloatingPointError(
             f"{what} is NaN or infinite for {int((~finite).sum())} of {len(values)} vectors, so "
             "no system can be solved. Look for NaN or very large numbers in the rows and in the "
             "module's parameters, and use float64 where float32 overflows."
