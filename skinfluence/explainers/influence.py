@@ -97,8 +97,9 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
     max_iter : int, default=None
         Iterations of iterative solvers at most; None is each one's own.
     projection : int or projection, default=None
-        Number of random dimensions in which ``transform`` embeds a network's gradients, or one of
-        :mod:`skinfluence.torch`'s projections; None is one a parameter.
+        Number of random dimensions in which ``transform`` embeds a network's gradients, or a
+        projection of ``skinfluence.torch.influence.projection``, such as ``TwoSided(16)``; None
+        is one a parameter.
     n_jobs : int, default=None
         Threads over blocks of queries, in joblib's sense. Networks use torch's own threads.
     progress : bool, default=False

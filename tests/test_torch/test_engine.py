@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -301,6 +302,28 @@ def test_several_outputs_of_a_regression_need_a_choice():
     assert explain(module, X, Y, output=1, **given).score_influence(X[:2]).shape == (2, len(X))
     with pytest.raises(ValueError, match=r"target='proba' needs a loss of probabilities"):
         explain(module, X, Y, loss="squared_error", target="proba")
+
+
+def test_counts_are_no_classes():
+    X, y = classes(k=4)
+    module = linear_module(np.array([[0.1, -0.2, 0.0, 0.3]]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotStationaryWarning)
+        explainer = explain(
+            module,
+            X,
+            y,
+            loss=lambda f, y: f[:, 0].exp() - y * f[:, 0],
+            target="decision_function",
+        )
+    assert explainer.score_influence(X[:3], y[:3]).shape == (3, len(X))
+
+
+def test_a_class_without_an_output_is_refused(network):
+    X, y, module = network
+    explainer = explain(module, X, y, target="proba")
+    with pytest.raises(ValueError, match=r"y holds class 3, and the model has 3 outputs"):
+        explainer.score_influence(X[:2], np.array([0, 3]))
 
 
 # -- truth ----------------------------------------------------------------------------------------
