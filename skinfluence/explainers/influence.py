@@ -13,7 +13,7 @@ from skinfluence._compat import HasMethods, Interval, StrOptions, _fit_context
 from skinfluence.explainers.embedding import Embedding
 
 # "auto", "dense" and "cg" are those of linear models too.
-_SOLVERS = {"auto", "dense", "cg", "lissa", "arnoldi", "nystroem", "datainf"}
+_SOLVERS = {"auto", "dense", "cg", "lissa", "arnoldi", "nystroem", "ekfac", "datainf"}
 
 
 class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_subclass__ is untyped
@@ -76,8 +76,8 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         Temperature t of losses with kinks: ``t log(1 + exp((1 - s) / t))`` for the hinge. None is
         0.01 (times the spread of the targets, for a regression), and for QuantileRegressor no
         smoothing: its deletions are exact.
-    solver : {"auto", "dense", "cg", "lissa", "arnoldi", "nystroem", "datainf"} or object, \
-            default="auto"
+    solver : {"auto", "dense", "cg", "lissa", "arnoldi", "nystroem", "ekfac", "datainf"} \
+            or object, default="auto"
         Factorise the curvature, or invert it by conjugate gradients with products by the rows.
         "auto" factorises up to 10,000 parameters. The others, and objects with a method
         ``invert``, are for networks.
