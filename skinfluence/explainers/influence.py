@@ -44,9 +44,9 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
     Parameters
     ----------
     estimator : estimator or torch.nn.Module
-        A linear model of scikit-learn, a network, or a pipeline, search, FrozenEstimator, threshold wrapper,
-        TransformedTargetRegressor or OneVsRestClassifier of one. Fitted: explained as it is.
-        Unfitted: a clone is fitted.
+        A linear model of scikit-learn, a network, or a pipeline, search, FrozenEstimator,
+        threshold wrapper, TransformedTargetRegressor or OneVsRestClassifier of one. Fitted:
+        explained as it is. Unfitted: a clone is fitted.
     method : {"auto", "first_order", "newton", "refit"}, default="auto"
         How far the parameters are followed. "auto" is "newton", "first_order" where the Hessian
         is too large to be formed and for networks, and the exact linear programme for

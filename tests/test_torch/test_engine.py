@@ -24,6 +24,7 @@ from tests.conftest import import_optional
 torch = import_optional("torch")
 nn = torch.nn
 
+from skinfluence.torch.influence.trained import Trained  # noqa: E402
 from tests.test_torch.influence_cases import (  # noqa: E402
     classes,
     linear_module,
@@ -190,6 +191,22 @@ def test_blocks_do_not_matter(network, method):
         if method == "newton":
             with pytest.raises(ValueError, match=r"2 rows has 6 directions.*method='first_order'"):
                 again.score_groups(X, y, groups=[[1, 2]])
+
+
+def test_streaming_differentiates_each_row_once(network, monkeypatch):
+    X, y, module = network
+    explainer = explain(module, X, y)
+    seen = []
+    leaving = Trained.leaving
+
+    def counted(self, rows):
+        found = leaving(self, rows)
+        seen.append(len(found))
+        return found
+
+    monkeypatch.setattr(Trained, "leaving", counted)
+    explainer.proponents(X, y, k=3)
+    assert sum(seen) == len(X)
 
 
 @pytest.mark.parametrize("method", ["first_order", "newton"])
