@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import pickle
+import warnings
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn import config_context
 from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, PoissonRegressor, Ridge
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
@@ -300,6 +304,28 @@ def test_several_outputs_of_a_regression_need_a_choice():
         explain(module, X, Y, loss="squared_error", target="proba")
 
 
+def test_counts_are_no_classes():
+    X, y = classes(k=4)
+    module = linear_module(np.array([[0.1, -0.2, 0.0, 0.3]]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotStationaryWarning)
+        explainer = explain(
+            module,
+            X,
+            y,
+            loss=lambda f, y: f[:, 0].exp() - y * f[:, 0],
+            target="decision_function",
+        )
+    assert explainer.score_influence(X[:3], y[:3]).shape == (3, len(X))
+
+
+def test_a_class_without_an_output_is_refused(network):
+    X, y, module = network
+    explainer = explain(module, X, y, target="proba")
+    with pytest.raises(ValueError, match=r"y holds class 3, and the model has 3 outputs"):
+        explainer.score_influence(X[:2], np.array([0, 3]))
+
+
 # -- truth ----------------------------------------------------------------------------------------
 
 
@@ -566,6 +592,35 @@ def test_the_explainer_leaves_the_module_as_it_was(network):
     for name, value in module.state_dict().items():
         assert torch.equal(value, before[name])
     assert clone(explainer).fit(X, y).stationarity_ == explainer.stationarity_
+
+
+@pytest.mark.parametrize("curvature", ["ggn", "hessian", "fisher", "kfac", "ekfac"])
+@pytest.mark.parametrize("target", ["loss", "proba"])
+def test_explainers_are_pickled(network, curvature, target):
+    X, y, module = network
+    explainer = explain(module, X, y, curvature=curvature, target=target)
+    again = pickle.loads(pickle.dumps(explainer))
+    scores = explainer.score_influence(X[:3], y[:3])
+    assert_allclose(again.score_influence(X[:3], y[:3]), scores, rtol=1e-12)
+    assert_allclose(explainer.self_influence()[:3], np.diag(scores), rtol=1e-6, atol=1e-12)
+
+
+@pytest.mark.parametrize("curvature", ["kfac", "ekfac"])
+def test_curvatures_with_an_inverse_of_their_own(network, curvature):
+    X, y, module = network
+    explainer = explain(module, X, y, curvature=curvature, target="decision_function", output=0)
+    assert explainer.solver_ == "structured"
+    scores = explainer.score_influence(X[:5])
+    found = explainer.transform(X[:5]) @ explainer.train_embedding().T
+    assert_allclose(found, scores, rtol=1e-9, atol=1e-13)
+    exact = explain(module, X, y, target="decision_function", output=0).score_influence(X[:5])
+    assert np.corrcoef(scores.ravel(), exact.ravel())[0, 1] > 0.8
+
+
+def test_what_does_not_converge_is_said(network):
+    X, y, module = network
+    with pytest.warns(ConvergenceWarning):
+        explain(module, X, y, solver="cg", max_iter=1).score_influence(X[:3], y[:3])
 
 
 @pytest.mark.parametrize("kind", ["tensor", "dataset", "loader", "frame"])

@@ -163,7 +163,8 @@ class Choice:
     def of(self, output: Any, *, by_y: bool) -> Tensor:
         """Position of the column: `output`, else the query's y, else the largest column."""
         n, width = self.rows.shape[0], self._columns(slice(0, 1)).shape[1]
-        of_classes = self.classes is not None or self.labels or self.target.two_classes(width)
+        named = self.classes is not None or self.labels or self.target.two_classes(width)
+        of_classes = named and width > 1  # counts are whole numbers too
         if output is not None:
             return torch.full((n,), self._position(output, width))
         if not of_classes:
@@ -173,8 +174,13 @@ class Choice:
                     f"output=0, ..., {width - 1}."
                 )
             return torch.zeros(n, dtype=torch.int64)
-        parts = [self._of_rows(part, by_y) for part in _loops.slices(n, 1024)]
-        return torch.cat(parts)
+        found = torch.cat([self._of_rows(part, by_y) for part in _loops.slices(n, 1024)])
+        if int(found.max()) >= width or int(found.min()) < 0:
+            raise ValueError(
+                f"y holds class {int(found.max())}, and the model has {width} outputs, one a "
+                f"class: 0 to {width - 1}. Pass y as it was in training, or output=."
+            )
+        return found
 
     def _of_rows(self, part, by_y):
         y = self.rows.take(part).y if by_y else None
