@@ -62,7 +62,7 @@ class Curvature(ABC):
 
         Raises
         ------
-        FloatingPointError
+        ValueError
             If a product is not finite; the message names the first row that makes it so.
         """
         total = torch.zeros(V.shape, dtype=torch.float64, device=V.device)
@@ -128,7 +128,7 @@ class Curvature(ABC):
     def _explain(self, rows, batch, weights, V):
         """Halve the rows until one is left that makes the product infinite or NaN."""
         if not bool(torch.isfinite(V).all()):
-            raise FloatingPointError(
+            raise ValueError(
                 "A product of the curvature with vectors that hold NaN or infinity was asked "
                 "for. Look at the gradients these vectors come from: a query may have an "
                 "infinite loss."
@@ -141,7 +141,7 @@ class Curvature(ABC):
                 first = middle
             else:
                 last = middle
-        raise FloatingPointError(
+        raise ValueError(
             f"The curvature of training row {rows.start + first} is NaN or infinite, or too "
             f"large for {str(self.network.dtype).removeprefix('torch.')}. Look at its inputs and "
             "its loss, leave the row out, or use float64."
