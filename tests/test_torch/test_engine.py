@@ -345,7 +345,7 @@ def test_a_class_without_an_output_is_refused(network):
         explainer.score_influence(X[:2], y[:2]),
         explain(module, X, y, target="decision_function").score_influence(X[:2], y[:2]),
     )
-    with pytest.raises(ValueError, match=r"y holds 3, and cross entropy needs the position of each row's class"):
+    with pytest.raises(ValueError, match=r"y holds class 3, and the model has 3 outputs"):
         explainer.score_influence(X[:2], np.array([0, 3]))
 
 
