@@ -17,9 +17,6 @@ from skinfluence.torch.data import Batch
 from skinfluence.torch.objective import NetworkObjective
 from skinfluence.torch.resume import NoRecord, Record, fingerprint
 
-if TYPE_CHECKING:  # solvers import curvatures
-    pass
-
 # Sums whose eigenvectors EK-FAC can take.
 BASES = {"marginal": "marginal", "kfac": "kronecker"}
 
