@@ -58,7 +58,9 @@ class NetworkEngine(Engine):
         self.sample_weight, self.settings = sample_weight, settings
         objective = self.read(model, rows.X, y, sample_weight)
         faults.check(objective.network, objective.loss, objective.rows)
+        faults.check_values(objective.network, objective.loss, objective.rows, what="loss")
         self.objective, self.n_train = objective, objective.n_train
+        self._check_deletable(type(model).__name__)
         self.built = Built(objective, settings)
         self.trained = self.built.trained
         self.about_parameters = about_parameters(settings.target)
@@ -70,6 +72,15 @@ class NetworkEngine(Engine):
         found = stationarity.relative_gradient(self.trained)
         stationarity.warn_if_loose(type(model).__name__, found)
         self.stationarity = (found, found)
+
+    def _check_deletable(self, name: str) -> None:
+        """Refuse a row that holds all the weight."""
+        row = int(self.objective.weights.argmax())
+        if self.nothing_left(np.array([row])):
+            raise ValueError(
+                f"Row {row} alone carries weight, and without it nothing is left that {name} was "
+                "trained on, so that its deletion means nothing. Pass all rows of the training."
+            )
 
     def _deletion(self) -> Deletion:
         if self.settings.method == "newton":
@@ -168,7 +179,13 @@ class NetworkEngine(Engine):
                 "target='loss' measures the loss at each query, which needs its y. Pass y, or "
                 "explain the prediction: target='decision_function' or 'proba'."
             )
-        return self._queries(self._read_rows(rows, y))
+        return self._checked(self._queries(self._read_rows(rows, y)), self.target)
+
+    def _checked(self, queries, target):
+        """Queries at which the target is a number: one that is not would spoil its block."""
+        what = self.settings.target if isinstance(self.settings.target, str) else "target"
+        faults.check_values(self.objective.network, target, queries, what=what)
+        return queries
 
     def _lacks_y(self, rows):
         return self.needs_y(rows.X, self.settings)
@@ -290,7 +307,7 @@ class NetworkEngine(Engine):
         needs_no_y = asked in ("decision_function", "proba") or callable(asked)
         target = make_target(asked if needs_no_y else "decision_function", self.objective)
         queries = self._queries(self._read_rows(rows, None), target, by_y=False)
-        return self._embedding().of_queries(queries)
+        return self._embedding().of_queries(self._checked(queries, target))
 
     def train_embedding(self, out: Any = None) -> Array:
         found: Array = self._embedding().of_training(out)
@@ -305,7 +322,9 @@ class NetworkEngine(Engine):
         return perturbation(self.trained, queries, rows)
 
     def score_replacement(self, queries: Any, rows: Positions, new: Any, new_y: Any) -> Array:
-        return replacement(self.trained, queries, rows, self._read_rows(new, new_y))
+        read = self._read_rows(new, new_y)
+        faults.check_values(self.objective.network, self.objective.loss, read, what="loss")
+        return replacement(self.trained, queries, rows, read)
 
     # -- diagnostics and truth --------------------------------------------------------------------
 

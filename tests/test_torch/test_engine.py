@@ -684,3 +684,46 @@ def test_rows_of_any_kind(one_layer, kind):
     assert_allclose(explainer.score_influence(*queries), expected, rtol=1e-10)
     retrain = lambda kept: softmax(X[kept], y[kept])  # noqa: E731
     assert explainer.validate(retrain=retrain, n_refits=3, random_state=0).pearson > 0.9
+
+
+# -- rows and queries that are no numbers ---------------------------------------------------------
+
+
+def test_a_row_that_is_nan_is_named_wherever_it_stands(network):
+    X, y, module = network
+    many = np.tile(X, (20, 1))
+    many[500, 1] = np.nan
+    with pytest.raises(ValueError, match="loss is nan or holds such a number at row 500"):
+        explain(module, many, np.tile(y, 20))
+
+
+@pytest.mark.parametrize("options", [{}, {"solver": "cg"}, {"method": "newton"}])
+@pytest.mark.parametrize("target", ["loss", "proba"])
+def test_a_query_that_is_nan_is_named(network, options, target):
+    X, y, module = network
+    explainer = explain(module, X, y, target=target, **options)
+    Z = X[:5].copy()
+    Z[3, 0] = np.nan
+    with pytest.raises(ValueError, match=f"{target} is nan .* at row 3"):
+        explainer.score_influence(Z, y[:5])
+
+
+def test_embeddings_and_replacements_of_nan_are_refused(network):
+    X, y, module = network
+    explainer = explain(module, X, y)
+    Z = np.full_like(X[:1], np.nan)
+    with pytest.raises(ValueError, match="at row 0"):
+        explainer.transform(Z)
+    with pytest.raises(ValueError, match="at row 0"):
+        explainer.score_replacement(Z, y[:1], rows=[2], queries=(X[:2], y[:2]))
+
+
+@pytest.mark.parametrize("method", ["first_order", "newton"])
+def test_a_row_that_holds_all_the_weight_is_refused(network, method):
+    X, y, module = network
+    with pytest.raises(ValueError, match="Row 0 alone carries weight"):
+        explain(module, X[:1], y[:1], method=method)
+    weights = np.zeros(len(y))
+    weights[7] = 2.0
+    with pytest.raises(ValueError, match="Row 7 alone carries weight"):
+        InfluenceExplainer(module, loss="cross_entropy", method=method).fit(X, y, weights)
