@@ -5,6 +5,7 @@ from skinfluence.torch.curvature.fisher import EmpiricalFisher
 from skinfluence.torch.curvature.ggn import GaussNewton
 from skinfluence.torch.curvature.hessian import Hessian
 from skinfluence.torch.curvature.kfac import Ekfac, Kfac
+from skinfluence.torch.curvature.sum_of_rows import SumOfRows
 
 # By the name the explainer knows them by.
 CURVATURES: dict[str, type[Curvature]] = {
@@ -15,4 +16,13 @@ CURVATURES: dict[str, type[Curvature]] = {
     "ekfac": Ekfac,
 }
 
-__all__ = ["CURVATURES", "Curvature", "Ekfac", "EmpiricalFisher", "GaussNewton", "Hessian", "Kfac"]
+__all__ = [
+    "CURVATURES",
+    "Curvature",
+    "Ekfac",
+    "EmpiricalFisher",
+    "GaussNewton",
+    "Hessian",
+    "Kfac",
+    "SumOfRows",
+]
