@@ -68,6 +68,10 @@ class Curvature(ABC):
             found[start : start + size] = self(unit)
         return 0.5 * (found + found.T)
 
+    def null_directions(self) -> Tensor | None:
+        """Directions known to have no curvature, (q, p), as `symmetry` finds them, or None."""
+        return None
+
     def diagonal(self) -> Tensor | None:
         """The diagonal, (p,), float64, or None where it costs as much as the matrix."""
         return None

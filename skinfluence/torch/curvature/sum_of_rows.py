@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from skinfluence.torch.curvature.base import Curvature
+from skinfluence.torch.curvature.symmetry import null_directions
 from skinfluence.torch.data import Batch
 
 
@@ -60,6 +61,9 @@ class SumOfRows(Curvature):
         for start in range(0, n, size):
             rows = slice(start, min(start + size, n))
             yield rows, self.objective.rows.take(rows), self.objective.block_weights(rows)
+
+    def null_directions(self) -> Tensor | None:
+        return null_directions(self.objective)
 
     def _penalised(self, total: Tensor) -> Tensor:
         """A sum over rows with the penalty on its diagonal; (p, p) or (p,) and float64."""
