@@ -4,6 +4,7 @@ from skinfluence.torch.curvature.base import Curvature
 from skinfluence.torch.curvature.fisher import EmpiricalFisher
 from skinfluence.torch.curvature.ggn import GaussNewton
 from skinfluence.torch.curvature.hessian import Hessian
+from skinfluence.torch.curvature.inverse import Inverse
 from skinfluence.torch.curvature.kfac import Ekfac, Kfac
 from skinfluence.torch.curvature.sum_of_rows import SumOfRows
 
@@ -23,6 +24,7 @@ __all__ = [
     "EmpiricalFisher",
     "GaussNewton",
     "Hessian",
+    "Inverse",
     "Kfac",
     "SumOfRows",
 ]

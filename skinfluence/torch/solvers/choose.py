@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from skinfluence.torch.curvature import Curvature
+from skinfluence.torch.curvature.inverse import Inverse
 from skinfluence.torch.solvers.arnoldi import Arnoldi
-from skinfluence.torch.solvers.base import Inverse, Solver
+from skinfluence.torch.solvers.base import Solver
 from skinfluence.torch.solvers.cg import ConjugateGradients
 from skinfluence.torch.solvers.corrected import Corrected
 from skinfluence.torch.solvers.damping import automatic_damping

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from skinfluence.torch.curvature.inverse import Inverse
 from skinfluence.torch.gradients import GradientBlock
-from skinfluence.torch.solvers.base import Inverse
 from skinfluence.torch.solvers.convergence import Convergence, warn_indefinite
 from skinfluence.torch.solvers.operator import Damped, norms, require_finite
 
