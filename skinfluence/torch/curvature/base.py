@@ -33,11 +33,36 @@ class Curvature(ABC):
     Parameters
     ----------
     objective : NetworkObjective
+        What the network was trained to minimise, as the explainer hands it over.
 
     Attributes
     ----------
     psd : bool
         Whether the matrix is known to be positive semidefinite.
+
+    See Also
+    --------
+    SumOfRows : Curvatures of which every row has a share.
+    Kfac : One of which none has.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.neural_network import MLPClassifier
+    >>> from skinfluence import InfluenceExplainer
+    >>> from skinfluence.torch import GaussNewton
+    >>> X, y = load_iris(return_X_y=True)
+    >>> net = MLPClassifier((3,), alpha=0.1, solver="lbfgs", max_iter=2000, random_state=0)
+    >>> net = net.fit(X, y)
+    >>> kept = []
+    >>> def keep(objective):
+    ...     kept.append(GaussNewton(objective))
+    ...     return kept[0]
+    >>> explainer = InfluenceExplainer(net, curvature=keep).fit(X, y)
+    >>> A = kept[0].matrix()
+    >>> bool(np.isclose(kept[0].trace(), A.trace(), rtol=1e-9))
+    True
     """
 
     psd: bool = False
@@ -60,7 +85,18 @@ class Curvature(ABC):
         """
 
     def matrix(self, size: int = 256) -> Tensor:
-        """The matrix itself, (p, p), by products with unit vectors `size` at a time."""
+        """Form the matrix itself, by products with unit vectors or in a faster way.
+
+        Parameters
+        ----------
+        size : int, default=256
+            Unit vectors, or rows, at a time.
+
+        Returns
+        -------
+        matrix : Tensor of shape (p, p)
+            Symmetric, with the penalty.
+        """
         found = self.network.theta.new_empty(self.n_params, self.n_params)
         for start in range(0, self.n_params, size):
             unit = self.network.theta.new_zeros(min(size, self.n_params - start), self.n_params)
@@ -69,19 +105,36 @@ class Curvature(ABC):
         return 0.5 * (found + found.T)
 
     def null_directions(self) -> Tensor | None:
-        """Directions known to have no curvature, (q, p), as `symmetry` finds them, or None."""
+        """Find directions that can have no curvature, whatever the rows.
+
+        Returns
+        -------
+        directions : Tensor of shape (q, p) or None
+            Orthonormal; None where none are known.
+        """
         return None
 
     def diagonal(self) -> Tensor | None:
-        """The diagonal, (p,), float64, or None where it costs as much as the matrix."""
+        """Compute the diagonal.
+
+        Returns
+        -------
+        diagonal : Tensor of shape (p,) or None
+            None where it costs as much as the matrix.
+        """
         return None
 
     def trace(self) -> float:
-        """Sum of the eigenvalues.
+        """Compute the sum of the eigenvalues.
 
         Exact where the diagonal is known or p is at most 64; otherwise Hutchinson's estimate
         from 64 vectors of signs that are the same at every call [1]_. Its standard deviation is
         below ``0.18 |A - diag A|_F``.
+
+        Returns
+        -------
+        trace : float
+            With the penalty.
 
         References
         ----------

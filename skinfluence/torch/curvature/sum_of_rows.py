@@ -21,20 +21,77 @@ class SumOfRows(Curvature):
     Parameters
     ----------
     objective : NetworkObjective
+        What the network was trained to minimise, as the explainer hands it over.
 
     Attributes
     ----------
     psd : bool
         Whether the matrix is known to be positive semidefinite.
+
+    See Also
+    --------
+    GaussNewton : The usual one.
+    Curvature : What all curvatures offer.
+
+    Examples
+    --------
+    What deletions take away are shares of rows, so that halves add up to the whole:
+
+    >>> import numpy as np
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.neural_network import MLPClassifier
+    >>> from skinfluence import InfluenceExplainer
+    >>> from skinfluence.torch import GaussNewton, SumOfRows
+    >>> X, y = load_iris(return_X_y=True)
+    >>> net = MLPClassifier((3,), alpha=0.0, solver="lbfgs", max_iter=2000, random_state=0)
+    >>> net = net.fit(X, y)
+    >>> kept = []
+    >>> def keep(objective):
+    ...     kept.append(GaussNewton(objective))
+    ...     return kept[0]
+    >>> explainer = InfluenceExplainer(net, curvature=keep, damping=0.1).fit(X, y)
+    >>> curvature, = kept
+    >>> isinstance(curvature, SumOfRows)
+    True
+    >>> V = curvature.network.theta[None]
+    >>> shares = [curvature.of_rows(batch, w, V) for _, batch, w in curvature.blocks(75)]
+    >>> bool(np.isclose(sum(shares), curvature(V), rtol=1e-6, atol=1e-9).all())
+    True
     """
 
     @abstractmethod
     def of_rows(self, batch: Batch, weights: Tensor, V: Tensor) -> Tensor:
-        """``sum_i w_i A_i V`` over the rows of one batch, (M, p); weights are (b,)."""
+        """Multiply ``sum_i w_i A_i`` over the rows of one batch with vectors.
+
+        Parameters
+        ----------
+        batch : Batch
+            Of b rows.
+        weights : Tensor of shape (b,)
+            Their w.
+        V : Tensor of shape (M, p)
+            Vectors.
+
+        Returns
+        -------
+        products : Tensor of shape (M, p)
+            Without the penalty.
+        """
 
     @abstractmethod
     def block_size(self, n_vectors: int) -> int:
-        """Rows a block, so that its temporaries fit scikit-learn's ``working_memory``."""
+        """Choose how many rows a block has.
+
+        Parameters
+        ----------
+        n_vectors : int
+            Vectors that are multiplied at once.
+
+        Returns
+        -------
+        size : int
+            Rows whose temporaries fit scikit-learn's ``working_memory``.
+        """
 
     def __call__(self, V: Tensor) -> Tensor:
         """``A V``, (M, p).
@@ -56,7 +113,22 @@ class SumOfRows(Curvature):
         return total.to(V.dtype)
 
     def blocks(self, size: int) -> Iterator[tuple[slice, Batch, Tensor]]:
-        """All training rows in order: where they lie, the rows, their weights."""
+        """Go through all training rows in order.
+
+        Parameters
+        ----------
+        size : int
+            Rows a block.
+
+        Yields
+        ------
+        rows : slice
+            Where they lie.
+        batch : Batch
+            The rows.
+        weights : Tensor of shape (b,)
+            Their w, in the network's type.
+        """
         n = self.objective.n_train
         for start in range(0, n, size):
             rows = slice(start, min(start + size, n))

@@ -26,6 +26,28 @@ class Dense(Solver):
     Without damping, directions that the matrix does not see take no part: the inverse is the
     pseudo-inverse, and the report says how many they are. With ``damping=None`` it is damped only
     where it is not definite, see `DenseInverse`.
+
+    See Also
+    --------
+    ConjugateGradients : As exact as is asked for, at any size.
+    choose_solver : Which of them ``solver="auto"`` stands for.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.neural_network import MLPClassifier
+    >>> from skinfluence import InfluenceExplainer
+    >>> from skinfluence.torch import Dense
+    >>> X, y = load_iris(return_X_y=True)
+    >>> net = MLPClassifier((3,), alpha=0.1, solver="lbfgs", max_iter=2000, random_state=0)
+    >>> net = net.fit(X, y)
+    >>> exact, near = (
+    ...     InfluenceExplainer(net, damping=0.01, solver=solver).fit(X, y).self_influence()
+    ...     for solver in ("auto", Dense())
+    ... )
+    >>> bool(np.corrcoef(exact, near)[0, 1] > 1 - 1e-12)
+    True
     """
 
     def invert(self, curvature: Curvature, damping: float | None) -> DenseInverse:
