@@ -15,12 +15,15 @@ import statistics
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+PEERS = (
+    "statsmodels", "torch", "captum", "dattri", "pyDVL", "kronfluence", "curvlinops-for-pytorch",
+)  # fmt: skip
 # A first run is a warm-up, unless it takes so long that warming up cannot matter.
 LONG, VERY_LONG = 5.0, 40.0
 
@@ -43,6 +46,7 @@ def parser(description: str) -> argparse.ArgumentParser:
         help="directory with data sets (default: the environment's SKINFLUENCE_DATA)",
     )
     options.add_argument("--results", type=Path, default=HERE / "results", metavar="DIR")
+    options.add_argument("--device", default="cpu", help="where networks are measured: cpu, cuda")
     options.add_argument("--machine", default=_machine(), help="what the tables call the machine")
     return options
 
@@ -62,7 +66,7 @@ def versions() -> str:
 
     found = [("Python", platform.python_version()), ("skinfluence", skinfluence.__version__)]
     found += [(module.__name__, module.__version__) for module in (numpy, scipy, sklearn)]
-    for name in ("statsmodels", "torch", "captum", "dattri", "pyDVL"):
+    for name in PEERS:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found.append((name, importlib.metadata.version(name)))
     return ", ".join(f"{name} {version}" for name, version in found)
@@ -161,9 +165,11 @@ def ours(name: str, setup: Callable[..., Job], threads: int, **arguments) -> Cas
     return Case("ours", name, setup, arguments, threads)
 
 
-def peer(name: str, setup: Callable[..., Job], times: float = 1.0, **arguments) -> Case:
-    """What people do without it, on one thread: `times` as long for the whole work."""
-    return Case("peer", name, setup, arguments, times=times)
+def peer(
+    name: str, setup: Callable[..., Job], times: float = 1.0, threads: int = 1, **arguments
+) -> Case:
+    """What people do without it, by default on one thread: `times` as long for the whole work."""
+    return Case("peer", name, setup, arguments, threads, times)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,8 +190,14 @@ HEADER = [
 ]  # fmt: skip
 
 
-def speed_table(found: list[Measured]) -> str:
-    """Times, memory, and for ours the ratios to the floor and to every peer, in their order."""
+def speed_table(
+    found: list[Measured], extra: Mapping[str, Callable[[Measured], Any]] | None = None
+) -> str:
+    """Times, memory, and for ours the ratios to the floor and to every peer, in their order.
+
+    `extra` are further columns: what their heads say, of one measurement.
+    """
+    extra = {} if extra is None else extra
     peers = [one.seconds for one in found if one.case.role == "peer"]
     floor, rows = None, []
     for one in found:
@@ -199,9 +211,9 @@ def speed_table(found: list[Measured]) -> str:
         busy = f" (others held {one.load:.1f} cores)" if one.load > 0.2 else ""
         rows.append(
             [f"{case.name}{part}{busy}", case.threads, one.seconds, one.best, one.runs,
-             round(one.memory), ratio, faster]
+             round(one.memory), ratio, faster, *[column(one) for column in extra.values()]]
         )  # fmt: skip
-    return table(HEADER, rows)
+    return table([*HEADER, *extra], rows)
 
 
 def measure(cases: list[Case], rounds: int = 3) -> list[Measured]:

@@ -13,7 +13,7 @@ from skinfluence._compat import HasMethods, Interval, StrOptions, _fit_context
 from skinfluence.explainers.embedding import Embedding
 
 # "auto", "dense" and "cg" are those of linear models too.
-_SOLVERS = {"auto", "dense", "cg", "lissa", "arnoldi", "nystroem", "datainf"}
+_SOLVERS = {"auto", "dense", "cg", "lissa", "arnoldi", "nystroem", "ekfac", "datainf"}
 
 
 class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_subclass__ is untyped
@@ -37,16 +37,21 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
     diagnostics of regression (``diagnostics``). Densities have explainers of their own. The first
     steps of a pipeline are held fixed: only the model is refitted.
 
+    Networks are torch modules (which need `loss`), skorch nets and scikit-learn's MLPs. Their H is
+    a curvature of your choice, inverted by a solver of your choice, and they are explained where
+    training left them; ``perturbation`` and ``score_replacement`` ask about other values of rows.
+
     Parameters
     ----------
     estimator : estimator or torch.nn.Module
-        A linear model of scikit-learn, or a pipeline, search, FrozenEstimator, threshold wrapper,
-        TransformedTargetRegressor or OneVsRestClassifier of one. Fitted: explained as it is.
-        Unfitted: a clone is fitted.
+        A linear model of scikit-learn, a network, or a pipeline, search, FrozenEstimator,
+        threshold wrapper, TransformedTargetRegressor or OneVsRestClassifier of one. Fitted:
+        explained as it is. Unfitted: a clone is fitted.
     method : {"auto", "first_order", "newton", "refit"}, default="auto"
         How far the parameters are followed. "auto" is "newton", "first_order" where the Hessian
-        is too large to be formed, and the exact linear programme for QuantileRegressor;
-        `method_` says which.
+        is too large to be formed and for networks, and the exact linear programme for
+        QuantileRegressor; `method_` says which. For networks "newton" is a Gauss-Newton step, and
+        "refit" is left to ``validate(retrain=...)``.
     target : str or callable, default="loss"
         What a score is a change of. "loss": the query's own loss, as the estimator defines it,
         unweighted. "decision_function" or "proba": that output; the class is `output`, else the
@@ -54,7 +59,7 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         "params", "coef:NAME": the parameters, or those called NAME; scores are then asked with
         X=None. A callable ``f(outputs, y)`` on outputs (n_rows, n_outputs) returns a value a row,
         or a tuple of that and its derivative (n_rows, n_outputs), which is taken numerically
-        otherwise.
+        otherwise; for networks it takes tensors and returns one, which torch differentiates.
     output : label or int, default=None
         Class, or output of a regression with several, that "decision_function" and "proba" are
         about.
@@ -71,8 +76,8 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         Temperature t of losses with kinks: ``t log(1 + exp((1 - s) / t))`` for the hinge. None is
         0.01 (times the spread of the targets, for a regression), and for QuantileRegressor no
         smoothing: its deletions are exact.
-    solver : {"auto", "dense", "cg", "lissa", "arnoldi", "nystroem", "datainf"} or object, \
-            default="auto"
+    solver : {"auto", "dense", "cg", "lissa", "arnoldi", "nystroem", "ekfac", "datainf"} \
+            or object, default="auto"
         Factorise the curvature, or invert it by conjugate gradients with products by the rows.
         "auto" factorises up to 10,000 parameters. The others, and objects with a method
         ``invert``, are for networks.
@@ -85,19 +90,22 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
     params : {None, "last_layer"} or list of str, default=None
         Parameters of a torch module that may move, by name or pattern; None is all.
     curvature : {None, "hessian", "ggn", "fisher", "kfac", "ekfac"}, default=None
-        Curvature of a network; None leaves it to the model. A linear model has its Hessian.
+        Curvature of a network; None is the generalised Gauss-Newton matrix "ggn". A linear model
+        has its Hessian.
     damping : float, default=None
-        Number added to the eigenvalues of a network's curvature, in units of the mean loss; None
-        adds none while it is definite.
+        Number added to the eigenvalues of a network's curvature, in units of the mean loss. None
+        adds none where a penalty on every explained parameter keeps it definite, and otherwise a
+        tenth of its mean eigenvalue; `damping_` says how much that is.
     tol : float, default=None
         Relative residual at which iterative solvers stop; None is each one's own.
     max_iter : int, default=None
         Iterations of iterative solvers at most; None is each one's own.
-    projection : int, default=None
-        Number of random dimensions in which ``transform`` embeds a network's gradients; None is
-        one a parameter.
+    projection : int or projection, default=None
+        Number of random dimensions in which ``transform`` embeds a network's gradients, or a
+        projection of ``skinfluence.torch.influence.projection``, such as ``TwoSided(16)``; None
+        is one a parameter.
     n_jobs : int, default=None
-        Threads over blocks of queries, in joblib's sense.
+        Threads over blocks of queries, in joblib's sense. Networks use torch's own threads.
     progress : bool, default=False
         Show a tqdm bar.
     random_state : int, RandomState instance or None, default=None
@@ -113,13 +121,19 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         Relative gradient of the objective at the fitted parameters, and after the private polish
         at which scores are computed: 1e-5 to 1e-2 for standardised columns and default
         tolerances, up to 0.8 for texts and unscaled columns, 0.1 to 1 for other rows. Of a loss
-        that is smoothed, the first is the share of its own objective that is left to win.
+        that is smoothed, the first is the share of its own objective that is left to win. Networks
+        are not polished: both are the same, and 0.01 to 0.2 after ordinary training.
     n_iter_ : int
         Most steps that the polish took, at least 1.
+    damping_ : float
+        What was added to the eigenvalues of a network's curvature, in units of the mean loss.
+    curvature_, solver_ : str
+        Curvature of a network, and how it is inverted.
     score_unit_ : str
         What a score is measured in.
     param_names_ : ndarray of str of shape (n_params,)
-        Columns of ``d_params``: ``[class:]feature``, the intercept last.
+        Columns of ``d_params``: ``[class:]feature``, the intercept last; of networks
+        ``layer.weight[i,j]``, or just the tensors where there are more than 200,000.
     train_index_ : ndarray of shape (n_train,)
         Labels of the training rows: the index of a pandas object, else positions.
     n_samples_fit_ : int

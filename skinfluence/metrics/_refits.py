@@ -13,7 +13,14 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
-from skinfluence.metrics._training import Positions, Queries, Trainer, difference, warm
+from skinfluence.metrics._training import (
+    OwnTrainer,
+    Positions,
+    Queries,
+    Trainer,
+    difference,
+    warm,
+)
 
 Array = NDArray[np.float64]
 
@@ -54,8 +61,10 @@ def leave_one_out(
 
     Parameters
     ----------
-    estimator : estimator
-        Any scikit-learn estimator, fitted or not; it is cloned and never changed. Linear models
+    estimator : estimator or callable
+        Any scikit-learn estimator, fitted or not; it is cloned and never changed. Or a function
+        ``retrain(positions)`` that returns a model trained on these training rows, such as a
+        torch module; `loss` is then a function of that model. Linear models
         with ``warm_start``, also at the end of a pipeline, are refitted from the fit to all
         rows (and that fit once more from itself, so that both sides are reached alike); all
         others from scratch.
@@ -190,6 +199,9 @@ def _fit_again(trainer: Trainer) -> Any:
     Tighter, since many optimisers repeat their path exactly, and with it their error. In reverse
     order, which coordinate descent and random draws depend on.
     """
+    backwards = np.arange(trainer.n_rows)[::-1]
+    if isinstance(trainer, OwnTrainer):
+        return trainer.fit(backwards)
     estimator = clone(trainer.estimator)
     estimator.set_params(
         **{
@@ -201,7 +213,7 @@ def _fit_again(trainer: Trainer) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # of the smaller tol, not of theirs
         again = dataclasses.replace(trainer, estimator=estimator)
-        return again.fit(np.arange(trainer.n_rows)[::-1])
+        return again.fit(backwards)
 
 
 def _warn_if_noisy(noise: Array, changes: Array, before: Array) -> None:

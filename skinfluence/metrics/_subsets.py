@@ -38,8 +38,10 @@ def retrain_on_subsets(
 
     Parameters
     ----------
-    estimator : estimator
-        Any scikit-learn estimator; it is cloned and never changed.
+    estimator : estimator or callable
+        Any scikit-learn estimator; it is cloned and never changed. Or a function
+        ``retrain(positions)`` that returns a model trained on these training rows, such as a
+        torch module; `loss` is then a function of that model.
     X : array-like or sparse matrix of shape (n_train, n_features)
         Training rows.
     y : array-like of shape (n_train,) or (n_train, n_outputs), default=None

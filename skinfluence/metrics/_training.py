@@ -15,6 +15,7 @@ from sklearn.utils import indexable
 
 from skinfluence._compat import check_weights, routing_enabled
 from skinfluence._peel import unfrozen, weight_key
+from skinfluence._seen import is_module
 from skinfluence.metrics._losses import OF_CLASSES, Loss, find_loss
 from skinfluence.metrics._rows import take_rows
 
@@ -44,6 +45,8 @@ class Trainer:
     def of(cls, estimator, X, y, sample_weight=None, polish=None) -> Trainer:
         """Check the lengths and the weights, and make everything indexable."""
         X, y = indexable(X, y)
+        if not hasattr(estimator, "fit"):
+            return OwnTrainer.checked(estimator, X, y, sample_weight, polish)
         return cls(unfrozen(estimator), X, y, check_weights(sample_weight, X), polish)
 
     @property
@@ -80,6 +83,30 @@ class Trainer:
                 "class: leave this deletion out, or make the subsets larger."
             ) from error
         return model if self.polish is None else self.polish(model, X, y, weights)
+
+
+class OwnTrainer(Trainer):
+    """A function of the user's, from positions of the rows to keep to a trained model."""
+
+    @classmethod
+    def checked(cls, retrain, X, y, sample_weight, polish) -> Trainer:
+        """Refuse what is no function, and what it would have to take care of itself."""
+        if is_module(retrain) or not callable(retrain):
+            raise ValueError(
+                f"estimator is a {type(retrain).__name__}, which has no fit. Pass an estimator, "
+                "or a function of the positions of the rows to keep that returns a model trained "
+                "on them."
+            )
+        if sample_weight is not None or polish is not None:
+            raise ValueError(
+                "sample_weight and polish are for estimators, and here a function trains the "
+                "models. Let it use the weights, and polish what it returns."
+            )
+        return cls(retrain, X, y)
+
+    def fit(self, kept: Positions, start: Any = None) -> Any:
+        """Train on the rows at `kept`."""
+        return self.estimator(np.asarray(kept))
 
 
 def _classes(y: Any) -> int:

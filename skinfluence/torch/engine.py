@@ -17,14 +17,14 @@ from skinfluence.attribution import Block
 from skinfluence.engines.base import Array, Engine, Positions, Whole
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.metrics import Agreement
-from skinfluence.torch import given
+from skinfluence.torch import faults, given
 from skinfluence.torch.given import Given
 from skinfluence.torch.influence import first_order, groups, self_influence, stationarity
 from skinfluence.torch.influence.building import Built
 from skinfluence.torch.influence.deletion import AlongGradients, ByNewton, Deletion
 from skinfluence.torch.influence.embedding import make_embedding
 from skinfluence.torch.influence.evaluation import Evaluation
-from skinfluence.torch.influence.parameters import parameter_names, positions_of
+from skinfluence.torch.influence.parameters import names_at, parameter_names, positions_of
 from skinfluence.torch.influence.perturbation import perturbation
 from skinfluence.torch.influence.projection import make_projection
 from skinfluence.torch.influence.queries import Parameters, Queries, make_queries
@@ -57,6 +57,7 @@ class NetworkEngine(Engine):
         self.model, self.rows, self.y = model, rows, y
         self.sample_weight, self.settings = sample_weight, settings
         objective = self.read(model, rows.X, y, sample_weight)
+        faults.check(objective.network, objective.loss, objective.rows)
         self.objective, self.n_train = objective, objective.n_train
         self.built = Built(objective, settings)
         self.trained = self.built.trained
@@ -192,7 +193,9 @@ class NetworkEngine(Engine):
         return positions_of(self.trained.network, self.settings.target)
 
     def query_names(self) -> Any:
-        return self.param_names[self._positions()] if self.about_parameters else None
+        if not self.about_parameters:
+            return None
+        return names_at(self.trained.network, self._positions())
 
     def _train_queries(self):
         return self._queries(self.objective.rows)

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.utils.validation import validate_data
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from skinfluence._peel import to_model_space
+from skinfluence._peel import peel
 from skinfluence.metrics._rows import take_rows
 
 
@@ -45,9 +46,19 @@ def has_targets(X: Any) -> bool:
 
 
 def given_rows(owner: Any, heads: Sequence[Any], X: Any, *, reset: bool) -> Given:
-    """Rows behind the transformers, with the columns of tables and matrices kept or compared."""
+    """Rows behind the transformers, with the columns of tables and matrices kept or compared.
+
+    Scikit-learn's own networks take what scikit-learn takes, in its own words; of others, whose
+    inputs may be anything, only the number and names of columns are looked at.
+    """
     if heads:
-        return Given(to_model_space(heads, X, accept_sparse=False))
+        for head in heads:
+            X = head.transform(X)
+        return Given(X)
+    if isinstance(peel(owner.estimator_)[1], MLPClassifier | MLPRegressor):
+        least = {"ensure_min_samples": 2} if reset else {}
+        given = {"dtype": np.float64, "accept_sparse": "csr", **least}
+        return Given(validate_data(owner, X, reset=reset, **given))
     if not isinstance(X, Tensor) and not has_targets(X) and len(Given(X).shape) == 2:
         validate_data(owner, X, reset=reset, skip_check_array=True)
     return Given(X)

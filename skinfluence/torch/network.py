@@ -63,7 +63,7 @@ class Network:
         self.module, trained = private_copy(module)
         if head is not None:
             # A hook, so that it runs wherever the module does, and no parameter changes its name.
-            self.module.register_forward_hook(lambda module, args, outputs: head(outputs))
+            self.module.register_forward_hook(_After(head))
         every = dict(self.module.named_parameters())
         self.every = tuple(every)
         self.names = tuple(chosen_names(self.module, trained, params))
@@ -138,3 +138,13 @@ class Network:
                 if matches(name, [pattern]):
                     found[self.spans[name]] = value
         return found if bool(found.any()) else None
+
+
+class _After:
+    """What follows a module's forward, as a hook that is pickled."""
+
+    def __init__(self, head: Callable[[Tensor], Tensor]):
+        self.head = head
+
+    def __call__(self, module: nn.Module, args: tuple, outputs: Tensor) -> Tensor:
+        return self.head(outputs)

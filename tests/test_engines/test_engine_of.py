@@ -109,7 +109,7 @@ class Stub(Engine):
     def leverage(self):
         return np.arange(self.n_train, dtype=float)
 
-    def agreement(self, queries, query_rows, rows, *, whole):
+    def agreement(self, queries, query_rows, rows, *, whole, retrain=None):
         return rows
 
 

@@ -10,7 +10,7 @@ from tests.conftest import import_optional
 
 torch = import_optional("torch")
 
-from skinfluence.torch.curvature import CURVATURES, GaussNewton  # noqa: E402
+from skinfluence.torch.curvature import CURVATURES, GaussNewton, ggn  # noqa: E402
 from skinfluence.torch.data import Rows  # noqa: E402
 from skinfluence.torch.derivatives import differentiable_twice  # noqa: E402
 from skinfluence.torch.losses import make_loss  # noqa: E402
@@ -137,6 +137,18 @@ def test_gauss_newton_takes_the_cheaper_route():
     curvature = GaussNewton(objective)
     assert not curvature._through_outputs(1)
     assert curvature._through_outputs(32)
+
+
+def test_large_jacobians_are_not_formed(monkeypatch):
+    objective = objective_of("cnn")
+    monkeypatch.setattr(ggn, "MANY_FORMED", 10)
+    curvature = GaussNewton(objective)
+    assert not curvature._through_outputs(10**6)
+    assert curvature.diagonal() is None
+    truth = brute_force("ggn", objective)
+    close(curvature.matrix(), truth, 1e-12)
+    slack = 4 * 0.18 * float((truth - torch.diag(truth.diagonal())).norm())
+    assert curvature.trace() == pytest.approx(float(truth.trace()), abs=slack)
 
 
 def test_layers_without_second_derivatives():

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import pickle
+import warnings
+from functools import partial
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn import config_context
 from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, PoissonRegressor, Ridge
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
@@ -19,6 +24,7 @@ from tests.conftest import import_optional
 torch = import_optional("torch")
 nn = torch.nn
 
+from skinfluence.torch.influence.trained import Trained  # noqa: E402
 from tests.test_torch.influence_cases import (  # noqa: E402
     classes,
     linear_module,
@@ -187,6 +193,22 @@ def test_blocks_do_not_matter(network, method):
                 again.score_groups(X, y, groups=[[1, 2]])
 
 
+def test_streaming_differentiates_each_row_once(network, monkeypatch):
+    X, y, module = network
+    explainer = explain(module, X, y)
+    seen = []
+    leaving = Trained.leaving
+
+    def counted(self, rows):
+        found = leaving(self, rows)
+        seen.append(len(found))
+        return found
+
+    monkeypatch.setattr(Trained, "leaving", counted)
+    explainer.proponents(X, y, k=3)
+    assert sum(seen) == len(X)
+
+
 @pytest.mark.parametrize("method", ["first_order", "newton"])
 def test_order_weights_and_copies(network, method):
     X, y, module = network
@@ -298,6 +320,50 @@ def test_several_outputs_of_a_regression_need_a_choice():
     assert explain(module, X, Y, output=1, **given).score_influence(X[:2]).shape == (2, len(X))
     with pytest.raises(ValueError, match=r"target='proba' needs a loss of probabilities"):
         explain(module, X, Y, loss="squared_error", target="proba")
+
+
+def test_counts_are_no_classes():
+    X, y = classes(k=4)
+    module = linear_module(np.array([[0.1, -0.2, 0.0, 0.3]]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotStationaryWarning)
+        explainer = explain(
+            module,
+            X,
+            y,
+            loss=lambda f, y: f[:, 0].exp() - y * f[:, 0],
+            target="decision_function",
+        )
+    assert explainer.score_influence(X[:3], y[:3]).shape == (3, len(X))
+
+
+def test_a_class_without_an_output_is_refused(network):
+    X, y, module = network
+    own = partial(torch.nn.functional.cross_entropy, reduction="none")
+    explainer = explain(module, X, y, loss=own, target="decision_function")
+    assert_allclose(
+        explainer.score_influence(X[:2], y[:2]),
+        explain(module, X, y, target="decision_function").score_influence(X[:2], y[:2]),
+    )
+    with pytest.raises(ValueError, match=r"y holds class 3, and the model has 3 outputs"):
+        explainer.score_influence(X[:2], np.array([0, 3]))
+
+
+@pytest.mark.parametrize("target", ["decision_function", "proba"])
+def test_outputs_at_several_positions_need_a_choice(target):
+    X, y = classes(n=30)
+    module = nn.Sequential(mlp(k=6), nn.Unflatten(1, (3, 2)))
+    labels = np.stack([y, (y + 1) % 3], axis=1)
+    module = minimum(module, X, labels, decay=DECAY)
+    with pytest.raises(ValueError, match=r"A row has 6 outputs, at several positions"):
+        explain(module, X, labels, target=target).score_influence(X[:2])
+    found = [
+        explain(module, X, labels, target=target, output=k).score_influence(X[:2])
+        for k in (0, 2, 4)
+    ]
+    assert found[0].shape == (2, 30)
+    if target == "proba":  # of three classes at the first of two positions
+        assert_allclose(sum(found), np.zeros((2, 30)), atol=1e-12)
 
 
 # -- truth ----------------------------------------------------------------------------------------
@@ -566,6 +632,35 @@ def test_the_explainer_leaves_the_module_as_it_was(network):
     for name, value in module.state_dict().items():
         assert torch.equal(value, before[name])
     assert clone(explainer).fit(X, y).stationarity_ == explainer.stationarity_
+
+
+@pytest.mark.parametrize("curvature", ["ggn", "hessian", "fisher", "kfac", "ekfac"])
+@pytest.mark.parametrize("target", ["loss", "proba"])
+def test_explainers_are_pickled(network, curvature, target):
+    X, y, module = network
+    explainer = explain(module, X, y, curvature=curvature, target=target)
+    again = pickle.loads(pickle.dumps(explainer))
+    scores = explainer.score_influence(X[:3], y[:3])
+    assert_allclose(again.score_influence(X[:3], y[:3]), scores, rtol=1e-12)
+    assert_allclose(explainer.self_influence()[:3], np.diag(scores), rtol=1e-6, atol=1e-12)
+
+
+@pytest.mark.parametrize("curvature", ["kfac", "ekfac"])
+def test_curvatures_with_an_inverse_of_their_own(network, curvature):
+    X, y, module = network
+    explainer = explain(module, X, y, curvature=curvature, target="decision_function", output=0)
+    assert explainer.solver_ == "structured"
+    scores = explainer.score_influence(X[:5])
+    found = explainer.transform(X[:5]) @ explainer.train_embedding().T
+    assert_allclose(found, scores, rtol=1e-9, atol=1e-13)
+    exact = explain(module, X, y, target="decision_function", output=0).score_influence(X[:5])
+    assert np.corrcoef(scores.ravel(), exact.ravel())[0, 1] > 0.8
+
+
+def test_what_does_not_converge_is_said(network):
+    X, y, module = network
+    with pytest.warns(ConvergenceWarning):
+        explain(module, X, y, solver="cg", max_iter=1).score_influence(X[:3], y[:3])
 
 
 @pytest.mark.parametrize("kind", ["tensor", "dataset", "loader", "frame"])

@@ -241,6 +241,20 @@ def test_a_network(mlp, name):
     assert inverse.report()["residual"] <= inverse.report()["tol"]
 
 
+@pytest.mark.parametrize("preconditioner", ["jacobi", "nystroem"])
+def test_preconditioners_of_a_network(mlp, preconditioner):
+    curvature, block = mlp
+    V = block.dense()[:2]
+    plain, helped = (
+        ConjugateGradients(preconditioner=p).invert(curvature, 0.003)
+        for p in (None, preconditioner)
+    )
+    truth = cases.solved_densely(curvature, 0.003, V)
+    for inverse in (plain, helped):
+        assert error(inverse(V), truth) < 1e-2
+    assert preconditioner == "jacobi" or helped.report()["n_iter"] < plain.report()["n_iter"]
+
+
 @pytest.mark.parametrize("solver", [Dense(), ConjugateGradients(), Arnoldi(rank=60), Nystroem()])
 def test_quadratic_forms_of_a_network(mlp, solver):
     curvature, block = mlp

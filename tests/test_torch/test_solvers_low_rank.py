@@ -116,6 +116,14 @@ def test_a_rank_that_is_too_small_is_warned_of(kind):
     assert report["n_rhs"] == 10
 
 
+def test_negative_eigenvalues_that_are_not_kept_are_told_too():
+    curvature = cases.with_spectrum([-1.0, *np.linspace(3, 5, 20)], n=5, psd=False)
+    with pytest.warns(ConvergenceWarning, match=r"1 of 20 eigenvalues found are negative"):
+        inverse = Arnoldi(rank=5, max_iter=20).invert(curvature, 0.05)
+    assert bool((inverse.values > 0).all())
+    assert inverse.report()["lowest"] == pytest.approx(-0.75, rel=1e-3)
+
+
 def test_negative_eigenvalues_are_told():
     curvature = cases.with_spectrum([-2.0, -0.1, *np.linspace(1, 5, 10)], n=5, psd=False)
     with pytest.warns(

@@ -4,6 +4,7 @@ from skinfluence.torch.curvature.base import Curvature
 from skinfluence.torch.curvature.fisher import EmpiricalFisher
 from skinfluence.torch.curvature.ggn import GaussNewton
 from skinfluence.torch.curvature.hessian import Hessian
+from skinfluence.torch.curvature.inverse import Inverse
 from skinfluence.torch.curvature.kfac import Ekfac, Kfac
 
 # By the name the explainer knows them by.
@@ -15,4 +16,13 @@ CURVATURES: dict[str, type[Curvature]] = {
     "ekfac": Ekfac,
 }
 
-__all__ = ["CURVATURES", "Curvature", "Ekfac", "EmpiricalFisher", "GaussNewton", "Hessian", "Kfac"]
+__all__ = [
+    "CURVATURES",
+    "Curvature",
+    "Ekfac",
+    "EmpiricalFisher",
+    "GaussNewton",
+    "Hessian",
+    "Inverse",
+    "Kfac",
+]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from os import PathLike
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -11,13 +11,11 @@ from torch import Tensor
 from skinfluence.torch.curvature.base import Curvature
 from skinfluence.torch.curvature.kfac_blocks import EigenBlock
 from skinfluence.torch.curvature.kfac_fit import FactorFit
+from skinfluence.torch.curvature.kfac_inverse import EigenInverse
 from skinfluence.torch.curvature.kfac_roots import ROOTS
 from skinfluence.torch.data import Batch
 from skinfluence.torch.objective import NetworkObjective
 from skinfluence.torch.resume import NoRecord, Record, fingerprint
-
-if TYPE_CHECKING:  # solvers import curvatures
-    from skinfluence.torch.curvature.kfac_inverse import EigenInverse
 
 # Sums whose eigenvectors EK-FAC can take.
 BASES = {"marginal": "marginal", "kfac": "kronecker"}
@@ -147,8 +145,6 @@ class Kfac(Curvature):
 
     def inverse(self, damping: float) -> EigenInverse:
         """Inverse with ``W damping`` added to every eigenvalue: exact for this matrix."""
-        from skinfluence.torch.curvature.kfac_inverse import EigenInverse
-
         total = self.objective.total_weight
         return EigenInverse(self.network, self.layer_blocks, total_weight=total, damping=damping)
 

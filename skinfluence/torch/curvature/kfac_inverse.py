@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from skinfluence.torch.curvature.inverse import Inverse
 from skinfluence.torch.curvature.kfac_blocks import EigenBlock, KroneckerBlock
 from skinfluence.torch.gradients import GradientBlock, Outer
 from skinfluence.torch.network import Network
-from skinfluence.torch.solvers.base import Inverse
 
 # Eigenvalues below this share of a block's largest are rounding, by type.
 ROUNDING = {torch.float64: 1e-12, torch.float32: 1e-6}

@@ -17,6 +17,10 @@ from torch import Tensor
 
 Parts = Mapping[str, Tensor]
 
+# Bytes of temporaries beyond which paging them in costs more than larger products gain: 64 MiB
+# are 1.3-2.7 times as fast as 1 GiB, and as 4 MiB (float32, one thread of a CPU).
+HELD = 64 * 2**20
+
 
 class Factor(ABC):
     """Gradients g_1..g_b of some rows with respect to the parameters called `names`.
@@ -98,7 +102,8 @@ def norms(values: Tensor) -> Tensor:
 
 
 def chunks(length: int, bytes_each: float) -> Iterator[slice]:
-    """Parts of a length whose temporaries fit scikit-learn's ``working_memory``."""
-    size = max(1, int(get_config()["working_memory"] * 2**20 / max(1.0, bytes_each)))
+    """Parts of a length whose temporaries fit scikit-learn's ``working_memory``, and HELD."""
+    memory = min(get_config()["working_memory"] * 2**20, HELD)
+    size = max(1, int(memory / max(1.0, bytes_each)))
     for start in range(0, length, size):
         yield slice(start, min(start + size, length))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -99,14 +100,20 @@ class Evaluation:
             with torch.no_grad():
                 if not self._loop:
                     try:
-                        found: Tensor = vmap(function, in_dims=dim)(*args)
-                        return found
+                        return _vmapped(function, dim, args)
                     except RuntimeError:
                         self._loop = True  # control flow that depends on data, an LSTM, ...
                 rows = range(len(args[0]))
                 return torch.stack([function(*(arg[i] for arg in args)) for i in rows])
 
         return run
+
+
+def _vmapped(function, dim, args):
+    with warnings.catch_warnings():
+        # Operations without a batching rule run one after the other: slow, and right.
+        warnings.filterwarnings("ignore", message="There is a performance drop")
+        return vmap(function, in_dims=dim)(*args)
 
 
 def _batch_like(batch: Batch, parts: Sequence[Tensor]) -> Batch:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.func import functional_call, grad, jacrev, vmap
+from torch.func import grad
 
 from skinfluence import _loops
-from skinfluence.torch.data import Batch
-from skinfluence.torch.influence.trained import SOLVING, At, Trained
+from skinfluence.torch.curvature.outputs import OutputGradients
+from skinfluence.torch.influence.trained import PROBE, SOLVING, At, Trained
 from skinfluence.torch.losses import RowLoss
-from skinfluence.torch.network import Network
 from skinfluence.torch.objective import NetworkObjective
 from skinfluence.torch.solvers import Inverse
 
@@ -75,7 +74,7 @@ class GaussNewtonDeletion:
 
     def _of_rows(self, positions):
         weights = self.trained.weights(positions)
-        J, slopes, bends = row_derivatives(self.trained, positions)
+        J, slopes, bends = self.derivatives(positions)
         n_rows, K, p = J.shape
         shift = (weights - self.mean_weight).to(J.dtype)
         solved = self._solve(J.reshape(-1, p), shift.repeat_interleave(K)).view(n_rows, K, p)
@@ -98,7 +97,7 @@ class GaussNewtonDeletion:
                 "together, or raise working_memory (sklearn.set_config)."
             )
         weights = self.trained.weights(positions)
-        J, slopes, bends = row_derivatives(self.trained, positions)
+        J, slopes, bends = self.derivatives(positions)
         W = weights.to(J.dtype)
         J, shift = J.reshape(1, -1, J.shape[2]), W.sum() - self.mean_weight
         solved = self._solve(J[0], shift.expand(J.shape[1]))[None]
@@ -108,6 +107,26 @@ class GaussNewtonDeletion:
             x = x + W.sum() * self._solve(penalty[None], shift[None])
         C = torch.block_diag(*(weights[:, None, None] * bends))[None]
         return downdated(x, solved, J, C)
+
+    def derivatives(self, positions: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+        """Derivatives of each row's outputs, and of its loss in them.
+
+        Returns
+        -------
+        J : Tensor of shape (b, K, p)
+        slopes : Tensor of shape (b, K)
+            float64.
+        bends : Tensor of shape (b, K, K)
+            float64.
+        """
+        batch = self.trained.batch(positions)
+        linearised = self._outputs(batch)
+        f, loss = linearised.outputs.detach().double(), self.trained.objective.loss
+        return linearised.dense(), loss_slopes(loss, f, batch.y), loss.hessian(f, batch.y).detach()
+
+    @cached_property
+    def _outputs(self) -> OutputGradients:
+        return OutputGradients(self.trained.network, self.trained.batch(slice(0, PROBE)))
 
     def _solve(self, V: Tensor, shift: Tensor) -> Tensor:
         """``(B - s diag(decay))^-1 v`` row by row, B being what `inverse` inverts."""
@@ -162,46 +181,6 @@ def mean_deleted_objective(objective: NetworkObjective) -> tuple[NetworkObjectiv
     return dataclasses.replace(objective, decay=left), mean
 
 
-# -- derivatives of rows --------------------------------------------------------------------------
-
-
-def row_derivatives(trained: Trained, positions: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
-    """Derivatives of each row's outputs, and of its loss in them.
-
-    Returns
-    -------
-    J : Tensor of shape (b, K, p)
-    slopes : Tensor of shape (b, K)
-        float64.
-    bends : Tensor of shape (b, K, K)
-        float64.
-    """
-    batch = trained.batch(positions)
-    J = jacobians(trained.network, batch)
-    with torch.no_grad():
-        f = trained.network.outputs(batch)
-    loss = trained.objective.loss
-    wide = f.double()
-    bends = loss.hessian(wide, batch.y).detach()
-    return J, loss_slopes(loss, wide, batch.y), bends
-
-
 def loss_slopes(loss: RowLoss, outputs: Tensor, y: Tensor | None) -> Tensor:
     """Derivative of each row's loss in its outputs, (b, K)."""
     return grad(lambda f: loss(f, y).sum())(outputs).reshape(len(outputs), -1)
-
-
-def jacobians(network: Network, batch: Batch) -> Tensor:
-    """Derivative of each row's outputs in the parameters, (b, K, p)."""
-
-    def of_one(theta: Tensor, *row: Tensor) -> Tensor:
-        args = tuple(x[None] for x in row[: len(batch.args)])
-        named = zip(batch.kwargs, row[len(batch.args) :], strict=True)
-        kwargs = {name: x[None] for name, x in named}
-        params = network.params(theta)
-        return functional_call(network.module, params, args, kwargs).reshape(-1)
-
-    rows = (*batch.args, *batch.kwargs.values())
-    over_rows: Callable = vmap(jacrev(of_one), in_dims=(None, *(0 for _ in rows)))
-    found: Tensor = over_rows(network.theta, *rows)
-    return found.detach()

@@ -15,15 +15,24 @@ NAMED = 200_000
 def parameter_names(network: Network) -> np.ndarray:
     """``layer.weight[0,3]`` of every explained parameter, (p,).
 
-    Of more than 200,000 parameters the names are those of the tensors, as often as they have
-    entries.
+    Of more than 200,000 parameters, names of the tensors alone, (n_tensors,).
     """
     if network.n_params > NAMED:
-        counts = [shape.numel() for shape in network.shapes.values()]
-        return np.repeat(np.asarray(network.names), counts)
+        return np.asarray(network.names)
+    return names_at(network, np.arange(network.n_params))
+
+
+def names_at(network: Network, positions: np.ndarray) -> np.ndarray:
+    """Names of the parameters at some positions, (len(positions),)."""
+    tensors = list(network.names)
+    starts = np.array([network.spans[name].start for name in tensors])
+    of = np.searchsorted(starts, positions, side="right") - 1
     found = []
-    for name, shape in network.shapes.items():
-        found += [f"{name}[{','.join(map(str, at))}]" if at else name for at in np.ndindex(*shape)]
+    for position, tensor in zip(positions, of, strict=True):
+        name = tensors[tensor]
+        shape = tuple(network.shapes[name])
+        at = np.unravel_index(position - starts[tensor], shape) if shape else ()
+        found.append(f"{name}[{','.join(map(str, at))}]" if shape else name)
     return np.asarray(found)
 
 

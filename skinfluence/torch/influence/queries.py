@@ -163,7 +163,13 @@ class Choice:
     def of(self, output: Any, *, by_y: bool) -> Tensor:
         """Position of the column: `output`, else the query's y, else the largest column."""
         n, width = self.rows.shape[0], self._columns(slice(0, 1)).shape[1]
-        of_classes = self.classes is not None or self.labels or self.target.two_classes(width)
+        if output is None and self._has_positions():
+            raise ValueError(
+                f"A row has {width} outputs, at several positions. Say which one the scores are "
+                f"about: output=0, ..., {width - 1}; or pass a function of the outputs as target."
+            )
+        named = self.classes is not None or self.labels or self.target.two_classes(width)
+        of_classes = named and width > 1  # counts are whole numbers too
         if output is not None:
             return torch.full((n,), self._position(output, width))
         if not of_classes:
@@ -173,14 +179,23 @@ class Choice:
                     f"output=0, ..., {width - 1}."
                 )
             return torch.zeros(n, dtype=torch.int64)
-        parts = [self._of_rows(part, by_y) for part in _loops.slices(n, 1024)]
-        return torch.cat(parts)
+        found = torch.cat([self._of_rows(part, by_y) for part in _loops.slices(n, 1024)])
+        if int(found.max()) >= width or int(found.min()) < 0:
+            raise ValueError(
+                f"y holds class {int(found.max())}, and the model has {width} outputs, one a "
+                f"class: 0 to {width - 1}. Pass y as it was in training, or output=."
+            )
+        return found
 
     def _of_rows(self, part, by_y):
         y = self.rows.take(part).y if by_y else None
         if y is None or y[0].numel() > 1:
             return self._columns(part).argmax(1).cpu()
         return y.reshape(len(y)).long().cpu()
+
+    def _has_positions(self):
+        with torch.no_grad():
+            return self.network.outputs(self.rows.take(slice(0, 1))).ndim > 2
 
     def _columns(self, part):
         with torch.no_grad():

@@ -14,7 +14,6 @@ from skinfluence._peel import (
     clone_with_seed,
     peel,
     target_to_model_space,
-    to_model_space,
     unfrozen,
 )
 from skinfluence.engines.base import Whole
@@ -79,13 +78,19 @@ def _whole_refit(engine, queries, whole, kept):
     weights = _kept_weights(engine, kept)
     fitted = _fitted(unfrozen(whole.estimator), X, y, weights)
     heads, model = peel(fitted)
-    rows = to_model_space(heads, X, accept_sparse=False) if heads else X
+    rows = _behind(heads, X)
     network = _network(engine, model, rows, target_to_model_space(fitted, y), weights)
     if isinstance(queries, Parameters) or not heads:
         return network, queries
-    asked = to_model_space(heads, whole.queries, accept_sparse=False)
-    rows = Paired(engine.objective.read_rows(asked, None), queries.rows)
+    asked = engine.objective.read_rows(_behind(heads, whole.queries), None)
+    rows = Paired(asked, queries.rows)
     return network, Queries(rows, queries.gradients, queries.choice)
+
+
+def _behind(heads, X):
+    for head in heads:
+        X = head.transform(X)
+    return X
 
 
 class Paired(Rows):

@@ -78,28 +78,16 @@ class OfFunction(Target):
 
 def make_target(asked: Any, objective: NetworkObjective) -> Target | None:
     """Target by name, or of a function; None for parameters, which no query has."""
-    loss = objective.loss
+    loss, binary = objective.loss, isinstance(objective.loss, BinaryCrossEntropy)
     if callable(asked):
         return OfFunction(asked)
     if asked == "loss":
         return OfLoss(loss)
     if asked == "decision_function":
-        return OfOutput(scores_of(loss), binary=isinstance(loss, BinaryCrossEntropy))
+        return OfOutput(_logits if binary else _columns, binary=binary)
     if asked == "proba":
-        return OfOutput(probabilities_of(loss), binary=isinstance(loss, BinaryCrossEntropy))
+        return OfOutput(probabilities_of(loss), binary=binary)
     return None
-
-
-def scores_of(loss: RowLoss) -> Callable[[Tensor], Tensor]:
-    """Columns of the decision function: of two classes the single logit speaks for the second."""
-
-    def columns(outputs):
-        f = outputs.reshape(len(outputs), -1)
-        if isinstance(loss, BinaryCrossEntropy) and f.shape[1] == 1:
-            return torch.cat([-f, f], 1)
-        return f
-
-    return columns
 
 
 def probabilities_of(loss: RowLoss) -> Callable[[Tensor], Tensor]:
@@ -109,15 +97,33 @@ def probabilities_of(loss: RowLoss) -> Callable[[Tensor], Tensor]:
         found: Callable[[Tensor], Tensor] = own
         return found
     if isinstance(loss, CrossEntropy):
-        return lambda outputs: outputs.softmax(1)
+        return _softmax
     if isinstance(loss, BinaryCrossEntropy):
-        return _binary_probabilities
+        return _sigmoid
     raise ValueError(
         f"target='proba' needs a loss of probabilities, and {type(loss).__name__} says nothing of "
         "them. Use target='decision_function', or a function of the outputs as the target."
     )
 
 
-def _binary_probabilities(outputs):
-    p = outputs.reshape(len(outputs), -1).sigmoid()
+# Functions of the module, and no closures: explainers are pickled.
+
+
+def _columns(outputs):
+    return outputs.reshape(len(outputs), -1)
+
+
+def _logits(outputs):
+    """Of two classes the single logit speaks for the second, and minus it for the first."""
+    f = _columns(outputs)
+    return torch.cat([-f, f], 1) if f.shape[1] == 1 else f
+
+
+def _softmax(outputs):
+    # Classes are the second axis, positions of a sequence the others.
+    return _columns(outputs.softmax(1))
+
+
+def _sigmoid(outputs):
+    p = _columns(outputs).sigmoid()
     return torch.cat([1 - p, p], 1) if p.shape[1] == 1 else p

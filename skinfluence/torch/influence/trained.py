@@ -19,6 +19,8 @@ from skinfluence.torch.solvers import Inverse
 
 # Vectors of the size of the parameters that the solution of one system keeps alive.
 SOLVING = 10
+# Share of the memory that a block's products with vectors may take beside the vectors.
+PRODUCTS = 4
 # Rows on which the routes to their gradients are tried.
 PROBE = 8
 
@@ -96,7 +98,7 @@ class Trained:
         shapes = [s for s in self.network.shapes.values() if len(s) > 1]
         # The narrower side of a weight stays with every pair of a row and a vector.
         width = max((min(s[0], s.numel() // s[0]) for s in shapes), default=1)
-        bytes_each = self.network.theta.element_size() * n_vectors * (width + 4)
+        bytes_each = PRODUCTS * self.network.theta.element_size() * n_vectors * (width + 4)
         size = min(self.gradients.block_size(), int(_loops.memory_budget() / bytes_each))
         return _loops.slices(n, size)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -103,12 +104,12 @@ def as_module(model: Any) -> nn.Sequential:
 
 
 def encoder(model: Any) -> Callable[[Any], Tensor]:
-    """How targets reach the loss."""
+    """How targets reach the loss; no closure, so that explainers are pickled."""
+    return partial(_encoded, model)
 
-    def encode(y: Any) -> Tensor:
-        return torch.from_numpy(np.array(_targets(model, y)))
 
-    return encode
+def _encoded(model: Any, y: Any) -> Tensor:
+    return torch.from_numpy(np.array(_targets(model, y)))
 
 
 def _targets(model: Any, y: Any) -> Any:

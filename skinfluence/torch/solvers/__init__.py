@@ -1,7 +1,8 @@
 """How a curvature is inverted."""
 
+from skinfluence.torch.curvature.inverse import Inverse
 from skinfluence.torch.solvers.arnoldi import Arnoldi
-from skinfluence.torch.solvers.base import Inverse, Solver
+from skinfluence.torch.solvers.base import Solver
 from skinfluence.torch.solvers.cg import ConjugateGradients
 from skinfluence.torch.solvers.choose import SOLVERS, Choice, choose, choose_solver, invert
 from skinfluence.torch.solvers.corrected import Corrected

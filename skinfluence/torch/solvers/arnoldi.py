@@ -58,4 +58,7 @@ class Arnoldi(Solver):
         best = torch.argsort(values.abs(), descending=True, stable=True)[: self.rank]
         worst = float((left[best] / values.abs().max().clamp_min(1e-300)).max())
         about = {"n_iter": len(values), "eigenpair_residual": worst}
-        return LowRankInverse(whitened, values[best], Q[best], tol=self.tol, about=about)
+        # No Ritz value is below the lowest eigenvalue, so that one below zero proves another.
+        return LowRankInverse(
+            whitened, values[best], Q[best], tol=self.tol, about=about, seen=values
+        )

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from skinfluence.torch.curvature import Curvature
-from skinfluence.torch.solvers.base import Inverse, Solver
+from skinfluence.torch.curvature.inverse import Inverse
+from skinfluence.torch.solvers.base import Solver
 from skinfluence.torch.solvers.convergence import Convergence
 from skinfluence.torch.solvers.krylov import Product, conjugate_gradients
 from skinfluence.torch.solvers.operator import Damped, require_finite
@@ -35,8 +36,9 @@ class ConjugateGradients(Solver):
         Iterations at most, however many parameters there are.
     preconditioner : {"auto", None, "jacobi", "nystroem"} or Inverse, default="auto"
         "auto" is "nystroem" where the curvature is positive semidefinite and a call has enough
-        right-hand sides to repay the sketch, else None. An inverse of a near-by curvature, such as
-        EK-FAC's, can be passed.
+        right-hand sides to repay the sketch, else None. The inverse of a near-by curvature can be
+        passed. On trained networks, whose spectrum is a few large eigenvalues above a bulk near
+        zero, neither "jacobi" nor the inverse of K-FAC or EK-FAC saves iterations.
     rank : int, default=50
         Of the Nystroem preconditioner.
     random_state : int or None, default=0

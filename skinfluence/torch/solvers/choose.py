@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from skinfluence.torch.curvature import Curvature
+from skinfluence.torch.curvature.inverse import Inverse
 from skinfluence.torch.solvers.arnoldi import Arnoldi
-from skinfluence.torch.solvers.base import Inverse, Solver
+from skinfluence.torch.solvers.base import Solver
 from skinfluence.torch.solvers.cg import ConjugateGradients
 from skinfluence.torch.solvers.corrected import Corrected
 from skinfluence.torch.solvers.datainf import DataInf
@@ -78,7 +79,7 @@ def choose_solver(
 
     Examples
     --------
-    >>> from skinfluence.torch.solvers import choose_solver
+    >>> from skinfluence.torch import choose_solver
     >>> choose_solver(650).solver
     'dense'
     >>> solver, reason = choose_solver(101_770, psd=False)
@@ -141,27 +142,28 @@ def invert(
         If the name is unknown, or the curvature has an inverse of its own beside which the
         solver makes no sense.
     """
-    if isinstance(solver, Solver):
-        return solver.invert(curvature, damping), Choice(_name(solver), "It was passed.")
     if solver == "auto":
         choice = choose(curvature, damping=damping, n_queries=n_queries)
         return SOLVERS[choice.solver]().invert(curvature, damping), choice
-    if solver not in SOLVERS:
+    passed = isinstance(solver, Solver)
+    name = solver_name(solver)
+    if not passed and name not in SOLVERS:
         raise ValueError(
             f"solver={solver!r} is none of 'auto', {', '.join(map(repr, SOLVERS))}, nor an "
             "instance of one of their classes. Name one of them."
         )
-    if isinstance(curvature, HasInverse) and solver not in ("structured", "dense"):
+    if isinstance(curvature, HasInverse) and name not in ("structured", "dense"):
         raise ValueError(
-            f"{type(curvature).__name__} has an inverse of its own, which solver={solver!r} could "
-            "only approximate. Leave solver='auto', or use curvature='ggn' with that solver; this "
-            "curvature's inverse can precondition it there, as in "
-            "solver=ConjugateGradients(preconditioner=inverse)."
+            f"{type(curvature).__name__} has an inverse of its own, which solver={name!r} could "
+            "only approximate. Leave solver='auto', or use curvature='ggn' with that solver."
         )
-    return SOLVERS[solver]().invert(curvature, damping), Choice(solver, "It was asked for.")
+    made = solver if isinstance(solver, Solver) else SOLVERS[name]()
+    return made.invert(curvature, damping), Choice(name, "It was asked for.")
 
 
-def _name(solver: Solver) -> str:
+def solver_name(solver: str | Solver) -> str:
     """The solver's name in the table, else its class's."""
+    if isinstance(solver, str):
+        return solver
     known = (name for name, kind in SOLVERS.items() if kind is type(solver))
     return next(known, type(solver).__name__)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
+
+from skinfluence._warn import warn
 
 # Right-hand sides that a message names.
 NAMED = 8
@@ -117,4 +118,4 @@ def warn_indefinite(what: str, lowest: float, damping: float, total_weight: floa
 
 
 def _warn(message: str) -> None:
-    warnings.warn(message, ConvergenceWarning, stacklevel=5)
+    warn(message, ConvergenceWarning)

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from skinfluence.torch.curvature import Curvature, Ekfac, EmpiricalFisher
+from skinfluence.torch.curvature.inverse import Inverse
 from skinfluence.torch.gradients import GradientBlock, RowGradients
-from skinfluence.torch.solvers.base import Inverse, Solver
+from skinfluence.torch.solvers.base import Solver
 from skinfluence.torch.solvers.low_rank import MEASURED
 from skinfluence.torch.solvers.operator import Damped, norms, require_finite
 from skinfluence.torch.solvers.sketch import BLOCK, require_psd

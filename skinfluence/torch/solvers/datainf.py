@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from skinfluence.torch.curvature import Curvature
+from skinfluence.torch.curvature.inverse import Inverse
 from skinfluence.torch.gradients import Factor, RowGradients
-from skinfluence.torch.solvers.base import Inverse, Solver
+from skinfluence.torch.solvers.base import Solver
 from skinfluence.torch.solvers.operator import require_damping, require_finite
 
 

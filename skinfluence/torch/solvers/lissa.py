@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from skinfluence.torch.curvature import Curvature
-from skinfluence.torch.solvers.base import Inverse, Solver
+from skinfluence.torch.curvature.inverse import Inverse
+from skinfluence.torch.solvers.base import Solver
 from skinfluence.torch.solvers.convergence import Convergence
 from skinfluence.torch.solvers.lanczos import extremes
 from skinfluence.torch.solvers.operator import Damped, generator, norms, require_finite

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from skinfluence.torch.curvature.inverse import Inverse
 from skinfluence.torch.gradients import GradientBlock
-from skinfluence.torch.solvers.base import Inverse
 from skinfluence.torch.solvers.convergence import Convergence, warn_indefinite
 from skinfluence.torch.solvers.operator import Damped, norms, require_finite
 
@@ -86,28 +86,41 @@ class LowRankInverse(Inverse):
         Relative residual above which a warning says that the rank is too small.
     about : dict
         For the report.
+    seen : Tensor or None, default=None
+        All eigenvalues that were met, kept or not; None is `values`.
     """
 
     def __init__(
-        self, whitened: Whitened, values: Tensor, Q: Tensor, *, tol: float, about: dict[str, Any]
+        self,
+        whitened: Whitened,
+        values: Tensor,
+        Q: Tensor,
+        *,
+        tol: float,
+        about: dict[str, Any],
+        seen: Tensor | None = None,
     ):
         operator = whitened.operator
         self.operator, self.whitened, self.damping = operator, whitened, operator.damping
         # Leaving out the complement leaves out a residual below 1, as was asked for.
         self.convergence, self._about = Convergence(tol if whitened.kept else 1.01), about
-        damped = values.double() + whitened.floor
-        seen = damped.abs() > operator.noise() * damped.abs().max() if len(damped) else damped > 0
-        self.values, self.Q = damped[seen], Q[seen].to(operator.like)
+        damped, noise = values.double() + whitened.floor, operator.noise()
+        real = damped.abs() > noise * damped.abs().max() if len(damped) else damped > 0
+        self.values, self.Q = damped[real], Q[real].to(operator.like)
         self._rest = 1.0 / whitened.floor if whitened.kept else 0.0
-        self.n_negative = int((self.values < 0).sum())
-        self.lowest = float("nan")
-        if self.n_negative:
-            self.lowest = float(self.values.min()) * whitened.unit
+        self.n_negative, self.lowest = 0, float("nan")
+        self._look_below_zero(values if seen is None else seen, noise)
+
+    def _look_below_zero(self, seen, noise):
+        low = seen.double() + self.whitened.floor
+        low = low[low < -noise * seen.abs().max()] if len(seen) else low
+        if len(low):
+            self.n_negative, self.lowest = len(low), float(low.min()) * self.whitened.unit
             warn_indefinite(
-                f"{self.n_negative} of {len(self.values)} eigenvalues found are negative",
+                f"{self.n_negative} of {len(seen)} eigenvalues found are negative",
                 self.lowest,
                 self.damping,
-                operator.curvature.objective.total_weight,
+                self.operator.curvature.objective.total_weight,
             )
 
     def __call__(self, V: Tensor) -> Tensor:

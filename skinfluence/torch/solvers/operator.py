@@ -50,7 +50,7 @@ class Damped:
 
         Raises
         ------
-        FloatingPointError
+        ValueError
             If one of them is not finite.
         """
         found = self.undamped(V)
@@ -89,7 +89,7 @@ def require_finite(values: Tensor, what: str) -> None:
     """Refuse NaN and infinities with a sentence."""
     finite = torch.isfinite(values).all(1)
     if not bool(finite.all()):
-        raise FloatingPointError(
+        raise ValueError(
             f"{what} is NaN or infinite for {int((~finite).sum())} of {len(values)} vectors, so "
             "no system can be solved. Look for NaN or very large numbers in the rows and in the "
             "module's parameters, and use float64 where float32 overflows."

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Protocol, runtime_checkable
 
 from skinfluence.torch.curvature import Curvature
-from skinfluence.torch.solvers.base import Inverse, Solver
+from skinfluence.torch.curvature.inverse import Inverse
+from skinfluence.torch.solvers.base import Solver
 from skinfluence.torch.solvers.operator import require_damping
 
 

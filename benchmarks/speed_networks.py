@@ -1,0 +1,263 @@
+"""Speed and memory of influence on networks beside the floor and the peers: N1 to N6.
+
+    python benchmarks/speed_networks.py [--only N1 N4] [--quick] [--device cuda]
+
+Every case runs in a process of its own and all cases of a target take turns. See README.md.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from importlib.util import find_spec
+
+import numpy as np
+import setups_networks as setups
+from common import floor, measure, note, ours, parser, peer, publish, speed_table
+from nets import NetProblem, trained
+from scipy.stats import spearmanr
+
+# Networks are measured on as many threads as the tables elsewhere have.
+THREADS = min(2, os.cpu_count() or 1)
+SCALES = (
+    "Agreement is the scale of the scores, what it leaves (relative), and Spearman's correlation, "
+    "over {q} queries and {n} rows, with {of} in float64."
+)
+
+
+def _torch_peer(name, function, times=1.0, library=None, **arguments):
+    """A library as a case, or nothing where it is not installed."""
+    if not find_spec(library or function.partition("_")[0]):
+        return []
+    return [peer(name, setups.peer, times, THREADS, function=function, **arguments)]
+
+
+def _agreement(reference):
+    """Column of the scale, the relative rest and the rank correlation with a reference."""
+
+    def cell(one):
+        if one.answer is None:
+            return ""
+        scale, rest, rank = compared(one.answer, reference)
+        return f"{scale:.4g} / {rest:.0e} / {rank:.3f}"
+
+    return cell
+
+
+def compared(answer: np.ndarray, reference: np.ndarray) -> tuple[float, float, float]:
+    """Scale of an answer, what is left of it, relative, and the mean Spearman of its queries."""
+    n = answer.shape[-1]
+    answer, reference = np.atleast_2d(answer), np.atleast_2d(reference[..., :n])
+    if not np.isfinite(answer).all():
+        return np.nan, np.nan, np.nan
+    scale = float((answer * reference).sum() / (reference**2).sum())
+    rest = float(np.linalg.norm(answer - scale * reference) / np.linalg.norm(answer))
+    ranks = [spearmanr(a, b).statistic for a, b in zip(answer, reference, strict=True)]
+    return scale, rest, float(np.mean(ranks))
+
+
+def _cell_pearson(reference):
+    def cell(one):
+        if one.answer is None:
+            return ""
+        return f"{np.corrcoef(one.answer.ravel(), reference.ravel())[0, 1]:.4f}"
+
+    return cell
+
+
+# -- products of gradients ----------------------------------------------------------------------
+
+
+def n1(quick, device):
+    """N1: gradient products, MLP 784-512-256-10, 10,000 rows x 128 queries."""
+    n, m = (1_000, 32) if quick else (10_000, 128)
+    problem = trained("wide", n, m, device)
+    return _products(
+        problem,
+        "mlp_products",
+        _gradient_peers(problem, own=False, captum=n // 4, dattri=n // 40),
+        "<= 1.5 x the floor; >= 100 x captum's TracInCP; <= TracInCPFast, the last layer alone",
+        f"n = {n}, {m} queries. TracInCPFast has the weight of the last layer only.",
+    )
+
+
+def n2(quick, device):
+    """N2: squared norms of the gradients of the same network."""
+    n = 1_000 if quick else 10_000
+    problem = trained("wide", n, 16, device)
+    return _products(
+        problem,
+        "mlp_squares",
+        _gradient_peers(problem, own=True, captum=n // 4, dattri=n // 40),
+        "<= 1.5 x the floor; >= 100 x captum's TracInCP; never n x n",
+        f"n = {n}. TracInCPFast has the weight of the last layer only.",
+        own=True,
+    )
+
+
+def n3(quick, device):
+    """N3: gradient products, a CNN of 56,714 parameters, 5,000 rows x 64 queries."""
+    n, m = (500, 16) if quick else (5_000, 64)
+    problem = trained("cnn", n, m, device)
+    peers = _gradient_peers(problem, own=False, captum=n // 2, dattri=n // 10, fast=False)
+    return _products(
+        problem, "cnn_products", peers, ">= 4 x captum, >= 10 x dattri", f"n = {n}, {m} queries."
+    )
+
+
+def _gradient_peers(problem, own, captum, dattri, fast=True):
+    given = dict(problem=problem, own=own)
+    cut = partial(_torch_peer, rows=captum, times=problem.n / captum, **given)
+    found = cut("captum TracInCP", "captum_tracin")
+    if fast:
+        found += _torch_peer(
+            "captum TracInCPFast", "captum_tracin", last_layer=True, batch_size=1_000, **given
+        )
+    return found + _torch_peer(
+        "dattri TracIn, no projection",
+        "dattri_tracin",
+        rows=dattri,
+        times=problem.n / dattri,
+        **given,
+    )
+
+
+def _products(problem, function, peers, wanted, remark, own=False):
+    cases = []
+    for t in range(1, THREADS + 1):
+        cases.append(floor("torch: GEMMs layer by layer", setups.floor, t, problem=problem,
+                           function=function))  # fmt: skip
+        cases.append(ours("RowGradients", setups.products, t, problem=problem, own=own))
+    reference = setups.reference(problem, function)
+    table = speed_table(measure(cases + peers), {"agreement": _agreement(reference)})
+    return _text(table, wanted, f"{remark} {_scales(reference, 'the floor')}")
+
+
+def _scales(reference, of):
+    q, n = np.atleast_2d(reference).shape
+    return SCALES.format(q=q, n=n, of=of)
+
+
+# -- inverse curvature --------------------------------------------------------------------------
+
+# Above minus the lowest eigenvalue of the Hessian, -0.37 of at most 16 on the mean loss.
+DAMPING = 1.0
+
+
+def n4(quick, device):
+    """N4: block conjugate gradients, MLP 784-128-10, 5,000 rows x 32 queries."""
+    problem = _one_layer(quick, device)
+    return "\n\n".join(_n4(problem, curvature) for curvature in ("ggn", "hessian"))
+
+
+def _one_layer(quick, device) -> NetProblem:
+    return trained("one_layer", 500 if quick else 5_000, 16 if quick else 32, device)
+
+
+def _n4(problem, curvature):
+    given, hessian = dict(problem=problem, damping=DAMPING), curvature == "hessian"
+    own = partial(ours, setup=setups.scores, threads=THREADS, curvature=curvature, **given)
+    cases = [
+        floor("torch: two GEMMs a product", setups.floor, THREADS, function="cg_scores", tol=1e-3,
+              hessian=hessian, **given),
+        own("fit + scores, CG to 1e-3", solver="cg", tol=1e-3),
+    ]  # fmt: skip
+    cases += _torch_peer(
+        "curvlinops CG to 1e-3", "curvlinops_cg", tol=1e-3, hessian=hessian, **given
+    )
+    if hessian:
+        m = problem.m // 4
+        cases += _torch_peer(
+            "pyDVL block CG", "pydvl_inverse", kind="Cg", solve_simultaneously=True, **given
+        )
+        cases += _torch_peer(
+            "dattri CG, 10 iterations", "dattri_inverse", 4.0, kind="CG", queries=m, **given
+        )
+    reference = setups.reference(problem, "cg_scores", damping=DAMPING, tol=1e-7, hessian=hessian)
+    table = speed_table(measure(cases), {"agreement": _agreement(reference)})
+    remark = (
+        f"{curvature}, n = {problem.n}, {problem.m} queries, damping {DAMPING:g} on the mean "
+        f"loss. {_scales(reference, 'conjugate gradients to 1e-7')}"
+    )
+    return _text(table, ">= 4 x pyDVL's block CG at an equal residual", remark)
+
+
+def n5(quick, device):
+    """N5: (E)K-FAC, fit and scores, MLP 784-128-10, 5,000 rows x 32 queries."""
+    problem = _one_layer(quick, device)
+    given = dict(problem=problem, damping=DAMPING)
+    cases = []
+    for corrected, kind in ((True, "ekfac"), (False, "kfac")):
+        cases.append(
+            floor(f"torch: {kind} by hand", setups.floor, THREADS, function="ekfac_scores",
+                  corrected=corrected, **given)
+        )  # fmt: skip
+        cases.append(
+            ours(f"fit + scores, {kind}", setups.scores, THREADS, curvature=kind, **given)
+        )
+    cases += _torch_peer("kronfluence ekfac", "kronfluence_scores", **given)
+    cases += _torch_peer("kronfluence kfac", "kronfluence_scores", strategy="kfac", **given)
+    cases += _torch_peer("curvlinops EKFAC, rows by vmap", "curvlinops_ekfac", **given)
+    cases += _torch_peer(
+        "curvlinops EKFAC, no scores", "curvlinops_ekfac", scores=False, compared=False, **given
+    )
+    cases += _torch_peer("pyDVL EkFac", "pydvl_ekfac", **given)
+    columns = {}
+    for corrected, head in ((True, "agreement with EK-FAC"), (False, "with K-FAC")):
+        found = setups.reference(problem, "ekfac_scores", damping=DAMPING, corrected=corrected)
+        columns[head] = _agreement(found)
+    exact = setups.reference(problem, "cg_scores", damping=DAMPING, tol=1e-7)
+    columns["Pearson with GGN"] = _cell_pearson(exact)
+    return _text(
+        speed_table(measure(cases), columns),
+        ">= 25 x kronfluence and >= 8 x curvlinops, at least their correlation with the GGN",
+        f"n = {problem.n}, {problem.m} queries, damping {DAMPING:g} on the mean loss. kronfluence "
+        "samples one label for each row; curvlinops only solves, its rows are differentiated by "
+        f"vmap(grad). {_scales(exact, 'the floor')}",
+    )
+
+
+# -- streaming ----------------------------------------------------------------------------------
+
+
+def n6(quick, device):
+    """N6: the ten strongest of 60,000 rows for 1,000 queries, streaming."""
+    n, m = (2_000, 100) if quick else (60_000, 1_000)
+    found = []
+    for rows in (n // 2, n):
+        given = dict(problem=trained("narrow", rows, m, device), damping=DAMPING)
+        given["curvature"] = "ekfac"
+        found += [
+            floor(f"score_influence, {rows:,} rows", setups.strongest, THREADS, **given),
+            ours(f"proponents(k=10), {rows:,} rows", setups.strongest, THREADS, k=10, **given),
+        ]
+    found = measure(found, rounds=1)
+    same = np.mean([np.mean(a.answer == b.answer[: len(a.answer)])
+                    for a, b in zip(found[::2], found[1::2], strict=True)])  # fmt: skip
+    return _text(
+        speed_table(found),
+        "constant memory; <= 1.3 x the dense time",
+        f"MLP 784-32-10 by EK-FAC, fitted, {m} queries; all scores take "
+        f"{8 * n * m / 2**20:.0f} MB. {100 * same:.2f} % of the positions in the top ten are "
+        "those of all scores, sorted.",
+    )
+
+
+TARGETS = {"N1": n1, "N2": n2, "N3": n3, "N4": n4, "N5": n5, "N6": n6}
+
+
+def _text(table, wanted, remark):
+    return f"Target: {wanted}.\n\n{table}\n\n{remark}"
+
+
+def main(argv=None):
+    options = parser(__doc__.splitlines()[0]).parse_args(argv)
+    for name in map(str.upper, options.only or TARGETS):
+        note(f"speed_networks: {name}")
+        title = TARGETS[name].__doc__.rstrip(".")
+        text = TARGETS[name](options.quick, options.device)
+        publish(f"speed-{name.lower()}", title, text, options)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""Networks obey the laws of every explainer: ours, and scikit-learn's."""
+
+from __future__ import annotations
+
+import pytest
+from sklearn.neural_network import MLPClassifier, MLPRegressor
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from skinfluence import InfluenceExplainer
+from skinfluence.testing import explainer_checks
+from tests.cases import PROMISES, ROWS, TARGETS
+from tests.conftest import import_optional
+
+torch = import_optional("torch")
+
+# Convex: a refit finds the same minimum whatever the order of the rows.
+TIGHT = {"solver": "lbfgs", "tol": 1e-12, "max_iter": 20_000, "max_fun": 10**6, "random_state": 0}
+NETS = {
+    "softmax": (MLPClassifier(hidden_layer_sizes=(), alpha=1.0, **TIGHT), "classes"),
+    "logistic": (MLPClassifier(hidden_layer_sizes=(), alpha=1.0, **TIGHT), "binary"),
+    "squares": (MLPRegressor(hidden_layer_sizes=(), alpha=1.0, **TIGHT), "real"),
+}
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        pytest.param(check, id=f"{name}-{net}-{method}")
+        for net, (estimator, target) in NETS.items()
+        for method in ("first_order", "newton")
+        for name, check in explainer_checks(
+            InfluenceExplainer(estimator, method=method, damping=0.0),
+            ROWS,
+            TARGETS[target],
+            **PROMISES[method],
+        )
+    ],
+)
+def test_explainer_law(check):
+    check()
+
+
+SHORT = {"solver": "lbfgs", "max_iter": 100, "random_state": 0, "hidden_layer_sizes": (3,)}
+
+
+# The checks stop solvers long before a minimum.
+@pytest.mark.filterwarnings("ignore::skinfluence.exceptions.NotStationaryWarning")
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@parametrize_with_checks(
+    [InfluenceExplainer(MLPClassifier(**SHORT)), InfluenceExplainer(MLPRegressor(**SHORT))]
+)
+def test_scikit_learn_contract(estimator, check):
+    check(estimator)

@@ -1,0 +1,143 @@
+"""Gauss-Newton deletion against the dense matrices that it never forms."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from tests.conftest import import_optional
+
+torch = import_optional("torch")
+nn = torch.nn
+
+from skinfluence.torch.curvature import GaussNewton  # noqa: E402
+from skinfluence.torch.influence.evaluation import Evaluation  # noqa: E402
+from skinfluence.torch.influence.newton import (  # noqa: E402
+    GaussNewtonDeletion,
+    mean_deleted_objective,
+)
+from skinfluence.torch.influence.queries import make_queries  # noqa: E402
+from skinfluence.torch.influence.targets import make_target  # noqa: E402
+from skinfluence.torch.solvers import ConjugateGradients, Dense  # noqa: E402
+from tests.test_torch.influence_cases import classes, mlp, objective, trained  # noqa: E402
+from tests.test_torch.networks import NETWORKS  # noqa: E402
+
+DAMPING = 0.02
+
+
+def deletion(problem, solver=None, damping=DAMPING):
+    solver = Dense() if solver is None else solver
+    base, mean = mean_deleted_objective(problem)
+    inverse = solver.invert(GaussNewton(base), damping)
+    return GaussNewtonDeletion(trained(problem, damping), inverse, mean)
+
+
+def dense_moves(problem, members, damping=DAMPING):
+    """By the matrix without the rows, as it is written down."""
+    J, slopes, bends = deletion(problem).derivatives(np.arange(problem.n_train))
+    w, decay = problem.weights, problem.decay
+    G = torch.einsum("i,ikp,ikl,ilq->pq", w, J, bends, J)
+    G = G + torch.diag(problem.total_weight * (decay + damping))
+    found = []
+    for rows in members:
+        gone = torch.einsum("i,ikp,ikl,ilq->pq", w[rows], J[rows], bends[rows], J[rows])
+        gradient = torch.einsum("i,ik,ikp->p", w[rows], slopes[rows], J[rows])
+        if problem.per_weight:
+            gone = gone + torch.diag(w[rows].sum() * decay)
+            gradient = gradient + w[rows].sum() * decay * problem.network.theta
+        found.append(torch.linalg.solve(G - gone, gradient))
+    return torch.stack(found)
+
+
+@pytest.mark.parametrize("per_weight", [True, False])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_moves_are_those_of_the_matrix_without_the_rows(per_weight, weighted):
+    X, y = classes(n=12)
+    weights = np.random.default_rng(0).uniform(0.0, 3.0, 12) if weighted else None
+    decay = {"0.weight": 0.3, "2.weight": 0.1}
+    problem = objective(mlp(), X, y, weights=weights, decay=decay, per_weight=per_weight)
+    found = deletion(problem)
+    expected = dense_moves(problem, [[i] for i in range(12)])
+    assert_allclose(found.moves(slice(0, 12)), expected, rtol=1e-8, atol=1e-10)
+    groups = [[0, 4], [1, 2, 3, 7]]
+    moved = torch.cat([found.group_move(np.array(rows)) for rows in groups])
+    assert_allclose(moved, dense_moves(problem, groups), rtol=1e-8, atol=1e-10)
+    assert_allclose(found.group_move(np.array([], dtype=int)), 0.0)
+
+
+def test_any_inverse_will_do():
+    X, y = classes(n=12)
+    problem = objective(mlp(), X, y, decay=0.1)
+    found = deletion(problem, ConjugateGradients(tol=1e-12)).moves(np.array([3, 5]))
+    assert_allclose(found, dense_moves(problem, [[3], [5]]), rtol=1e-6, atol=1e-9)
+
+
+def test_a_weight_that_holds_the_penalty_is_refused():
+    X, y = classes(n=6)
+    problem = objective(mlp(), X, y, weights=np.array([1, 1, 1, 1, 1, 200.0]), decay=0.1)
+    with pytest.raises(ValueError, match=r"weights of the rows to delete hold too much"):
+        deletion(problem, damping=0.0).group_move(np.arange(6))
+
+
+@pytest.mark.parametrize("name", sorted(NETWORKS))
+def test_values_at_moved_parameters(name):
+    module, rows, loss = NETWORKS[name](dtype=torch.float64)
+    from skinfluence.torch.losses import make_loss
+    from skinfluence.torch.network import Network
+    from skinfluence.torch.objective import NetworkObjective
+
+    network = Network(module)
+    weights = torch.ones(rows.shape[0], dtype=torch.float64)
+    problem = NetworkObjective(network, make_loss(loss), rows, weights)
+    target = make_target("loss", problem)
+    queries = make_queries(
+        trained_without_curvature(problem), target, rows, output=None, classes=None
+    )
+    moves = 0.1 * torch.randn(4, network.n_params, dtype=torch.float64)
+    expected = [
+        problem_at(problem, network.theta + move) - problem_at(problem, network.theta)
+        for move in moves
+    ]
+    for size in (3, 100):
+        found = Evaluation(network, target, size).changes(queries, moves)
+        assert_allclose(found, np.transpose(expected), rtol=1e-8, atol=1e-11)
+    at = np.array([2, 0, 1, 2])
+    own = Evaluation(network, target, 100).own_changes(queries, at, moves)
+    assert_allclose(own, found[at, np.arange(4)], rtol=1e-8, atol=1e-11)
+    values = Evaluation(network, target, 3).values(queries)
+    assert_allclose(values, problem_at(problem, network.theta), rtol=1e-10, atol=1e-12)
+
+
+def trained_without_curvature(problem):
+    from skinfluence.torch.gradients import RowGradients
+    from skinfluence.torch.influence.trained import Trained
+
+    gradients = RowGradients(problem.network, problem.loss, problem.rows.take(slice(0, 8)))
+    return Trained(problem, gradients, None)
+
+
+def problem_at(problem, theta):
+    batch = problem.rows.take(slice(0, problem.n_train))
+    with torch.no_grad():
+        outputs = problem.network.outputs(batch, problem.network.params(theta))
+        return problem.loss(outputs, batch.y).numpy()
+
+
+def test_float32_networks_are_evaluated_in_float64():
+    X, y = classes(n=20)
+    wide = objective(mlp(), X, y, decay=0.1)
+    narrow = objective(mlp().float(), X.astype(np.float32), y, decay=0.1)
+    narrow = dataclasses.replace(narrow, rows=narrow.rows)
+    move = 1e-6 * torch.ones(1, wide.network.n_params)
+    changes = []
+    for problem in (wide, narrow):
+        target = make_target("loss", problem)
+        queries = make_queries(
+            trained_without_curvature(problem), target, problem.rows, output=None, classes=None
+        )
+        changes.append(Evaluation(problem.network, target, 100).changes(queries, move))
+    # Differences of values of about one would have no digits left in float32.
+    assert_allclose(changes[1], changes[0], rtol=1e-3, atol=1e-11)
