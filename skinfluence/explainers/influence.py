@@ -89,7 +89,7 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         "auto" factorises a linear model up to 10,000 parameters, and a network as
         :func:`skinfluence.torch.choose_solver` says, which can be asked before fitting. The
         others, and objects with a method ``invert`` such as ``ConjugateGradients(rank=100)`` of
-        :mod:`skinfluence.torch`, are for networks.
+        ``skinfluence.torch``, are for networks.
     loss : str or callable, default=None
         Loss of a torch module, by name or as a function of outputs and targets that returns one
         value a row. Estimators know their own.
@@ -100,16 +100,16 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         Parameters of a torch module that may move, by name or pattern; None is all.
     curvature : {None, "hessian", "ggn", "fisher", "kfac", "ekfac"} or callable, default=None
         Curvature of a network; None is the generalised Gauss-Newton matrix "ggn". A class of
-        :mod:`skinfluence.torch`, or a function from an objective to one of them, brings the
+        ``skinfluence.torch``, or a function from an objective to one of them, brings the
         options that a name leaves out: ``functools.partial(Ekfac, basis="kfac")``. A linear model
         has its Hessian.
     damping : float, default=None
         Number added to the eigenvalues of a network's curvature, in units of the mean loss. None
         adds none while the curvature is definite, and a tenth of its mean eigenvalue otherwise;
-        `damping_` says how much that is. Up to 4,000 parameters it is factorised to see (its
-        condition number is below 1e10, or 1e6 in float32). Of more it is taken for definite where
-        it is no Hessian and a penalty holds every explained parameter. Directions that cannot
-        change the loss, as the last biases of a softmax moved together, do not count.
+        `damping_` says how much that is. A matrix that is factorised is definite if its condition
+        number is below 1e10 (1e6 in float32), directions apart that cannot change the loss, as
+        the last biases of a softmax moved together. Other curvatures are taken for definite if
+        they are no Hessian, and a penalty holds every explained parameter.
     tol : float, default=None
         Relative residual at which iterative solvers stop; None is each one's own.
     max_iter : int, default=None

@@ -73,6 +73,10 @@ def test_what_is_no_such_direction():
     targets = np.eye(4)[y]
     assert null_directions(objective(mlp(k=4), X, targets, loss="squared_error")) is None
     assert null_directions(one_layer(loss="squared_error")) is None
+    # One number a row, without an axis of its own.
+    flat = nn.Sequential(linear_module(np.ones((3, 4)), np.ones(3)), nn.Linear(3, 1).double())
+    flat.append(nn.Flatten(0))
+    assert null_directions(objective(flat, *regression(), loss="squared_error")) is None
     # A penalty that is in the Kronecker factors as its mean is not zero in them.
     assert Ekfac(kfac_cases.linear(4, 3, "cross_entropy")).null_directions() is None
 

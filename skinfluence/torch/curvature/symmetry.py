@@ -50,11 +50,11 @@ def _ignored(objective: NetworkObjective, name: str) -> bool:
     near = NEAR.get(network.dtype, 1e-2)
     with torch.no_grad():
         before = network.outputs(batch)
-        shift = network.outputs(batch, network.params(theta)) - before
-        # The first entry decides how much; a row that does not move proves nothing.
-        size = shift.flatten(1).abs().amax(1)
-        if before.ndim < 2 or shape[0] not in before.shape[1:] or not bool((size > 0).all()):
+        if before.ndim < 2 or shape[0] not in before.shape[1:]:
             return False
+        shift = network.outputs(batch, network.params(theta)) - before
+        # A row that does not move proves nothing.
+        size = shift.flatten(1).abs().amax(1)
         axis = 1 if before.shape[1] == shape[0] else before.ndim - 1
         uneven = (shift - shift.mean(axis, keepdim=True)).flatten(1).abs().amax(1)
         rounding = near * torch.maximum(size, before.flatten(1).abs().amax(1))
