@@ -5,13 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from skinfluence.torch.curvature.base import Curvature, probe, rows_at_once
+from skinfluence.torch.curvature.base import probe, rows_at_once
+from skinfluence.torch.curvature.sum_of_rows import SumOfRows
 from skinfluence.torch.data import Batch
 from skinfluence.torch.gradients import RowGradients
 from skinfluence.torch.objective import NetworkObjective
 
 
-class EmpiricalFisher(Curvature):
+class EmpiricalFisher(SumOfRows):
     """``sum_i w_i g_i g_i'`` of the rows' gradients g_i.
 
     Cheap, positive semidefinite, and a poor stand-in for curvature: it takes gradients at the

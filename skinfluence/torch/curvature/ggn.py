@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from skinfluence.torch.curvature.base import (
-    Curvature,
     activations_per_row,
     joined,
     probe,
@@ -18,6 +17,7 @@ from skinfluence.torch.curvature.base import (
 )
 from skinfluence.torch.curvature.convexity import require_convex
 from skinfluence.torch.curvature.outputs import Linearised, OutputGradients, gram
+from skinfluence.torch.curvature.sum_of_rows import SumOfRows
 from skinfluence.torch.data import Batch
 from skinfluence.torch.derivatives import GAUSS_NEWTON, first_that_works
 from skinfluence.torch.objective import NetworkObjective
@@ -27,7 +27,7 @@ from skinfluence.torch.objective import NetworkObjective
 MANY_OUTPUTS, MANY_FORMED = 256, 2**20
 
 
-class GaussNewton(Curvature):
+class GaussNewton(SumOfRows):
     """``sum_i w_i J_i' C_i J_i``: J the derivative of the outputs, C the loss's Hessian in them.
 
     Positive semidefinite for every loss that is convex in the outputs, where the Hessian of the

@@ -7,7 +7,6 @@ from functools import partial
 from torch import Tensor
 
 from skinfluence.torch.curvature.base import (
-    Curvature,
     activations_per_row,
     joined,
     probe,
@@ -15,12 +14,13 @@ from skinfluence.torch.curvature.base import (
     shaped,
 )
 from skinfluence.torch.curvature.convexity import require_smooth
+from skinfluence.torch.curvature.sum_of_rows import SumOfRows
 from skinfluence.torch.data import Batch
 from skinfluence.torch.derivatives import HESSIAN, first_that_works
 from skinfluence.torch.objective import NetworkObjective
 
 
-class Hessian(Curvature):
+class Hessian(SumOfRows):
     """``sum_i w_i d^2 l_i / d theta^2``, by products (Pearlmutter [1]_) with M vectors at once.
 
     A network's Hessian is rarely positive semidefinite, even where training has converged:

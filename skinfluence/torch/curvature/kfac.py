@@ -13,7 +13,6 @@ from skinfluence.torch.curvature.kfac_blocks import EigenBlock
 from skinfluence.torch.curvature.kfac_fit import FactorFit
 from skinfluence.torch.curvature.kfac_inverse import EigenInverse
 from skinfluence.torch.curvature.kfac_roots import ROOTS
-from skinfluence.torch.data import Batch
 from skinfluence.torch.objective import NetworkObjective
 from skinfluence.torch.resume import NoRecord, Record, fingerprint
 
@@ -120,16 +119,6 @@ class Kfac(Curvature):
             for name, values in block.back(block.values * block.rotate(parts)).items():
                 found[:, self.network.spans[name]] = values.flatten(1)
         return found
-
-    def of_rows(self, batch: Batch, weights: Tensor, V: Tensor) -> Tensor:
-        """Refused: a product of two means over rows is no sum over rows."""
-        raise TypeError(
-            f"{type(self).__name__} is made of means over all rows, and has no share of a row. "
-            "Use curvature='ggn' for deletions that take a row's curvature away."
-        )
-
-    def block_size(self, n_vectors: int) -> int:
-        return self.objective.n_train
 
     def diagonal(self) -> Tensor:
         """Diagonal of the matrix, (p,), exact."""

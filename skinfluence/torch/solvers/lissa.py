@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from skinfluence.torch.curvature import Curvature
+from skinfluence.torch.curvature import Curvature, SumOfRows
 from skinfluence.torch.curvature.inverse import Inverse
 from skinfluence.torch.solvers.base import Solver
 from skinfluence.torch.solvers.convergence import Convergence
@@ -73,7 +73,19 @@ class Lissa(Solver):
         self.repeats, self.tol, self.random_state = repeats, tol, random_state
 
     def invert(self, curvature: Curvature, damping: float) -> LissaInverse:
+        if self.batch_size is not None:
+            require_shares(curvature)
         return LissaInverse(self, Damped(curvature, damping))
+
+
+def require_shares(curvature: Curvature) -> SumOfRows:
+    """Refuse mini-batches of a curvature that no row has a share of."""
+    if isinstance(curvature, SumOfRows):
+        return curvature
+    raise ValueError(
+        f"{type(curvature).__name__} is made of means over all rows, and batch_size asks for the "
+        "share of a few. Leave batch_size=None, or use curvature='ggn'."
+    )
 
 
 class LissaInverse(Inverse):
@@ -207,7 +219,8 @@ class Batches:
         return lambda V: self._product(rows, V)
 
     def _product(self, rows, V):
-        curvature, objective = self.operator.curvature, self.operator.curvature.objective
+        curvature = require_shares(self.operator.curvature)
+        objective = curvature.objective
         weights = objective.weights[rows] * (self.n / self.size)
         found = curvature.of_rows(objective.rows.take(rows), weights.to(V), V)
         penalty = objective.penalty_curvature()

@@ -1,0 +1,95 @@
+"""Curvatures of which every row has a share."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from skinfluence.torch.curvature.base import Curvature
+from skinfluence.torch.curvature.symmetry import null_directions
+from skinfluence.torch.data import Batch
+
+
+class SumOfRows(Curvature):
+    """``A = sum_i w_i A_i + diag(c)``: the Hessian, the Gauss-Newton matrix, the Fisher matrix.
+
+    Sums over blocks of rows are taken in float64.
+
+    Parameters
+    ----------
+    objective : NetworkObjective
+
+    Attributes
+    ----------
+    psd : bool
+        Whether the matrix is known to be positive semidefinite.
+    """
+
+    @abstractmethod
+    def of_rows(self, batch: Batch, weights: Tensor, V: Tensor) -> Tensor:
+        """``sum_i w_i A_i V`` over the rows of one batch, (M, p); weights are (b,)."""
+
+    @abstractmethod
+    def block_size(self, n_vectors: int) -> int:
+        """Rows a block, so that its temporaries fit scikit-learn's ``working_memory``."""
+
+    def __call__(self, V: Tensor) -> Tensor:
+        """``A V``, (M, p).
+
+        Raises
+        ------
+        ValueError
+            If a product is not finite; the message names the first row that makes it so.
+        """
+        total = torch.zeros(V.shape, dtype=torch.float64, device=V.device)
+        for rows, batch, weights in self.blocks(self.block_size(len(V))):
+            found = self.of_rows(batch, weights, V)
+            if not bool(torch.isfinite(found.sum())):
+                self._explain(rows, batch, weights, V)
+            total += found
+        penalty = self.objective.penalty_curvature()
+        if penalty is not None:
+            total += penalty * V
+        return total.to(V.dtype)
+
+    def blocks(self, size: int) -> Iterator[tuple[slice, Batch, Tensor]]:
+        """All training rows in order: where they lie, the rows, their weights."""
+        n = self.objective.n_train
+        for start in range(0, n, size):
+            rows = slice(start, min(start + size, n))
+            yield rows, self.objective.rows.take(rows), self.objective.block_weights(rows)
+
+    def null_directions(self) -> Tensor | None:
+        return null_directions(self.objective)
+
+    def _penalised(self, total: Tensor) -> Tensor:
+        """A sum over rows with the penalty on its diagonal; (p, p) or (p,) and float64."""
+        penalty = self.objective.penalty_curvature()
+        if penalty is not None:
+            (total.diagonal() if total.ndim == 2 else total).add_(penalty)
+        return total
+
+    def _explain(self, rows, batch, weights, V):
+        """Halve the rows until one is left that makes the product infinite or NaN."""
+        if not bool(torch.isfinite(V).all()):
+            raise ValueError(
+                "A product of the curvature with vectors that hold NaN or infinity was asked "
+                "for. Look at the gradients these vectors come from: a query may have an "
+                "infinite loss."
+            )
+        first, last = 0, batch.size
+        while last - first > 1:
+            middle = (first + last) // 2
+            half = self.of_rows(batch[first:middle], weights[first:middle], V)
+            if bool(torch.isfinite(half.sum())):
+                first = middle
+            else:
+                last = middle
+        raise ValueError(
+            f"The curvature of training row {rows.start + first} is NaN or infinite, or too "
+            f"large for {str(self.network.dtype).removeprefix('torch.')}. Look at its inputs and "
+            "its loss, leave the row out, or use float64."
+        )
