@@ -81,7 +81,9 @@ def compared(answer: np.ndarray, reference: np.ndarray) -> tuple[float, float, f
     return scale, rest, float(np.mean(ranks))
 
 
-def _cell_pearson(reference):
+def _pearson(reference):
+    """Column of the correlation with a reference."""
+
     def cell(one):
         if one.answer is None:
             return ""
@@ -208,39 +210,62 @@ def _n4(setting, problem, curvature):
     return _text(table, ">= 4 x pyDVL's block CG at an equal residual", remark)
 
 
+# Of which formula the cases of N5 are, by the first words of their names.
+FORMULAS = {
+    "marginal": ("torch: ekfac", "fit + scores, ekfac"),
+    "kfac": ("torch: kfac", "fit + scores, kfac", "kronfluence kfac"),
+    "ekfac": ("kronfluence ekfac", "curvlinops EKFAC", "pyDVL EkFac"),
+}
+
+
 def n5(setting):
     """N5: (E)K-FAC, fit and scores, MLP 784-128-10, 5,000 rows x 32 queries."""
-    problem = _one_layer(setting)
+    problem, t = _one_layer(setting), setting.threads
     given = dict(problem=problem, damping=DAMPING)
     cases = []
-    for corrected, kind in ((True, "ekfac"), (False, "kfac")):
-        cases.append(
-            floor(f"torch: {kind} by hand", setups.floor, setting.threads, function="ekfac_scores",
-                  corrected=corrected, **given)
-        )  # fmt: skip
-        cases.append(
-            ours(f"fit + scores, {kind}", setups.scores, setting.threads, curvature=kind, **given)
-        )
-    cases += setting.torch_peer("kronfluence ekfac", "kronfluence_scores", **given)
-    cases += setting.torch_peer("kronfluence kfac", "kronfluence_scores", strategy="kfac", **given)
-    cases += setting.torch_peer("curvlinops EKFAC, rows by vmap", "curvlinops_ekfac", **given)
-    cases += setting.torch_peer(
-        "curvlinops EKFAC, no scores", "curvlinops_ekfac", scores=False, compared=False, **given
-    )
-    cases += setting.torch_peer("pyDVL EkFac", "pydvl_ekfac", **given)
-    columns = {}
-    for corrected, head in ((True, "agreement with EK-FAC"), (False, "with K-FAC")):
-        found = setups.reference(problem, "ekfac_scores", damping=DAMPING, corrected=corrected)
-        columns[head] = _agreement(found)
+    for kind, formula in (("ekfac", "marginal"), ("kfac", "kfac")):
+        by_hand = dict(function="ekfac_scores", kind=formula)
+        cases += [
+            floor(f"torch: {kind} by hand", setups.floor, t, **by_hand, **given),
+            ours(f"fit + scores, {kind}", setups.scores, t, curvature=kind, **given),
+        ]
+    cases += _factor_peers(setting, given)
     exact = setups.reference(problem, "cg_scores", damping=DAMPING, tol=1e-7)
-    columns["Pearson with GGN"] = _cell_pearson(exact)
+    columns = {"agreement": _by_formula(problem), "Pearson with GGN": _pearson(exact)}
     return _text(
         speed_table(measure(cases), columns),
         ">= 25 x kronfluence and >= 8 x curvlinops, at least their correlation with the GGN",
-        f"n = {problem.n}, {problem.m} queries, damping {DAMPING:g} on the mean loss. kronfluence "
-        "samples one label for each row; curvlinops only solves, its rows are differentiated by "
-        f"vmap(grad). {_scales(exact, 'the floor')}",
+        f"{_size(problem)}, damping {DAMPING:g} on the mean loss. kronfluence samples one label "
+        "for each row; curvlinops only solves, its rows are differentiated by vmap(grad). Ours "
+        "takes the eigenvectors of partial traces, the libraries those of K-FAC. "
+        f"{_scales(exact, 'the formula that each means')}",
     )
+
+
+def _factor_peers(setting, given):
+    peers = [
+        ("kronfluence ekfac", "kronfluence_scores", {}),
+        ("kronfluence kfac", "kronfluence_scores", dict(strategy="kfac")),
+        ("curvlinops EKFAC, rows by vmap", "curvlinops_ekfac", {}),
+        ("curvlinops EKFAC, no scores", "curvlinops_ekfac", dict(scores=False, compared=False)),
+        ("pyDVL EkFac", "pydvl_ekfac", {}),
+    ]
+    found = [setting.torch_peer(name, call, **own, **given) for name, call, own in peers]
+    return [case for cases in found for case in cases]
+
+
+def _by_formula(problem):
+    """Column of the agreement with the formula that a case means."""
+    cells = {
+        kind: _agreement(setups.reference(problem, "ekfac_scores", damping=DAMPING, kind=kind))
+        for kind in FORMULAS
+    }
+
+    def cell(one):
+        kinds = (kind for kind, names in FORMULAS.items() if one.case.name.startswith(names))
+        return cells[next(kinds)](one)
+
+    return cell
 
 
 # -- streaming ----------------------------------------------------------------------------------
