@@ -77,11 +77,10 @@ print(f"{np.mean(predicted(net) == y_new):.1%} of new images are read correctly"
 # %%
 # Proponents and opponents
 # ------------------------
-# ``curvature="ekfac"`` is an approximation that costs little however large the network is;
-# the default, the Gauss-Newton matrix, would be inverted exactly here, at a hundred times the
-# cost. Nothing is trained again. A score is the loss of the new image without the training image,
-# minus the loss with it: under the opponents are the images *without which it would be read
-# better*.
+# ``curvature="ekfac"`` approximates the Gauss-Newton matrix and costs little for large
+# networks too (:doc:`how to choose </networks/choosing>`). Nothing is trained again. A score is the
+# loss of the new image without the training image minus the loss with it, so the opponents are the
+# images *without which it would be read better*.
 
 explainer = InfluenceExplainer(
     net, loss="cross_entropy", weight_decay=DECAY, curvature="ekfac", damping=0.01
@@ -135,8 +134,8 @@ for ax, row in zip(axes, explainer.rank_outliers(12), strict=True):
 plt.show()
 
 # %%
-# Mistakes made at random are found as well by the loss (:doc:`and others are not <plot_mislabels>`);
-# what the loss cannot say is whose fault a *new* image's answer is.
+# Mistakes made at random are found as well by the loss alone (others are not:
+# :doc:`plot_mislabels`). What the loss cannot say is whose fault the answer to a *new* image is.
 #
 # Is it true?
 # -----------
@@ -154,6 +153,10 @@ for name, out in {"the most harmful": most_harmful, "at random": at_random}.item
     )
 
 # %%
+# The direction is right, and the size is not: to first order fifty deletions are fifty times one,
+# and a loss cannot fall below zero. The random control is worse than the prediction as well, since
+# any other training ends elsewhere. Rankings are what such scores are good for.
+#
 # Pixel by pixel
 # --------------
 # How should an opponent change, so that the first of the new images would be read better after
