@@ -4,6 +4,8 @@ ORDER = (
     "mislabels",
     "spam",
     "regression_diagnostics",
+    "network_images",
+    "network_skorch",
     "helpful_and_harmful_images",
     "smoothing_the_hinge",
     "paper_density",
