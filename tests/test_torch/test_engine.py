@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
@@ -718,3 +719,32 @@ def test_a_row_that_holds_all_the_weight_is_refused(network, method):
     weights[7] = 2.0
     with pytest.raises(ValueError, match="Row 7 alone carries weight"):
         InfluenceExplainer(module, loss="cross_entropy", method=method).fit(X, y, weights)
+
+
+# -- threads --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"curvature": "fisher"}, {"curvature": "hessian", "damping": 1.0}, {"method": "newton"}],
+    ids=["fisher", "hessian", "newton"],
+)
+def test_threads_that_ask_at_once_get_the_same(network, options):
+    X, y, module = network
+    explainer = explain(module, X, y, solver="cg", tol=1e-8, **options)
+    parts = [slice(start, start + 2) for start in range(0, 8, 2)] * 3
+    expected = [explainer.score_influence(X[part], y[part]) for part in parts]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda part: explainer.score_influence(X[part], y[part]), parts))
+    assert_array_equal(np.array(found), np.array(expected))
+
+
+def test_a_stream_is_refused(network):
+    _, _, module = network
+
+    class Stream(torch.utils.data.IterableDataset):
+        def __iter__(self):
+            return iter(())
+
+    with pytest.raises(ValueError, match="Stream has no positions"):
+        explain(module, Stream(), None)
