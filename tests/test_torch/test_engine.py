@@ -514,6 +514,31 @@ def test_perturbation_of_weighted_rows_and_other_targets(network):
     assert_allclose(slopes[:, 0], now / 1e-5, rtol=1e-3, atol=1e-8)
 
 
+class Attending(nn.Module):
+    """Fused attention, whose kernel has no second derivative."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.mix, self.out = nn.Linear(4, 12).double(), nn.Linear(4, 3).double()
+
+    def forward(self, x):
+        q, k, v = self.mix(x)[:, None].chunk(3, -1)
+        mixed = nn.functional.scaled_dot_product_attention(q, k, v)
+        return self.out(mixed[:, 0].mean(1))
+
+
+def test_perturbation_of_a_network_with_fused_attention():
+    X, y = np.random.default_rng(0).normal(size=(12, 5, 4)), np.arange(12) % 3
+    explainer = explain(Attending(), X, y, damping=0.1)
+    slopes = explainer.perturbation(X[:2], y[:2], rows=[4])
+    step = np.zeros((1, 5, 4))
+    step[0, 1, 2] = 1e-5
+    ask = {"rows": [4], "queries": (X[:2], y[:2])}
+    up, down = (explainer.score_replacement(X[4:5] + s, y[4:5], **ask) for s in (step, -step))
+    assert_allclose(slopes[:, 0, 1, 2], (up - down)[:, 0] / 2e-5, rtol=1e-5, atol=1e-10)
+
+
 def test_replacement_is_near_the_refit(one_layer):
     X, y, module = one_layer
     explainer = explain(module, X, y)
