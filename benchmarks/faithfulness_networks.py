@@ -52,7 +52,8 @@ class Truth:
         self.matrices = {
             "hessian": self._matrix(hessian=True),
             "ggn": self._matrix(hessian=False),
-            "fisher": self.G.T @ self.G / given.n + DAMPING * torch.eye(self.G.shape[1]),
+            "fisher": self.G.T @ self.G / given.n
+            + DAMPING * torch.eye(self.G.shape[1]).to(self.G),
         }
         self.scores = {
             name: self.queries @ torch.linalg.solve(matrix, self.G.T) / given.n
