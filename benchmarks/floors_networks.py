@@ -178,29 +178,39 @@ def cg_scores(layers, X, y, Xq, yq, damping, tol, hessian=False):
 # -- EK-FAC -------------------------------------------------------------------------------------
 
 
-def ekfac_scores(layers, X, y, Xq, yq, damping, corrected=True):
-    """Scores by (E)K-FAC of the exact Fisher matrix, bias in the weight; mean loss."""
+def ekfac_scores(layers, X, y, Xq, yq, damping, kind="ekfac"):
+    """Scores by Kronecker factors of the exact Fisher matrix, bias in the weight; mean loss.
+
+    "kfac"; "ekfac" corrects its eigenvalues; "marginal" does so in the eigenvectors of partial
+    traces, for which rows count by the size of the other factor.
+    """
     inputs, top = _inputs_and_slopes(layers, X)
-    p, n, last = top[-1], len(X), len(layers) - 1
-    K = p.shape[1]
+    p, n, solved = top[-1], len(X), []
     # Outputs' derivatives in class k, weighted by the root of its probability.
-    slopes = (torch.eye(K, dtype=X.dtype, device=X.device) - p[:, None]) * p.sqrt()[:, :, None]
+    slopes = (torch.eye(p.shape[1]).to(p) - p[:, None]) * p.sqrt()[:, :, None]
     queries = list(zip(*mlp_factors(layers, Xq, yq), strict=True))
-    solved = []
-    for i in range(last, -1, -1):
-        a = _with_one(inputs[i])
-        flat = slopes.flatten(0, 1)
-        (la, Ua), (lg, Ug) = (torch.linalg.eigh(m.T @ m / n) for m in (a, flat))
+    for i in range(len(layers) - 1, -1, -1):
+        a, (aq, dq) = _with_one(inputs[i]), queries[i]
+        (la, Ua), (lg, Ug) = (torch.linalg.eigh(m) for m in _kronecker(a, slopes, kind))
         spectrum = lg[:, None] * la
-        if corrected:
-            spectrum = (flat @ Ug).square_().view(n, K, -1).sum(1).T @ (a @ Ua).square_() / n
-        aq, dq = queries[i]
+        if kind != "kfac":
+            squares = (slopes.flatten(0, 1) @ Ug).square_().view(n, -1, len(Ug)).sum(1)
+            spectrum = squares.T @ (a @ Ua).square_() / n
         G = (dq @ Ug)[:, :, None] * (_with_one(aq) @ Ua)[:, None]
-        solved.append(Ug @ (G / (spectrum + damping)) @ Ua.T)
+        solved = [Ug @ (G / (spectrum + damping)) @ Ua.T, *solved]
         if i:
             slopes = (slopes @ layers[i][0]).mul_((inputs[i] > 0)[:, None])
-    V = [torch.cat([s[:, :, :-1].flatten(1), s[:, :, -1]], 1) for s in reversed(solved)]
+    V = [part for s in solved for part in (s[:, :, :-1].flatten(1), s[:, :, -1])]
     return against_rows(torch.cat(V, 1), layers, X, y)
+
+
+def _kronecker(a, slopes, kind):
+    flat, n = slopes.flatten(0, 1), len(a)
+    if kind != "marginal":
+        return a.T @ a / n, flat.T @ flat / n
+    sizes, lengths = slopes.square().sum((1, 2)), a.square().sum(1)
+    weighted = (slopes * lengths[:, None, None]).flatten(0, 1)
+    return (a * sizes[:, None]).T @ a / n, weighted.T @ flat / n
 
 
 def _with_one(a):

@@ -83,10 +83,10 @@ def strongest(problem: NetProblem, damping: float, k: int | None = None, **optio
     def run():
         if k is None:
             return explained.score_influence(given.Xq, given.yq)
-        return explained.proponents(given.Xq, given.yq, k=k)
+        return explained.proponents(given.Xq, given.yq, k=k, return_scores=False)
 
     def digest(found):
-        return found if k else np.argsort(-found[:QUERIES], axis=1)[:, :10]
+        return found[:QUERIES] if k else np.argsort(-found[:QUERIES], axis=1)[:, :10]
 
     return Job(run, digest)
 

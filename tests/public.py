@@ -6,6 +6,7 @@ import importlib
 import inspect
 from collections.abc import Callable, Iterator
 from functools import cached_property
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
@@ -17,6 +18,8 @@ PUBLIC_MODULES = (
     "skinfluence.exceptions",
     "skinfluence.metrics",
     "skinfluence.testing",
+    # The oldest environment has no torch.
+    *(["skinfluence.torch"] if find_spec("torch") else []),
 )
 
 
@@ -42,9 +45,13 @@ def symbols() -> dict[str, Any]:
 def own_methods(cls: type) -> Iterator[str]:
     """Public methods and properties of `cls` that this package defines.
 
-    What scikit-learn's mixins or ``Exception`` bring along is documented there.
+    What scikit-learn's mixins or ``Exception`` bring along is documented there, and so is what a
+    public class asks of those derived from it.
     """
+    contracts = [c for c in symbols().values() if inspect.isclass(c) and c in cls.__mro__[1:]]
     for name in dir(cls):
+        if any(hasattr(contract, name) for contract in contracts):
+            continue
         owner = next(c for c in cls.__mro__ if name in vars(c))
         if name.startswith("_") or not owner.__module__.startswith("skinfluence."):
             continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral, Real
+from os import PathLike
 from typing import Any, Literal
 
 import numpy as np
@@ -21,9 +22,9 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
 ):
     """Influence of the training rows on a fitted model: what deleting each would change.
 
-    The model minimised ``F = sum_i w_i l_i(theta) + m Omega(theta)``; its gradient and its exact
-    Hessian H, penalty included, are read off the fitted estimator. Deleting row i takes away the
-    gradient ``gbar_i = w_i g_i + dm_i grad Omega`` and the Hessian ``hbar_i``, and moves the
+    The model minimised ``F = sum_i w_i l_i(theta) + m Omega(theta)``; its gradient and its
+    curvature H, penalty included, are read off the fitted estimator. Deleting row i takes away the
+    gradient ``gbar_i = w_i g_i + dm_i grad Omega`` and the curvature ``hbar_i``, and moves the
     parameters by
 
     - ``first_order``: ``H^-1 gbar_i``, and the target along its gradient (the influence function
@@ -32,14 +33,20 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
       parameters: exact for quadratic objectives, within some per cent of the change elsewhere;
     - ``refit``: to the minimum without row i, all rows at once.
 
-    Use it to find the training rows behind a prediction (``proponents``, ``opponents``), rows that
-    are mislabelled or foreign (``self_influence``, ``rank_outliers``), and the classical
-    diagnostics of regression (``diagnostics``). Densities have explainers of their own. The first
-    steps of a pipeline are held fixed: only the model is refitted.
+    There are two kinds of models. A *linear model* of scikit-learn, or what is made of one, is
+    explained at its minimum, to which it is polished privately, with its exact Hessian; by default
+    with Newton steps. `hessian`, `class_weights` and `smoothing` are about linear models only, and
+    so are ``diagnostics`` and ``method="refit"``. A *network* is a torch module (which needs
+    `loss`), a skorch net or one of scikit-learn's MLPs. It is explained where training left it,
+    with a curvature and a solver of your choice: by default to first order, with the generalised
+    Gauss-Newton matrix, factorised while it is small. `loss`, `weight_decay`, `params`,
+    `curvature`, `damping`, `projection` and `resume` are about networks only, and so are most
+    solvers. What the model at hand does not have is refused, and never ignored.
 
-    Networks are torch modules (which need `loss`), skorch nets and scikit-learn's MLPs. Their H is
-    a curvature of your choice, inverted by a solver of your choice, and they are explained where
-    training left them; ``perturbation`` and ``score_replacement`` ask about other values of rows.
+    Use it to find the training rows behind a prediction (``proponents``, ``opponents``), rows that
+    are mislabelled or foreign (``self_influence``, ``rank_outliers``), and what other values of
+    rows would have changed (``perturbation``, ``score_replacement``). Densities have explainers of
+    their own. The first steps of a pipeline are held fixed: only the model is refitted.
 
     Parameters
     ----------
@@ -79,8 +86,10 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
     solver : {"auto", "dense", "cg", "lissa", "arnoldi", "nystroem", "ekfac", "datainf"} \
             or object, default="auto"
         Factorise the curvature, or invert it by conjugate gradients with products by the rows.
-        "auto" factorises up to 10,000 parameters. The others, and objects with a method
-        ``invert``, are for networks.
+        "auto" factorises a linear model up to 10,000 parameters, and a network as
+        :func:`skinfluence.torch.choose_solver` says, which can be asked before fitting. The
+        others, and objects with a method ``invert`` such as ``ConjugateGradients(rank=100)`` of
+        ``skinfluence.torch``, are for networks.
     loss : str or callable, default=None
         Loss of a torch module, by name or as a function of outputs and targets that returns one
         value a row. Estimators know their own.
@@ -89,13 +98,18 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         beside the mean loss, of all parameters or of those named. Estimators know their own.
     params : {None, "last_layer"} or list of str, default=None
         Parameters of a torch module that may move, by name or pattern; None is all.
-    curvature : {None, "hessian", "ggn", "fisher", "kfac", "ekfac"}, default=None
-        Curvature of a network; None is the generalised Gauss-Newton matrix "ggn". A linear model
+    curvature : {None, "hessian", "ggn", "fisher", "kfac", "ekfac"} or callable, default=None
+        Curvature of a network; None is the generalised Gauss-Newton matrix "ggn". A class of
+        ``skinfluence.torch``, or a function from an objective to one of them, brings the
+        options that a name leaves out: ``functools.partial(Ekfac, basis="kfac")``. A linear model
         has its Hessian.
     damping : float, default=None
         Number added to the eigenvalues of a network's curvature, in units of the mean loss. None
-        adds none where a penalty on every explained parameter keeps it definite, and otherwise a
-        tenth of its mean eigenvalue; `damping_` says how much that is.
+        adds none while the curvature is definite, and a tenth of its mean eigenvalue otherwise;
+        `damping_` says how much that is. A matrix that is factorised is definite if its condition
+        number is below 1e10 (1e6 in float32), directions apart that cannot change the loss, as
+        the last biases of a softmax moved together. Other curvatures are taken for definite if
+        they are no Hessian, and a penalty holds every explained parameter.
     tol : float, default=None
         Relative residual at which iterative solvers stop; None is each one's own.
     max_iter : int, default=None
@@ -104,6 +118,9 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         Number of random dimensions in which ``transform`` embeds a network's gradients, or a
         projection of ``skinfluence.torch.influence.projection``, such as ``TwoSided(16)``; None
         is one a parameter.
+    resume : path-like, default=None
+        Directory where the sums over rows of "kfac" and "ekfac" are recorded, so that a fit that
+        was stopped goes on where it was. It needs safetensors.
     n_jobs : int, default=None
         Threads over blocks of queries, in joblib's sense. Networks use torch's own threads.
     progress : bool, default=False
@@ -127,8 +144,8 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         Most steps that the polish took, at least 1.
     damping_ : float
         What was added to the eigenvalues of a network's curvature, in units of the mean loss.
-    curvature_, solver_ : str
-        Curvature of a network, and how it is inverted.
+    curvature_, solver_, solver_reason_ : str
+        Curvature of a network, how it is inverted, and why in this way.
     score_unit_ : str
         What a score is measured in.
     param_names_ : ndarray of str of shape (n_params,)
@@ -195,7 +212,7 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         "loss": [None, str, callable],
         "weight_decay": [None, Interval(Real, 0, None, closed="left"), dict],
         "params": [None, StrOptions({"last_layer"}), list, tuple],
-        "curvature": [None, StrOptions({"hessian", "ggn", "fisher", "kfac", "ekfac"})],
+        "curvature": [None, StrOptions({"hessian", "ggn", "fisher", "kfac", "ekfac"}), callable],
         "damping": [None, Interval(Real, 0, None, closed="left")],
         "tol": [None, Interval(Real, 0, None, closed="neither")],
         "max_iter": [None, Interval(Integral, 1, None, closed="left")],
@@ -205,6 +222,7 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
             HasMethods(["of_block"]),
             callable,
         ],
+        "resume": [None, str, PathLike],
     }
 
     def __init__(
@@ -222,11 +240,14 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         loss: str | Callable[..., Any] | None = None,
         weight_decay: float | Mapping[str, float] | None = None,
         params: Literal["last_layer"] | Sequence[str] | None = None,
-        curvature: Literal["hessian", "ggn", "fisher", "kfac", "ekfac"] | None = None,
+        curvature: Literal["hessian", "ggn", "fisher", "kfac", "ekfac"]
+        | Callable[..., Any]
+        | None = None,
         damping: float | None = None,
         tol: float | None = None,
         max_iter: int | None = None,
-        projection: int | None = None,
+        projection: Any = None,
+        resume: str | PathLike[str] | None = None,
         n_jobs: int | None = None,
         progress: bool = False,
         random_state: int | np.random.RandomState | None = None,
@@ -248,6 +269,7 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         self.tol = tol
         self.max_iter = max_iter
         self.projection = projection
+        self.resume = resume
         self.n_jobs = n_jobs
         self.progress = progress
         self.random_state = random_state

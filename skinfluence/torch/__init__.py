@@ -1,5 +1,43 @@
 """Influence on networks: the only part of the package that imports torch."""
 
-from skinfluence.torch.solvers import choose_solver
+from skinfluence.torch.curvature import (
+    Curvature,
+    Ekfac,
+    EmpiricalFisher,
+    GaussNewton,
+    Hessian,
+    Inverse,
+    Kfac,
+    SumOfRows,
+)
+from skinfluence.torch.solvers import (
+    Arnoldi,
+    ConjugateGradients,
+    Corrected,
+    DataInf,
+    Dense,
+    Lissa,
+    Nystroem,
+    Solver,
+    choose_solver,
+)
 
-__all__ = ["choose_solver"]
+__all__ = [
+    "Arnoldi",
+    "ConjugateGradients",
+    "Corrected",
+    "Curvature",
+    "DataInf",
+    "Dense",
+    "Ekfac",
+    "EmpiricalFisher",
+    "GaussNewton",
+    "Hessian",
+    "Inverse",
+    "Kfac",
+    "Lissa",
+    "Nystroem",
+    "Solver",
+    "SumOfRows",
+    "choose_solver",
+]

@@ -137,14 +137,16 @@ class NetworkEngine(Engine):
             **super().attributes(),
             "damping_": self.built.damping,
             "curvature_": self.built.curvature,
-            "solver_": self.built.solver,
+            "solver_": self.built.choice.solver,
+            "solver_reason_": self.built.choice.reason,
         }
 
     def report(self) -> dict[str, Any]:
         return {
             **super().report(),
             "curvature": self.built.curvature,
-            "solver": self.built.solver,
+            "solver": self.built.choice.solver,
+            "solver_reason": self.built.choice.reason,
             **self.trained.inverse.report(),
         }
 

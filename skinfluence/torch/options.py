@@ -5,6 +5,8 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+# Curvatures by name whose fit can be resumed.
+RESUMED = ("kfac", "ekfac")
 TARGETS = ("loss", "decision_function", "proba", "params")
 
 # What only linear models have: its value where it is not asked for, and what to do instead.
@@ -30,6 +32,7 @@ def check_options(model: Any, settings: SimpleNamespace) -> None:
             )
     _check_target(settings.target)
     _check_method(settings, name)
+    _check_resume(settings)
 
 
 def _check_target(target):
@@ -60,6 +63,18 @@ def _check_method(settings, name):
         f"method='newton' takes each row's own curvature out of the Gauss-Newton matrix, and "
         f"curvature={settings.curvature!r} is another. Use curvature='ggn' or "
         "method='first_order'."
+    )
+
+
+def _check_resume(settings):
+    if settings.resume is None or settings.curvature in RESUMED:
+        return
+    instead = "Leave resume=None, or use curvature='ekfac'."
+    if callable(settings.curvature):
+        instead = "Pass it to the curvature: functools.partial(Ekfac, resume=...)."
+    raise ValueError(
+        f"resume={str(settings.resume)!r} records the sums over rows that Kronecker factors are "
+        f"made of, and curvature={settings.curvature!r} is not known to have any. {instead}"
     )
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from skinfluence.torch.curvature import Curvature
+from skinfluence.torch.curvature import SumOfRows
 from skinfluence.torch.data import Rows
 from skinfluence.torch.losses import SquaredError
 from skinfluence.torch.network import Network
 from skinfluence.torch.objective import NetworkObjective
 
 
-class MatrixCurvature(Curvature):
+class MatrixCurvature(SumOfRows):
     """``sum_i w_i A_i`` of given matrices A_i (n, p, p); rows are their positions.
 
     Parameters

@@ -8,9 +8,10 @@ from tests.conftest import import_optional
 
 torch = import_optional("torch")
 
-from skinfluence.torch.curvature import CURVATURES, Ekfac, Kfac  # noqa: E402
+from skinfluence.torch.curvature import CURVATURES, Ekfac, Kfac, SumOfRows  # noqa: E402
 from skinfluence.torch.curvature.kfac_blocks import KroneckerBlock  # noqa: E402
 from skinfluence.torch.curvature.kfac_roots import softmax_roots  # noqa: E402
+from skinfluence.torch.solvers import Lissa  # noqa: E402
 from tests.test_torch import kfac_cases as cases  # noqa: E402
 from tests.test_torch.networks import NETWORKS  # noqa: E402
 
@@ -298,8 +299,9 @@ def test_rows_that_are_not_finite_are_named_by_layer():
 
 def test_no_share_of_a_row():
     curvature = Kfac(cases.linear(4, 3, "cross_entropy"))
-    with pytest.raises(TypeError, match="made of means"):
-        curvature.of_rows(None, None, None)
+    assert not isinstance(curvature, SumOfRows)
+    with pytest.raises(ValueError, match=r"Kfac is made of means.*batch_size asks for the share"):
+        Lissa(batch_size=2).invert(curvature, 0.1)
 
 
 def test_unknown_basis_is_refused():

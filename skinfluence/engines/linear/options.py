@@ -31,6 +31,10 @@ _NETWORKS_ONLY = {
         "makes the curvature of a network definite, and that of {model} is inverted as it is",
         "Leave damping=None, and set the penalty in the estimator (alpha, C)",
     ),
+    "resume": (
+        "records the Kronecker factors of a network, and {model} has none",
+        "Leave resume=None",
+    ),
     "projection": (
         "shortens the embedding of a network, and that of {model} has one dimension a parameter",
         "Leave projection=None, and project what transform returns",

@@ -6,6 +6,7 @@ from skinfluence.torch.curvature.ggn import GaussNewton
 from skinfluence.torch.curvature.hessian import Hessian
 from skinfluence.torch.curvature.inverse import Inverse
 from skinfluence.torch.curvature.kfac import Ekfac, Kfac
+from skinfluence.torch.curvature.sum_of_rows import SumOfRows
 
 # By the name the explainer knows them by.
 CURVATURES: dict[str, type[Curvature]] = {
@@ -25,4 +26,5 @@ __all__ = [
     "Hessian",
     "Inverse",
     "Kfac",
+    "SumOfRows",
 ]

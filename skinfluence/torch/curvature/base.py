@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import torch
 from sklearn import get_config
@@ -22,22 +22,47 @@ N_VECTORS = 64
 
 
 class Curvature(ABC):
-    """``A = sum_i w_i A_i + diag(c)``: a symmetric matrix over the explained parameters.
+    """A symmetric matrix over the explained parameters, as products with vectors.
 
-    The sum runs over the rows, whatever the blocks they come in, and the penalty's c is in it;
-    damping is not. The law: products equal those of ``matrix()``, which is symmetric.
+    The penalty's diagonal c is in it; damping is not. The law: products equal those of
+    ``matrix()``, which is symmetric, whatever the blocks that rows come in.
 
     Conventions. Vectors are rows, V is (M, p), and so are products. They are in the network's
-    type; sums over blocks of rows are taken in float64.
+    type.
 
     Parameters
     ----------
     objective : NetworkObjective
+        What the network was trained to minimise, as the explainer hands it over.
 
     Attributes
     ----------
     psd : bool
         Whether the matrix is known to be positive semidefinite.
+
+    See Also
+    --------
+    SumOfRows : Curvatures of which every row has a share.
+    Kfac : One of which none has.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.neural_network import MLPClassifier
+    >>> from skinfluence import InfluenceExplainer
+    >>> from skinfluence.torch import GaussNewton
+    >>> X, y = load_iris(return_X_y=True)
+    >>> net = MLPClassifier((3,), alpha=0.1, solver="lbfgs", max_iter=2000, random_state=0)
+    >>> net = net.fit(X, y)
+    >>> kept = []
+    >>> def keep(objective):
+    ...     kept.append(GaussNewton(objective))
+    ...     return kept[0]
+    >>> explainer = InfluenceExplainer(net, curvature=keep).fit(X, y)
+    >>> A = kept[0].matrix()
+    >>> bool(np.isclose(kept[0].trace(), A.trace(), rtol=1e-9))
+    True
     """
 
     psd: bool = False
@@ -50,41 +75,28 @@ class Curvature(ABC):
         return self.network.n_params
 
     @abstractmethod
-    def of_rows(self, batch: Batch, weights: Tensor, V: Tensor) -> Tensor:
-        """``sum_i w_i A_i V`` over the rows of one batch, (M, p); weights are (b,)."""
-
-    @abstractmethod
-    def block_size(self, n_vectors: int) -> int:
-        """Rows a block, so that its temporaries fit scikit-learn's ``working_memory``."""
-
     def __call__(self, V: Tensor) -> Tensor:
         """``A V``, (M, p).
 
         Raises
         ------
         ValueError
-            If a product is not finite; the message names the first row that makes it so.
+            If a product is not finite.
         """
-        total = torch.zeros(V.shape, dtype=torch.float64, device=V.device)
-        for rows, batch, weights in self.blocks(self.block_size(len(V))):
-            found = self.of_rows(batch, weights, V)
-            if not bool(torch.isfinite(found.sum())):
-                self._explain(rows, batch, weights, V)
-            total += found
-        penalty = self.objective.penalty_curvature()
-        if penalty is not None:
-            total += penalty * V
-        return total.to(V.dtype)
-
-    def blocks(self, size: int) -> Iterator[tuple[slice, Batch, Tensor]]:
-        """All training rows in order: where they lie, the rows, their weights."""
-        n = self.objective.n_train
-        for start in range(0, n, size):
-            rows = slice(start, min(start + size, n))
-            yield rows, self.objective.rows.take(rows), self.objective.block_weights(rows)
 
     def matrix(self, size: int = 256) -> Tensor:
-        """The matrix itself, (p, p), by products with unit vectors `size` at a time."""
+        """Form the matrix itself, by products with unit vectors or in a faster way.
+
+        Parameters
+        ----------
+        size : int, default=256
+            Unit vectors, or rows, at a time.
+
+        Returns
+        -------
+        matrix : Tensor of shape (p, p)
+            Symmetric, with the penalty.
+        """
         found = self.network.theta.new_empty(self.n_params, self.n_params)
         for start in range(0, self.n_params, size):
             unit = self.network.theta.new_zeros(min(size, self.n_params - start), self.n_params)
@@ -92,16 +104,37 @@ class Curvature(ABC):
             found[start : start + size] = self(unit)
         return 0.5 * (found + found.T)
 
+    def null_directions(self) -> Tensor | None:
+        """Find directions that can have no curvature, whatever the rows.
+
+        Returns
+        -------
+        directions : Tensor of shape (q, p) or None
+            Orthonormal; None where none are known.
+        """
+        return None
+
     def diagonal(self) -> Tensor | None:
-        """The diagonal, (p,), float64, or None where it costs as much as the matrix."""
+        """Compute the diagonal.
+
+        Returns
+        -------
+        diagonal : Tensor of shape (p,) or None
+            None where it costs as much as the matrix.
+        """
         return None
 
     def trace(self) -> float:
-        """Sum of the eigenvalues.
+        """Compute the sum of the eigenvalues.
 
         Exact where the diagonal is known or p is at most 64; otherwise Hutchinson's estimate
         from 64 vectors of signs that are the same at every call [1]_. Its standard deviation is
         below ``0.18 |A - diag A|_F``.
+
+        Returns
+        -------
+        trace : float
+            With the penalty.
 
         References
         ----------
@@ -117,35 +150,6 @@ class Curvature(ABC):
         signs = torch.randint(0, 2, (N_VECTORS, self.n_params), generator=draws)
         V = (2 * signs - 1).to(self.network.theta)
         return float((V.double() * self(V).double()).sum() / N_VECTORS)
-
-    def _penalised(self, total: Tensor) -> Tensor:
-        """A sum over rows with the penalty on its diagonal; (p, p) or (p,) and float64."""
-        penalty = self.objective.penalty_curvature()
-        if penalty is not None:
-            (total.diagonal() if total.ndim == 2 else total).add_(penalty)
-        return total
-
-    def _explain(self, rows, batch, weights, V):
-        """Halve the rows until one is left that makes the product infinite or NaN."""
-        if not bool(torch.isfinite(V).all()):
-            raise ValueError(
-                "A product of the curvature with vectors that hold NaN or infinity was asked "
-                "for. Look at the gradients these vectors come from: a query may have an "
-                "infinite loss."
-            )
-        first, last = 0, batch.size
-        while last - first > 1:
-            middle = (first + last) // 2
-            half = self.of_rows(batch[first:middle], weights[first:middle], V)
-            if bool(torch.isfinite(half.sum())):
-                first = middle
-            else:
-                last = middle
-        raise ValueError(
-            f"The curvature of training row {rows.start + first} is NaN or infinite, or too "
-            f"large for {str(self.network.dtype).removeprefix('torch.')}. Look at its inputs and "
-            "its loss, leave the row out, or use float64."
-        )
 
 
 def rows_within_memory(bytes_per_row: float) -> int:

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from skinfluence.torch.curvature.base import (
-    Curvature,
     activations_per_row,
     joined,
     probe,
@@ -18,6 +17,7 @@ from skinfluence.torch.curvature.base import (
 )
 from skinfluence.torch.curvature.convexity import require_convex
 from skinfluence.torch.curvature.outputs import Linearised, OutputGradients, gram
+from skinfluence.torch.curvature.sum_of_rows import SumOfRows
 from skinfluence.torch.data import Batch
 from skinfluence.torch.derivatives import GAUSS_NEWTON, first_that_works
 from skinfluence.torch.objective import NetworkObjective
@@ -27,7 +27,7 @@ from skinfluence.torch.objective import NetworkObjective
 MANY_OUTPUTS, MANY_FORMED = 256, 2**20
 
 
-class GaussNewton(Curvature):
+class GaussNewton(SumOfRows):
     """``sum_i w_i J_i' C_i J_i``: J the derivative of the outputs, C the loss's Hessian in them.
 
     Positive semidefinite for every loss that is convex in the outputs, where the Hessian of the
@@ -43,15 +43,44 @@ class GaussNewton(Curvature):
     are neither linear nor tables (as convolutions) are more than a million numbers a row; beyond,
     `diagonal` is not known.
 
+    Parameters
+    ----------
+    objective : NetworkObjective
+        What the network was trained to minimise, as the explainer hands it over.
+
     Raises
     ------
     ValueError
         If the loss is not convex in the outputs, or straight in them, on 32 of the rows.
 
+    See Also
+    --------
+    Hessian : With the curvature of the network itself.
+    Ekfac : An approximation that has an inverse of its own.
+
     References
     ----------
     .. [1] N. N. Schraudolph (2002), Fast curvature matrix-vector products for second-order
        gradient descent, Neural Computation 14.
+
+    Examples
+    --------
+    A network without hidden layers has no curvature of its own:
+
+    >>> import numpy as np
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.neural_network import MLPClassifier
+    >>> from skinfluence import InfluenceExplainer
+    >>> from skinfluence.torch import GaussNewton, Hessian
+    >>> X, y = load_iris(return_X_y=True)
+    >>> net = MLPClassifier((), alpha=0.1, solver="lbfgs", max_iter=2000, random_state=0)
+    >>> net = net.fit(X, y)
+    >>> first, second = (
+    ...     InfluenceExplainer(net, curvature=kind, damping=0.01).fit(X, y).self_influence()
+    ...     for kind in (GaussNewton, Hessian)
+    ... )
+    >>> bool(np.isclose(first, second, rtol=1e-6).all())
+    True
     """
 
     psd = True
@@ -119,11 +148,33 @@ class GaussNewton(Curvature):
     # -- the matrix, and what newton steps take from it ----------------------------------------
 
     def row_jacobian(self, batch: Batch) -> Tensor:
-        """J, the derivatives of the K outputs of some rows, (b, K, p)."""
+        """Form J, the derivatives of the K outputs of some rows.
+
+        Parameters
+        ----------
+        batch : Batch
+            Of b rows.
+
+        Returns
+        -------
+        J : Tensor of shape (b, K, p)
+            In the network's type.
+        """
         return self._linearise(batch).dense()
 
     def row_bends(self, batch: Batch) -> Tensor:
-        """C, the Hessians of some rows' losses in the outputs, (b, K, K)."""
+        """Form C, the Hessians of some rows' losses in the outputs.
+
+        Parameters
+        ----------
+        batch : Batch
+            Of b rows.
+
+        Returns
+        -------
+        C : Tensor of shape (b, K, K)
+            In the network's type.
+        """
         with torch.no_grad():
             return self.objective.loss.hessian(self.network.outputs(batch), batch.y)
 

@@ -7,7 +7,6 @@ from functools import partial
 from torch import Tensor
 
 from skinfluence.torch.curvature.base import (
-    Curvature,
     activations_per_row,
     joined,
     probe,
@@ -15,12 +14,13 @@ from skinfluence.torch.curvature.base import (
     shaped,
 )
 from skinfluence.torch.curvature.convexity import require_smooth
+from skinfluence.torch.curvature.sum_of_rows import SumOfRows
 from skinfluence.torch.data import Batch
 from skinfluence.torch.derivatives import HESSIAN, first_that_works
 from skinfluence.torch.objective import NetworkObjective
 
 
-class Hessian(Curvature):
+class Hessian(SumOfRows):
     """``sum_i w_i d^2 l_i / d theta^2``, by products (Pearlmutter [1]_) with M vectors at once.
 
     A network's Hessian is rarely positive semidefinite, even where training has converged:
@@ -32,15 +32,43 @@ class Hessian(Curvature):
     over reverse, and for those that cannot be batched over vectors one vector at a time.
     `diagonal` is not known, and `trace` estimated.
 
+    Parameters
+    ----------
+    objective : NetworkObjective
+        What the network was trained to minimise, as the explainer hands it over.
+
     Raises
     ------
     ValueError
         If the loss has kinks, or a layer cannot be differentiated twice.
 
+    See Also
+    --------
+    GaussNewton : Its positive part, and the default.
+
     References
     ----------
     .. [1] B. A. Pearlmutter (1994), Fast exact multiplication by the Hessian, Neural
        Computation 6.
+
+    Examples
+    --------
+    A network without hidden layers has no curvature of its own:
+
+    >>> import numpy as np
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.neural_network import MLPClassifier
+    >>> from skinfluence import InfluenceExplainer
+    >>> from skinfluence.torch import Hessian
+    >>> X, y = load_iris(return_X_y=True)
+    >>> net = MLPClassifier((), alpha=0.1, solver="lbfgs", max_iter=2000, random_state=0)
+    >>> net = net.fit(X, y)
+    >>> first, second = (
+    ...     InfluenceExplainer(net, curvature=kind, damping=0.01).fit(X, y).self_influence()
+    ...     for kind in (Hessian, "ggn")
+    ... )
+    >>> bool(np.isclose(first, second, rtol=1e-6).all())
+    True
     """
 
     def __init__(self, objective: NetworkObjective):

@@ -19,6 +19,32 @@ class Inverse(ABC):
     ----------
     damping : float
         In units of a mean loss; W times it is added to every eigenvalue.
+
+    See Also
+    --------
+    Solver : Makes one of a curvature.
+    Kfac : Has one of its own.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.neural_network import MLPClassifier
+    >>> from skinfluence import InfluenceExplainer
+    >>> from skinfluence.torch import Dense, Inverse
+    >>> X, y = load_iris(return_X_y=True)
+    >>> net = MLPClassifier((3,), alpha=0.1, solver="lbfgs", max_iter=2000, random_state=0)
+    >>> net = net.fit(X, y)
+    >>> class Watched(Dense):
+    ...     def invert(self, curvature, damping):
+    ...         self.inverse = super().invert(curvature, damping)
+    ...         return self.inverse
+    >>> solver = Watched()
+    >>> explainer = InfluenceExplainer(net, solver=solver).fit(X, y)
+    >>> isinstance(solver.inverse, Inverse)
+    True
+    >>> solver.inverse.damping == explainer.damping_
+    True
     """
 
     damping: float = 0.0
@@ -28,12 +54,33 @@ class Inverse(ABC):
         """Solve for each row of V, (M, p)."""
 
     def quadratic(self, block: GradientBlock) -> Tensor:
-        """``g_i' (A + ...)^-1 g_i`` of the rows of a block, (b,), float64."""
+        """Compute ``g_i' (A + ...)^-1 g_i`` of the rows of a block.
+
+        Parameters
+        ----------
+        block : GradientBlock
+            Gradients of b rows.
+
+        Returns
+        -------
+        values : Tensor of shape (b,)
+            In float64.
+        """
         G = block.dense()
         return (G.double() * self(G).double()).sum(1)
 
     def half(self, V: Tensor) -> Tensor:
-        """``L^-1 v`` with ``A + ... = L L'``, (M, rank): dot products become those by the inverse.
+        """Compute ``L^-1 v`` with ``A + ... = L L'``, whose dot products are those by the inverse.
+
+        Parameters
+        ----------
+        V : Tensor of shape (M, p)
+            Vectors v.
+
+        Returns
+        -------
+        halves : Tensor of shape (M, rank)
+            As many numbers a vector as L has columns.
 
         Raises
         ------
@@ -46,5 +93,11 @@ class Inverse(ABC):
         )
 
     def report(self) -> dict[str, Any]:
-        """How the systems of all calls so far were solved, as numbers that JSON can hold."""
+        """Say how the systems of all calls so far were solved.
+
+        Returns
+        -------
+        report : dict of str to object
+            Numbers that JSON can hold.
+        """
         return {"damping": self.damping}

@@ -8,10 +8,10 @@ from typing import Any
 
 from skinfluence.torch.curvature import CURVATURES, Curvature
 from skinfluence.torch.gradients import RowGradients
-from skinfluence.torch.influence.damping import automatic_damping
 from skinfluence.torch.influence.newton import GaussNewtonDeletion, mean_deleted_objective
 from skinfluence.torch.influence.trained import PROBE, Trained
 from skinfluence.torch.objective import NetworkObjective
+from skinfluence.torch.options import RESUMED
 from skinfluence.torch.solvers import Inverse
 from skinfluence.torch.solvers.choose import SOLVERS, Choice, choose, invert
 
@@ -23,7 +23,8 @@ class Built:
     ----------
     objective : NetworkObjective
     settings : SimpleNamespace
-        Of the explainer: curvature, damping, solver, tol, max_iter, random_state.
+        Of the explainer: curvature, damping, solver, tol, max_iter, resume, progress and
+        random_state.
 
     Attributes
     ----------
@@ -38,21 +39,15 @@ class Built:
 
     def __init__(self, objective: NetworkObjective, settings: SimpleNamespace):
         self.settings = settings
-        self.curvature = settings.curvature or "ggn"
-        matrix = make_curvature(self.curvature, objective)
-        asked = settings.damping
-        self.damping = automatic_damping(matrix) if asked is None else float(asked)
-        inverse, self.choice = self._invert(matrix)
+        matrix = make_curvature(settings, objective)
+        self.curvature = curvature_name(matrix)
+        inverse, self.choice = self._invert(matrix, settings.damping)
+        self.damping = inverse.damping
         probe = objective.rows.take(slice(0, PROBE))
         gradients = RowGradients(objective.network, objective.loss, probe)
         self.trained = Trained(objective, gradients, inverse)
 
-    @property
-    def solver(self) -> str:
-        """Name of the solver."""
-        return self.choice.solver
-
-    def _invert(self, curvature: Curvature) -> tuple[Inverse, Choice]:
+    def _invert(self, curvature: Curvature, damping: float | None) -> tuple[Inverse, Choice]:
         """By the solver that was asked for, with the options that were."""
         asked: Any = self.settings.solver
         options = given_options(self.settings)
@@ -62,26 +57,45 @@ class Built:
                     f"{' and '.join(options)} beside a solver that is an object have no effect. "
                     "Set them on the object."
                 )
-            return asked.invert(curvature, self.damping), Choice(_name(asked), "It was passed.")
-        seeded = self.settings.random_state is not None
-        if options or seeded:
-            choice = choose(curvature, damping=self.damping)
-            name = choice.solver if asked == "auto" else asked
-            asked = with_options(name, options, self.settings.random_state)
-        return invert(curvature, self.damping, asked)
+            return invert(curvature, damping, asked)
+        if not options and self.settings.random_state is None:
+            return invert(curvature, damping, asked)
+        choice = Choice(asked, "It was asked for.")
+        if asked == "auto":
+            choice = choose(curvature, damping=damping)
+        asked = with_options(choice.solver, options, self.settings.random_state)
+        return invert(curvature, damping, asked)[0], choice
 
     def newton(self) -> GaussNewtonDeletion:
         """Deletion by Gauss-Newton steps, with an inverse of its own."""
         base, mean = mean_deleted_objective(self.trained.objective)
         if base is self.trained.objective:
             return GaussNewtonDeletion(self.trained, self.trained.inverse, 0.0)
-        inverse, _ = self._invert(make_curvature(self.curvature, base))
+        inverse, _ = self._invert(make_curvature(self.settings, base), self.damping)
         return GaussNewtonDeletion(self.trained, inverse, mean)
 
 
-def make_curvature(name: str, objective: NetworkObjective) -> Curvature:
-    """Curvature by name."""
-    return CURVATURES[name](objective)
+def make_curvature(settings: SimpleNamespace, objective: NetworkObjective) -> Curvature:
+    """The curvature that was asked for, by name or by a function of the objective."""
+    asked = settings.curvature or "ggn"
+    if isinstance(asked, str):
+        long = {"resume": settings.resume, "progress": settings.progress}
+        made: Curvature = CURVATURES[asked](objective, **(long if asked in RESUMED else {}))
+        return made
+    found = asked(objective)
+    if not isinstance(found, Curvature):
+        raise ValueError(
+            f"The function passed as curvature returned {type(found).__name__}, which is no "
+            "skinfluence.torch.Curvature. Pass one of their classes, or a partial of one: "
+            "functools.partial(Ekfac, basis='kfac')."
+        )
+    return found
+
+
+def curvature_name(curvature: Curvature) -> str:
+    """Its name in the table, else its class's."""
+    known = (name for name, kind in CURVATURES.items() if kind is type(curvature))
+    return next(known, type(curvature).__name__)
 
 
 def given_options(settings: SimpleNamespace) -> dict[str, Any]:
@@ -105,8 +119,3 @@ def with_options(name: str, options: dict[str, Any], random_state: Any) -> Any:
     if "random_state" in takes and random_state is not None:
         options = {**options, "random_state": random_state}
     return kind(**options) if options else name
-
-
-def _name(solver: Any) -> str:
-    known = (name for name, kind in SOLVERS.items() if kind is type(solver))
-    return next(known, type(solver).__name__)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from skinfluence.torch.curvature import Curvature
 from skinfluence.torch.curvature.inverse import Inverse
@@ -11,6 +11,7 @@ from skinfluence.torch.solvers.arnoldi import Arnoldi
 from skinfluence.torch.solvers.base import Solver
 from skinfluence.torch.solvers.cg import ConjugateGradients
 from skinfluence.torch.solvers.corrected import Corrected
+from skinfluence.torch.solvers.damping import automatic_damping
 from skinfluence.torch.solvers.datainf import DataInf
 from skinfluence.torch.solvers.dense import Dense
 from skinfluence.torch.solvers.lissa import Lissa
@@ -45,7 +46,7 @@ def choose_solver(
     *,
     psd: bool = True,
     structured: bool = False,
-    damping: float = 0.0,
+    damping: float | None = 0.0,
     n_queries: int | None = None,
 ) -> Choice:
     """Say which solver ``solver="auto"`` stands for, and why.
@@ -63,8 +64,8 @@ def choose_solver(
         known to be.
     structured : bool, default=False
         Whether it has an inverse of its own: "kfac" and "ekfac" do.
-    damping : float, default=0.0
-        In units of a mean loss.
+    damping : float or None, default=0.0
+        In units of a mean loss; None is as much as a curvature that is not definite needs.
     n_queries : int or None, default=None
         Right-hand sides, where they are known.
 
@@ -86,14 +87,15 @@ def choose_solver(
     >>> solver, reason.split(": ")[0]
     ('cg', '101,770 parameters are too many for a matrix, and this curvature may be indefinite')
     """
+    undamped = damping is not None and damping == 0
     if structured:
         return Choice("structured", "This curvature has an inverse of its own.")
     if n_params <= DENSE:
         reason = f"{n_params:,} parameters are few enough to factorise the matrix, which is exact"
-        return Choice("dense", f"{reason}." if psd or damping else f"{reason}; {_SADDLE}")
+        return Choice("dense", f"{reason}." if psd or not undamped else f"{reason}; {_SADDLE}")
     many = f"{n_params:,} parameters are too many for a matrix"
     if not psd:
-        advice = _SADDLE if not damping else "negative directions that are met are reported."
+        advice = _SADDLE if undamped else "negative directions that are met are reported."
         return Choice("cg", f"{many}, and this curvature may be indefinite: {advice}")
     sketch = "preconditioned where a call has enough right-hand sides"
     if n_queries is not None:
@@ -110,7 +112,9 @@ _SADDLE = (
 )
 
 
-def choose(curvature: Curvature, *, damping: float = 0.0, n_queries: int | None = None) -> Choice:
+def choose(
+    curvature: Curvature, *, damping: float | None = 0.0, n_queries: int | None = None
+) -> Choice:
     """`choose_solver` for a curvature at hand."""
     return choose_solver(
         curvature.n_params,
@@ -121,14 +125,57 @@ def choose(curvature: Curvature, *, damping: float = 0.0, n_queries: int | None 
     )
 
 
+def pick(
+    curvature: Curvature,
+    damping: float | None,
+    solver: Any = "auto",
+    *,
+    n_queries: int | None = None,
+) -> tuple[Solver, Choice]:
+    """The solver that is meant by a name or an object, and why it is the one.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown, or the curvature has an inverse of its own beside which the
+        solver makes no sense.
+    """
+    if isinstance(solver, str) and solver == "auto":
+        choice = choose(curvature, damping=damping, n_queries=n_queries)
+        return SOLVERS[choice.solver](), choice
+    name = solver_name(solver)
+    if isinstance(solver, str) and name not in SOLVERS:
+        raise ValueError(
+            f"solver={solver!r} is none of 'auto', {', '.join(map(repr, SOLVERS))}, nor an "
+            "instance of one of their classes. Name one of them."
+        )
+    if isinstance(curvature, HasInverse) and name not in ("structured", "dense"):
+        raise ValueError(
+            f"{type(curvature).__name__} has an inverse of its own, which solver={name!r} could "
+            "only approximate. Leave solver='auto', or use curvature='ggn' with that solver."
+        )
+    made = SOLVERS[name]() if isinstance(solver, str) else solver
+    return made, Choice(name, "It was asked for.")
+
+
 def invert(
     curvature: Curvature,
-    damping: float,
-    solver: str | Solver = "auto",
+    damping: float | None,
+    solver: Any = "auto",
     *,
     n_queries: int | None = None,
 ) -> tuple[Inverse, Choice]:
     """Inverse of a damped curvature by a solver, given by name or with its options.
+
+    Parameters
+    ----------
+    curvature : Curvature
+    damping : float or None
+        In units of a mean loss. None is none while the curvature is definite: what
+        `DenseInverse` finds where the matrix is formed, else `automatic_damping`.
+    solver : str or object, default="auto"
+        A name, or any object with a method ``invert``.
+    n_queries : int or None, default=None
 
     Returns
     -------
@@ -139,29 +186,16 @@ def invert(
     Raises
     ------
     ValueError
-        If the name is unknown, or the curvature has an inverse of its own beside which the
-        solver makes no sense.
+        As `pick` does.
     """
-    if solver == "auto":
-        choice = choose(curvature, damping=damping, n_queries=n_queries)
-        return SOLVERS[choice.solver]().invert(curvature, damping), choice
-    passed = isinstance(solver, Solver)
-    name = solver_name(solver)
-    if not passed and name not in SOLVERS:
-        raise ValueError(
-            f"solver={solver!r} is none of 'auto', {', '.join(map(repr, SOLVERS))}, nor an "
-            "instance of one of their classes. Name one of them."
-        )
-    if isinstance(curvature, HasInverse) and name not in ("structured", "dense"):
-        raise ValueError(
-            f"{type(curvature).__name__} has an inverse of its own, which solver={name!r} could "
-            "only approximate. Leave solver='auto', or use curvature='ggn' with that solver."
-        )
-    made = solver if isinstance(solver, Solver) else SOLVERS[name]()
-    return made.invert(curvature, damping), Choice(name, "It was asked for.")
+    made, choice = pick(curvature, damping, solver, n_queries=n_queries)
+    if isinstance(made, Dense):
+        return made.invert(curvature, damping), choice
+    damping = automatic_damping(curvature) if damping is None else damping
+    return made.invert(curvature, damping), choice
 
 
-def solver_name(solver: str | Solver) -> str:
+def solver_name(solver: Any) -> str:
     """The solver's name in the table, else its class's."""
     if isinstance(solver, str):
         return solver

@@ -11,25 +11,52 @@ from skinfluence.torch.curvature import Curvature
 from skinfluence.torch.curvature.inverse import Inverse
 from skinfluence.torch.solvers.base import Solver
 from skinfluence.torch.solvers.convergence import warn_indefinite
+from skinfluence.torch.solvers.damping import share_of_mean
 from skinfluence.torch.solvers.operator import gaussian, require_damping, require_finite
 
 # Share of the largest eigenvalue that products in this type get wrong.
 NOISE = {torch.float64: 1e-13, torch.float32: 1e-6}
+# Condition number from which on a matrix is damped, unless the user says by how much.
+ILL = 1e10
 
 
 class Dense(Solver):
     """Form the matrix in float64 and factorise it: exact, for up to some thousand parameters.
 
     Without damping, directions that the matrix does not see take no part: the inverse is the
-    pseudo-inverse, and the report says how many they are.
+    pseudo-inverse, and the report says how many they are. With ``damping=None`` it is damped only
+    where it is not definite, see `DenseInverse`.
+
+    See Also
+    --------
+    ConjugateGradients : As exact as is asked for, at any size.
+    choose_solver : Which of them ``solver="auto"`` stands for.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.neural_network import MLPClassifier
+    >>> from skinfluence import InfluenceExplainer
+    >>> from skinfluence.torch import Dense
+    >>> X, y = load_iris(return_X_y=True)
+    >>> net = MLPClassifier((3,), alpha=0.1, solver="lbfgs", max_iter=2000, random_state=0)
+    >>> net = net.fit(X, y)
+    >>> exact, near = (
+    ...     InfluenceExplainer(net, damping=0.01, solver=solver).fit(X, y).self_influence()
+    ...     for solver in ("auto", Dense())
+    ... )
+    >>> bool(np.corrcoef(exact, near)[0, 1] > 1 - 1e-12)
+    True
     """
 
-    def invert(self, curvature: Curvature, damping: float) -> DenseInverse:
+    def invert(self, curvature: Curvature, damping: float | None) -> DenseInverse:
         matrix = curvature.matrix().double()
         require_finite(matrix, "The curvature")
         return DenseInverse(
             matrix,
-            require_damping(damping),
+            None if damping is None else require_damping(damping),
+            null=None if damping else curvature.null_directions(),
             total_weight=curvature.objective.total_weight,
             noise=NOISE.get(curvature.network.dtype, 1e-6),
             psd=curvature.psd,
@@ -42,9 +69,15 @@ class DenseInverse(Inverse):
     Parameters
     ----------
     matrix : Tensor of shape (p, p)
-        Float64, without the damping; it is overwritten.
-    damping : float
-        In units of a mean loss.
+        Float64, without the damping.
+    damping : float or None
+        In units of a mean loss. None is none where the matrix is definite, the null directions
+        apart: where it has a Cholesky factor, and a condition number (its diagonal scaled to
+        ones) below 1e10 in float64, 1e6 in float32. Otherwise it is a tenth of the mean
+        eigenvalue.
+    null : Tensor of shape (q, p) or None, default=None
+        Orthonormal directions known to have no curvature, each with equal entries on a set of its
+        own. Without damping they take no part.
     total_weight : float, default=1.0
         W: W times the damping is added to the diagonal.
     noise : float, default=1e-13
@@ -54,6 +87,8 @@ class DenseInverse(Inverse):
 
     Attributes
     ----------
+    damping : float
+        What was added.
     definite : bool
         Whether no eigenvalue is negative.
     null_dim : int
@@ -67,37 +102,69 @@ class DenseInverse(Inverse):
     def __init__(
         self,
         matrix: Tensor,
-        damping: float,
+        damping: float | None,
         *,
+        null: Tensor | None = None,
         total_weight: float = 1.0,
         noise: float = 1e-13,
         psd: bool = False,
     ):
-        self.damping, self.total_weight = damping, total_weight
+        self.total_weight = total_weight
         self.null_dim, self.n_negative = 0, 0
         self.lowest, self.n_rhs = float("nan"), 0
         self._factor: Tensor | None = None
-        shift = total_weight * damping
-        if not self._cholesky(matrix, shift, noise):
+        self._null: Tensor | None = None
+        trusted = 1.0 / noise
+        factorised = not damping and self._cholesky(
+            matrix,
+            0.0,
+            trusted if damping is not None else min(ILL, trusted),
+            null=null,
+            unseen=noise / 10 if psd else 0.0,
+        )
+        if damping is None:
+            mean = share_of_mean(float(matrix.trace()), len(matrix), total_weight)
+            damping = 0.0 if factorised else mean
+        self.damping, shift = damping, total_weight * damping
+        if shift and not factorised:
+            factorised = self._cholesky(matrix, shift, trusted)
+        if not factorised:
             self._eigen(matrix, shift, max(noise, len(matrix) * 2e-15), psd)
         self.definite = not self.n_negative
 
-    def _cholesky(self, matrix: Tensor, shift: float, noise: float) -> bool:
-        """Factorise the matrix, its diagonal scaled to ones; False where that is not trusted."""
+    def _cholesky(
+        self,
+        matrix: Tensor,
+        shift: float,
+        trusted: float,
+        *,
+        null: Tensor | None = None,
+        unseen: float = 0.0,
+    ) -> bool:
+        """Factorise the matrix, its diagonal scaled to ones; False where that is not trusted.
+
+        Null directions are filled in, so that they cannot spoil the factor; so are parameters
+        whose share of the derivatives is below `unseen`.
+        """
         diagonal = matrix.diagonal() + shift
-        if not bool((diagonal > 0).all()):
+        seen = diagonal > unseen**2 * diagonal.max()
+        if not unseen and not bool(seen.all()):
             return False
-        scale = diagonal.rsqrt()
+        null = _within(null, seen)
+        scale = torch.where(seen, _scales(diagonal, null), 0.0)
         scaled = matrix * scale * scale[:, None]
-        scaled.diagonal().fill_(1.0)
+        scaled.diagonal().copy_(torch.where(seen, diagonal * scale.square(), 1.0))
+        if null is not None:
+            scaled += null.T @ null
         norm = float(torch.linalg.matrix_norm(scaled, 1))
         factor, failed = torch.linalg.cholesky_ex(scaled)
         if bool(failed):
             return False
         self.condition = norm * _inverse_norm(factor)
-        if not self.condition * noise < 1.0:
+        if not self.condition < trusted:
             return False
-        self._factor, self._scale = factor, scale[:, None]
+        self._factor, self._scale, self._null = factor, scale[:, None], null
+        self.null_dim = int((~seen).sum()) + (0 if null is None else len(null))
         return True
 
     def _eigen(self, matrix: Tensor, shift: float, noise: float, psd: bool) -> None:
@@ -127,7 +194,8 @@ class DenseInverse(Inverse):
         self.n_rhs += len(V)
         columns = V.T.double()
         if self._factor is not None:
-            solved = self._scale * torch.cholesky_solve(self._scale * columns, self._factor)
+            columns = self._scale * self._seen(columns)
+            solved = self._scale * torch.cholesky_solve(columns, self._factor)
         else:
             solved = self._vectors @ ((self._vectors.T @ columns) / self._values[:, None])
         return solved.T.to(V.dtype)
@@ -135,7 +203,7 @@ class DenseInverse(Inverse):
     def half(self, V: Tensor) -> Tensor:
         columns = V.T.double()
         if self._factor is not None:
-            columns = self._scale * columns
+            columns = self._scale * self._seen(columns)
             solved = torch.linalg.solve_triangular(self._factor, columns, upper=False)
         elif self.definite:
             solved = (self._vectors.T @ columns) / self._values.sqrt()[:, None]
@@ -147,6 +215,12 @@ class DenseInverse(Inverse):
             )
         return solved.T.to(V.dtype)
 
+    def _seen(self, columns: Tensor) -> Tensor:
+        """Columns without their part in null directions; solutions then have none either."""
+        if self._null is None:
+            return columns
+        return columns - self._null.T @ (self._null @ columns)
+
     def report(self) -> dict[str, Any]:
         return {
             **super().report(),
@@ -157,6 +231,25 @@ class DenseInverse(Inverse):
             "lowest": self.lowest if self.n_negative else None,
             "condition": self.condition,
         }
+
+
+def _within(null: Tensor | None, seen: Tensor) -> Tensor | None:
+    """Null directions on the parameters that are seen, those of them that are left."""
+    if null is None:
+        return None
+    left = torch.where(seen, null, 0.0)
+    sizes = torch.linalg.vector_norm(left, dim=1)
+    kept = sizes > 0
+    return left[kept] / sizes[kept, None] if bool(kept.any()) else None
+
+
+def _scales(diagonal: Tensor, null: Tensor | None) -> Tensor:
+    """What makes the diagonal 1, alike on the entries of a null direction, which so stays one."""
+    squares = diagonal.clone()
+    for direction in () if null is None else null:
+        own = direction != 0
+        squares[own] = diagonal[own].mean()
+    return squares.rsqrt()
 
 
 def _inverse_norm(factor: Tensor) -> float:
