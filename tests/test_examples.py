@@ -62,7 +62,7 @@ def test_readme_network_is_true():
     (code,) = (block for block in _readme_blocks() if "torch" in block)
     names: dict = {}
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)
         exec(code, names)
     explainer = names["explainer"]
     assert explainer.solver_ == "dense" and "no damping" in code
