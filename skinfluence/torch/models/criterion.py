@@ -75,6 +75,8 @@ class Criterion:
         for loss in (self.loss, self.per_output):
             if isinstance(loss, TorchLoss):
                 loss.module.to(network.device)
+        if network.flat and isinstance(self.loss, UserLoss):
+            return replace(self, loss=UserLoss(self.loss.function, flat=True))
         if self.encode is None and self.per_output is None:
             return self
         with torch.no_grad():
