@@ -110,7 +110,7 @@ class OwnTrainer(Trainer):
 
     def with_labels(self, y: Any) -> Trainer:
         """Return the same rows under other labels, which the function must take."""
-        if not _takes(self.estimator, 2):
+        if not takes(self.estimator, 2):
             raise ValueError(
                 "The function that trains the models takes the positions of rows only, so that "
                 "labels cannot be corrected. Pass a function of (positions, labels), with one "
@@ -131,7 +131,7 @@ class OwnTrainer(Trainer):
         return model
 
 
-def _takes(function: Callable[..., Any], count: int) -> bool:
+def takes(function: Callable[..., Any], count: int) -> bool:
     """Whether a function can be called with that many arguments, as far as can be seen."""
     try:
         inspect.signature(function).bind(*range(count))
