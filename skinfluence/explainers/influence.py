@@ -92,13 +92,14 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         others, and objects with a method ``invert`` such as ``ConjugateGradients(rank=100)`` of
         ``skinfluence.torch``, are for networks.
     loss : str or callable, default=None
-        Loss of a torch module, by name or as a function of outputs and targets that returns one
-        value a row. Estimators know their own.
+        Loss of a torch module, by name, as a loss module or function of torch, or as a function
+        of outputs and targets that returns one value a row. Estimators know their own.
     weight_decay : float or dict of str to float, default=None
         Penalty of a torch module, as its optimiser means it: ``weight_decay / 2 * |theta|^2``
         beside the mean loss, of all parameters or of those named. Estimators know their own.
     params : {None, "last_layer"} or list of str, default=None
-        Parameters of a torch module that may move, by name or pattern; None is all.
+        Parameters of a torch module that may move, by name, pattern or the name of the module
+        that they are in; None is all.
     curvature : {None, "hessian", "ggn", "fisher", "kfac", "ekfac"} or callable, default=None
         Curvature of a network; None is the generalised Gauss-Newton matrix "ggn". A class of
         ``skinfluence.torch``, or a function from an objective to one of them, brings the

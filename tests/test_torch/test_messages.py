@@ -118,9 +118,13 @@ def test_log_probabilities_by_function():
 def test_rows_that_are_no_numbers_are_named(value):
     odd = X.copy()
     odd[10, 1] = value
-    with pytest.raises(ValueError, match=r"X holds NaN or infinity at row 10"):
+    # Behind tanh, infinity has a loss and no slope.
+    seen = (
+        "The loss is nan .* at row 10" if np.isnan(value) else "X holds NaN or infinity at row 10"
+    )
+    with pytest.raises(ValueError, match=seen):
         fit().score_influence(odd, Y)
-    with pytest.raises(ValueError, match=r"X holds NaN or infinity at row 10"):
+    with pytest.raises(ValueError, match=seen):
         fit(rows=odd)
 
 
