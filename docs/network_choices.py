@@ -103,7 +103,7 @@ CASES = {
 
 def against(scores, reference):
     found = agreement(scores, reference)
-    return [f"{found.pearson:.3f}", f"{100 * found.relative_error:,.0f} %"]
+    return [f"{found.pearson:.3f}", f"{100 * found.relative_error:,.0f}\N{NO-BREAK SPACE}%"]
 
 
 header = (
@@ -137,6 +137,6 @@ for damping in (0, 0.001, 0.01, 0.1, 1):
             f"{damping:g}",
             f"{found.pearson:.3f}",
             f"{found.slope:.2f}",
-            f"{100 * found.relative_error:.0f} %",
+            f"{100 * found.relative_error:.0f}\N{NO-BREAK SPACE}%",
         ]
     )

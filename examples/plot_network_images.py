@@ -77,10 +77,10 @@ print(f"{np.mean(predicted(net) == y_new):.1%} of new images are read correctly"
 # %%
 # Proponents and opponents
 # ------------------------
-# ``curvature="ekfac"`` approximates the Gauss-Newton matrix and costs little for large
-# networks too (:doc:`how to choose </networks/choosing>`). Nothing is trained again. A score is the
-# loss of the new image without the training image minus the loss with it, so the opponents are the
-# images *without which it would be read better*.
+# ``curvature="ekfac"`` approximates the Gauss-Newton matrix and costs little for large networks
+# too (:doc:`how to choose </networks/choosing>`). Nothing is trained again. A score is the loss of
+# the new image without the training image minus the loss with it, so the opponents are the images
+# *without which it would be read better*.
 
 explainer = InfluenceExplainer(
     net, loss="cross_entropy", weight_decay=DECAY, curvature="ekfac", damping=0.01

@@ -104,13 +104,18 @@ plt.show()
 # The strongest, with their labels from the table and the outcome that they were trained with:
 
 strongest = np.argsort(-np.abs(pulls))[:6]
-shown = X.iloc[strongest][["age", "bmi", "bp", "s5"]]
-shown.assign(outcome=y[strongest, 0], pull=pulls[strongest]).round(3)
+shown = X.iloc[strongest][["age", "bmi", "bp", "s5"]].astype(float).round(2)
+shown.assign(
+    outcome=y[strongest, 0],
+    predicted=model.predict(X.iloc[strongest])[:, 0],
+    pull=pulls[strongest],
+).round(3)
 
 # %%
-# A patient pulls upwards by an outcome *above* what the network would predict for him, and is
-# felt where the measurements are alike. Nearness alone says neither how much nor in which
-# direction.
+# A pull is the residual of the training patient times a similarity that the network has learned.
+# Most of these have an outcome far above what is predicted for them, and are like the patient in
+# question. Patient 123 has one far below, and pulls *up*: here the similarity is negative.
+# Nearness in the table says neither how much nor in which direction.
 #
 # When can it be trusted?
 # -----------------------

@@ -2,6 +2,7 @@
 
 import re
 import runpy
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,9 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 def test_example_runs(path, monkeypatch, tmp_path):
     import_optional("pandas")
     import_optional("matplotlib.pyplot")
+    if "network" in path.name:
+        import_optional("torch")
+        import_optional("skorch")
     monkeypatch.chdir(tmp_path)  # the demo writes pictures
     runpy.run_path(str(path), run_name="__main__")
     if path.name == "run_demo.py":
@@ -27,7 +31,11 @@ def test_example_runs(path, monkeypatch, tmp_path):
 
 @pytest.fixture(scope="module")
 def readme():
-    """The code of the README, block by block."""
+    """The code of the README, block by block; that of networks is apart."""
+    return [block for block in _readme_blocks() if "torch" not in block]
+
+
+def _readme_blocks():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     return re.findall(r"```python\n(.*?)```", text, re.DOTALL)
 
@@ -47,6 +55,22 @@ def test_readme_model_is_true(readme):
     shown = names["diagnostics"][["cooks_d", "standard_resid", "hat_diag"]]
     text = shown.nlargest(3, "cooks_d").to_string()
     assert text in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_readme_network_is_true():
+    import_optional("torch")
+    (code,) = (block for block in _readme_blocks() if "torch" in block)
+    names: dict = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        exec(code, names)
+    explainer = names["explainer"]
+    assert explainer.solver_ == "dense" and "no damping" in code
+    assert explainer.damping_ == 0.0
+    images, labels = names["X"], names["y"]
+    scores, _ = explainer.opponents(images[1000:1010], labels[1000:1010], k=5)
+    assert scores.shape == (10, 5)
+    assert scores.max() < 0
 
 
 def test_readme_density_is_true(readme):
