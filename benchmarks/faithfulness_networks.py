@@ -52,7 +52,8 @@ class Truth:
         self.matrices = {
             "hessian": self._matrix(hessian=True),
             "ggn": self._matrix(hessian=False),
-            "fisher": self.G.T @ self.G / given.n + DAMPING * torch.eye(self.G.shape[1]),
+            "fisher": self.G.T @ self.G / given.n
+            + DAMPING * torch.eye(self.G.shape[1]).to(self.G),
         }
         self.scores = {
             name: self.queries @ torch.linalg.solve(matrix, self.G.T) / given.n
@@ -96,15 +97,16 @@ def _solvers():
 
 def f7(quick):
     """F7: curvatures and solvers beside the exact damped inverse, MLP 64-32-10."""
-    truth = Truth(trained("digits", 400 if quick else 1_500, 20 if quick else 100))
+    truth = Truth(trained("tiny", 300, 10) if quick else trained("digits", 1_500, 100))
     rows = [*_ours_f7(truth), *_peers_f7(truth, quick)]
     return f"""\
-Digits, {truth.problem.n} rows, {truth.problem.m} queries, 2,410 parameters, damping {DAMPING} on
-the mean loss. Relative residual: the largest over the queries of |(A + damping) v - g| / |g| with
-an exact A, float64, formed apart from this package. Pearson: of all scores with those of the exact
-inverse of the same matrix, and of the Gauss-Newton matrix. K-FAC and EK-FAC have no residual: what
-stands there is the relative difference from their formulas written out; EK-FAC of the libraries
-has the eigenvectors of K-FAC, with which all are correlated, and ours those of partial traces.
+Digits, {truth.problem.n} rows, {truth.problem.m} queries, {truth.G.shape[1]:,} parameters,
+damping {DAMPING} on the mean loss. Relative residual: the largest over the queries of
+|(A + damping) v - g| / |g| with an exact A, float64, formed apart from this package. Pearson: of
+all scores with those of the exact inverse of the same matrix, and of the Gauss-Newton matrix.
+K-FAC and EK-FAC have no residual: what stands there is the relative difference from their
+formulas written out; EK-FAC of the libraries has the eigenvectors of K-FAC, with which all are
+correlated, and ours those of partial traces.
 
 {table(F7_HEADER, rows)}"""
 
@@ -200,10 +202,10 @@ F5_HEADER = ["library", "call", "dtype", "6 batches", "unequal last batch", "oth
 def f5(quick):
     """F5: the same scores whatever the batches, the order, the memory and the threads."""
     n = 300 if quick else 1_500
-    problem = trained("digits", n, 20)
+    problem = trained("tiny" if quick else "digits", n, 20)
     rows = [row for dtype in ROUNDING for row in _ours_f5(problem.in_type(dtype))]
     return f"""\
-Digits, {n} rows, 20 queries, MLP 64-32-10, damping {DAMPING} on the mean loss. Relative change
+Digits, {n} rows, 20 queries, the same network, damping {DAMPING} on the mean loss. Relative change
 |S' - S| / |S| of the scores when the {n} rows come as a loader of 6 batches or of batches with an
 unequal last one, in another order, with a working_memory of 1 MiB, on one thread; S: one batch.
 Iterative solvers may change within their tolerance; all others must not, but for rounding.

@@ -190,17 +190,16 @@ def _n4(setting, problem, curvature):
         floor("torch: CG, two GEMMs a product", setups.floor, t, **plain, **given),
         ours("fit + scores, CG to 1e-3", setups.scores, t, **own, **given),
     ]
-    cases += setting.torch_peer(
-        "curvlinops CG to 1e-3", "curvlinops_cg", tol=1e-3, hessian=hessian, **given
-    )
     if hessian:
-        m = problem.m // 4
         cases += setting.torch_peer(
             "pyDVL block CG", "pydvl_inverse", kind="Cg", solve_simultaneously=True, **given
         )
+        some = dict(kind="CG", queries=problem.m // 8)
         cases += setting.torch_peer(
-            "dattri CG, 10 iterations", "dattri_inverse", 4.0, kind="CG", queries=m, **given
+            "dattri CG, 10 iterations", "dattri_inverse", 8.0, **some, **given
         )
+    else:
+        cases += setting.torch_peer("curvlinops CG to 1e-3", "curvlinops_cg", tol=1e-3, **given)
     reference = setups.reference(problem, "cg_scores", damping=DAMPING, tol=1e-7, hessian=hessian)
     table = speed_table(measure(cases), {"agreement": _agreement(reference)})
     remark = (

@@ -1,4 +1,4 @@
-"""The benchmarks still run: one small part of them."""
+"""The benchmarks still run: small parts of them."""
 
 import subprocess
 import sys
@@ -6,12 +6,36 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import import_optional
+
 RUN = Path(__file__).resolve().parents[1] / "benchmarks" / "run.py"
+pytestmark = pytest.mark.skipif(not RUN.exists(), reason="benchmarks are not part of a release")
 
 
-@pytest.mark.skipif(not RUN.exists(), reason="the benchmarks are not part of a release")
+def _printed(name, *parts):
+    command = [sys.executable, str(RUN), name, "--quick", "--only", *parts]
+    # A part that fails says why on stderr, which a captured error would keep to itself.
+    result = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=240)
+    return result.stdout
+
+
 def test_a_quick_part_runs_and_meets_its_target():
-    command = [sys.executable, str(RUN), "faithfulness", "--quick", "--only", "knn"]
-    result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
-    assert "1e-9: met" in result.stdout
-    assert "MISSED" not in result.stdout
+    printed = _printed("faithfulness", "knn")
+    assert "1e-9: met" in printed
+    assert "MISSED" not in printed
+
+
+def test_networks_meet_their_tolerances_and_do_not_depend_on_batches():
+    import_optional("torch")
+    printed = _printed("faithfulness_networks", "F5", "F7")
+    assert "1e-12: met" in printed
+    assert "Gauss-Newton >= .95: met" in printed
+    assert "MISSED" not in printed
+
+
+def test_the_speed_of_networks_stands_beside_its_floor():
+    import_optional("torch")
+    rows = _printed("speed_networks", "N2").splitlines()
+    scale, rest, _ = next(row for row in rows if "RowGradients" in row).split("|")[-2].split("/")
+    assert float(scale) == pytest.approx(1.0, rel=1e-5)
+    assert float(rest) < 1e-5

@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -33,6 +34,10 @@ from sklearn.exceptions import ConvergenceWarning
 from skinfluence import InfluenceExplainer
 from skinfluence.exceptions import NotStationaryWarning
 from skinfluence.metrics import linear_datamodeling_score
+from skinfluence.torch.data import Batch
+from skinfluence.torch.gradients import RowGradients
+from skinfluence.torch.losses import make_loss
+from skinfluence.torch.network import Network
 
 BLOCK = 10
 RATE, BATCH = 0.01, 64
@@ -147,25 +152,31 @@ def explained(module, data, *, every=1, **options):
         return explainer.score_influence(Z[::every].numpy(), z_y[::every].numpy())
 
 
+def gradient_products(module, data):
+    """Scores without any curvature, (n_test, n_train): tracing the last step of training."""
+    X, y, Z, z_y = data
+    rows, queries = Batch((X,), y), Batch((Z,), z_y)
+    gradients = RowGradients(Network(module), make_loss("cross_entropy"), rows[:8])
+    return gradients.block(queries).pairs(gradients.block(rows)).numpy()
+
+
 def methods(recipe, n_rows):
-    """Options of the explainer, and how many models and queries: by name."""
+    """Functions of a model and data that return scores, by name."""
     damping = recipe.damping(n_rows)
-    # Against so much damping no curvature matters: what is left are products of gradients.
-    found = {
-        "gradient products": {"curvature": "ekfac", "damping": 1e6},
-        "EK-FAC": {"curvature": "ekfac", "damping": damping},
-    }
+    ekfac = partial(explained, curvature="ekfac", damping=damping)
+    found = {"gradient products": gradient_products, "EK-FAC": ekfac}
     if recipe.name == "perceptron":
-        found["last layer"] = {"curvature": "ggn", "params": "last_layer", "damping": damping}
+        last = partial(explained, curvature="ggn", params="last_layer", damping=damping)
+        found["last layer"] = last
     return found
 
 
 def krylov(recipe, n_rows):
-    """Options of conjugate gradients on the Gauss-Newton matrix, and every how many queries."""
+    """The same for conjugate gradients on the Gauss-Newton matrix."""
     options = {"curvature": "ggn", "solver": "cg", "damping": recipe.damping(n_rows)}
     if recipe.name == "perceptron":
-        return {**options, "max_iter": ITERATIONS}, FEW
-    return {**options, "tol": 1e-3}, 1
+        return partial(explained, **options, max_iter=ITERATIONS, every=FEW)
+    return partial(explained, **options, tol=1e-3)
 
 
 def sums(recipe, data, subsets, sizes, checkpoints):
@@ -178,18 +189,17 @@ def sums(recipe, data, subsets, sizes, checkpoints):
         trained, n_rows = models(recipe, data, sizes, checkpoints, half=half), sizes.n_train
         n_rows = n_rows // 2 if half else n_rows
 
-        def added(name, i, every=1, half=half, trained=trained, **options):
+        def added(name, score, i, half=half, trained=trained):
             return checkpoints.keep(
                 f"{recipe.name}-{name}-{'half' if half else 'all'}-{i}",
-                lambda: explained(trained[i], data, every=every, **options) @ subsets.T,
+                lambda: score(trained[i], data) @ subsets.T,
             )
 
-        for name, options in methods(recipe, n_rows).items():
+        for name, score in methods(recipe, n_rows).items():
             n_models = 1 if name == "last layer" else sizes.n_models
-            found[name, half] = [added(name, i, **options) for i in range(n_models)]
+            found[name, half] = [added(name, score, i) for i in range(n_models)]
         if not half:
-            options, every = krylov(recipe, n_rows)
-            found["CG", half] = [added("CG", 0, every=every, **options)]
+            found["CG", half] = [added("CG", krylov(recipe, n_rows), 0)]
     return found
 
 

@@ -11,15 +11,14 @@ from torch.nn import functional as F
 
 # Mean and spread of MNIST's pixels, which those who publish numbers on it divide out.
 MEAN, SPREAD = 0.1307, 0.3081
-ROWS_AT_ONCE = 250  # more leave the cache
 
 
 # -- models ---------------------------------------------------------------------------------------
 
 
-def linear(n_features: int, n_classes: int = 10) -> nn.Module:
+def linear(n_features: int, n_classes: int = 10, *, bias: bool = True) -> nn.Module:
     """Logistic regression."""
-    return nn.Sequential(nn.Linear(n_features, n_classes))
+    return nn.Sequential(nn.Linear(n_features, n_classes, bias=bias))
 
 
 def perceptron(
@@ -57,7 +56,8 @@ def parameters(module: nn.Module) -> np.ndarray:
 
 def with_parameters(module: nn.Module, theta: np.ndarray) -> nn.Module:
     """The module, at these parameters, in evaluation mode."""
-    nn.utils.vector_to_parameters(torch.as_tensor(theta), module.parameters())
+    vector = torch.as_tensor(theta, dtype=next(module.parameters()).dtype)
+    nn.utils.vector_to_parameters(vector, module.parameters())
     return module.eval()
 
 

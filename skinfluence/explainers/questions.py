@@ -43,6 +43,12 @@ class Questions(EngineBacked):
         ------
         ValueError
             If the target is the parameters, which no row has, or a position lies outside.
+
+        Notes
+        -----
+        With ``solver="cg"`` or ``"lissa"`` of a network every row is a system of its own to be
+        solved, where ``score_influence`` solves one a query. Where that takes too long, ask for
+        some `rows`, or use ``curvature="ekfac"`` or one of the solvers that factorise.
         """
         check_is_fitted(self)
         if rows is None:
@@ -139,7 +145,7 @@ class Questions(EngineBacked):
 
         ``-w_i d/dx_i <H^-1 g_z, g_i>``: where to push row i so that the loss at query z rises,
         retraining included (Koh and Liang 2017, equation 5). It is the derivative of the query's
-        value, not of the deletion score.
+        value, not of the deletion score, so that `method` and `relative` are no part of it.
 
         Parameters
         ----------

@@ -18,6 +18,7 @@ from skinfluence.engines.base import Array, Engine, Positions, Whole
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.metrics import Agreement
 from skinfluence.torch import faults, given
+from skinfluence.torch.alone import alone, one_by_one
 from skinfluence.torch.given import Given
 from skinfluence.torch.influence import first_order, groups, self_influence, stationarity
 from skinfluence.torch.influence.building import Built
@@ -51,6 +52,7 @@ class NetworkEngine(Engine):
     settings : SimpleNamespace
     """
 
+    @alone
     def __init__(
         self, model: Any, rows: Given, y: Any, sample_weight: Any, settings: SimpleNamespace
     ):
@@ -58,7 +60,9 @@ class NetworkEngine(Engine):
         self.sample_weight, self.settings = sample_weight, settings
         objective = self.read(model, rows.X, y, sample_weight)
         faults.check(objective.network, objective.loss, objective.rows)
+        faults.check_values(objective.network, objective.loss, objective.rows, what="loss")
         self.objective, self.n_train = objective, objective.n_train
+        self._check_deletable(type(model).__name__)
         self.built = Built(objective, settings)
         self.trained = self.built.trained
         self.about_parameters = about_parameters(settings.target)
@@ -70,6 +74,15 @@ class NetworkEngine(Engine):
         found = stationarity.relative_gradient(self.trained)
         stationarity.warn_if_loose(type(model).__name__, found)
         self.stationarity = (found, found)
+
+    def _check_deletable(self, name: str) -> None:
+        """Refuse a row that holds all the weight."""
+        row = int(self.objective.weights.argmax())
+        if self.nothing_left(np.array([row])):
+            raise ValueError(
+                f"Row {row} alone carries weight, and without it nothing is left that {name} was "
+                "trained on, so that its deletion means nothing. Pass all rows of the training."
+            )
 
     def _deletion(self) -> Deletion:
         if self.settings.method == "newton":
@@ -152,6 +165,7 @@ class NetworkEngine(Engine):
 
     # -- queries ----------------------------------------------------------------------------------
 
+    @alone
     def queries(self, rows: Any, y: Any) -> Any:
         if self.about_parameters:
             if rows is not None:
@@ -170,7 +184,13 @@ class NetworkEngine(Engine):
                 "target='loss' measures the loss at each query, which needs its y. Pass y, or "
                 "explain the prediction: target='decision_function' or 'proba'."
             )
-        return self._queries(self._read_rows(rows, y))
+        return self._checked(self._queries(self._read_rows(rows, y)), self.target)
+
+    def _checked(self, queries, target):
+        """Queries at which the target is a number: one that is not would spoil its block."""
+        what = self.settings.target if isinstance(self.settings.target, str) else "target"
+        faults.check_values(self.objective.network, target, queries, what=what)
+        return queries
 
     def _lacks_y(self, rows):
         return self.needs_y(rows.X, self.settings)
@@ -207,11 +227,14 @@ class NetworkEngine(Engine):
     def tiles(
         self, queries: Any, *, n_jobs: int | None, progress: bool, desc: str
     ) -> Iterator[Block]:
-        found = self.deletion.tiles(queries, self._sizes())
+        found = one_by_one(self._tiles(queries))
         total = self.deletion.n_tiles(queries)
         for block in _loops.progress_bar(found, total=total, enabled=progress, desc=desc):
             attribution.check_no_nan(block[2])
             yield block
+
+    def _tiles(self, queries):
+        yield from self.deletion.tiles(queries, self._sizes())
 
     def _sizes(self):
         """What RelatIF divides the scores of each row by, (n_train,), or None."""
@@ -222,6 +245,7 @@ class NetworkEngine(Engine):
             return np.sqrt(self_influence.squared_sizes(self.trained))
         return self_influence.lengths_of_moves(self.trained)
 
+    @alone
     def over_queries(
         self, queries: Any, reduce: str, *, n_jobs: int | None, progress: bool
     ) -> Array:
@@ -231,6 +255,7 @@ class NetworkEngine(Engine):
         attribution.check_no_nan(total)
         return total / queries.shape[0] if reduce == "mean" else total
 
+    @alone
     def self_influence(
         self, rows: Positions | None, *, n_jobs: int | None, progress: bool
     ) -> Array:
@@ -247,6 +272,7 @@ class NetworkEngine(Engine):
         attribution.check_no_nan(scores)
         return scores
 
+    @alone
     def d_params(self) -> Array:
         out = np.empty((self.n_train, self.trained.network.n_params))
         for rows in self.deletion.move_slices(self.n_train):
@@ -260,6 +286,7 @@ class NetworkEngine(Engine):
         weights[rows] = 0.0
         return not weights.any()
 
+    @alone
     def score_groups(
         self, queries: Any, names: Any, members: Sequence[Positions], *, progress: bool
     ) -> Array:
@@ -287,27 +314,34 @@ class NetworkEngine(Engine):
         seed = self.settings.random_state if isinstance(self.settings.random_state, int) else 0
         return make_embedding(self.trained, make_projection(self.settings.projection, seed))
 
+    @alone
     def embed(self, rows: Any) -> Array:
         asked = self.settings.target
         needs_no_y = asked in ("decision_function", "proba") or callable(asked)
         target = make_target(asked if needs_no_y else "decision_function", self.objective)
         queries = self._queries(self._read_rows(rows, None), target, by_y=False)
-        return self._embedding().of_queries(queries)
+        return self._embedding().of_queries(self._checked(queries, target))
 
+    @alone
     def train_embedding(self, out: Any = None) -> Array:
         found: Array = self._embedding().of_training(out)
         return found
 
+    @alone
     def embedding_width(self) -> int:
         return self._embedding().width()
 
     # -- other values of training rows ------------------------------------------------------------
 
+    @alone
     def perturbation(self, queries: Any, rows: Positions) -> Array:
         return perturbation(self.trained, queries, rows)
 
+    @alone
     def score_replacement(self, queries: Any, rows: Positions, new: Any, new_y: Any) -> Array:
-        return replacement(self.trained, queries, rows, self._read_rows(new, new_y))
+        read = self._read_rows(new, new_y)
+        faults.check_values(self.objective.network, self.objective.loss, read, what="loss")
+        return replacement(self.trained, queries, rows, read)
 
     # -- diagnostics and truth --------------------------------------------------------------------
 
@@ -317,6 +351,7 @@ class NetworkEngine(Engine):
             "of a regression. Use self_influence() for outliers, d_params() for what rows move."
         )
 
+    @alone
     def leverage(self) -> Array:
         return self_influence.squared_sizes(self.trained)
 
@@ -331,7 +366,7 @@ class NetworkEngine(Engine):
     ) -> Agreement:
         refit = refits(self, queries, whole=whole, retrain=retrain)
         return retrained_agreement(
-            self.deletion.estimated(queries, rows),
+            alone(self.deletion.estimated)(queries, rows),
             rows,
             partial(self._values, refit),
             n_train=self.n_train,
@@ -345,4 +380,4 @@ class NetworkEngine(Engine):
             return network.theta.double().cpu().numpy()[queries.positions]
         assert self.target is not None and isinstance(queries, Queries)
         size = self.trained.gradients.block_size()
-        return Evaluation(network, self.target, size).values(queries)
+        return alone(Evaluation(network, self.target, size).values)(queries)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -15,6 +15,8 @@ from skinfluence.torch.network import Network
 
 # Rows that are tried, and how many of them alone.
 PROBE, ALONE = 8, 3
+# Rows that are run together where all are.
+BLOCK = 256
 # Relative differences that rounding explains: sums in another order, kernels chosen by batch size,
 # which on a GPU may keep 10 bits only.
 ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-4}
@@ -56,6 +58,35 @@ def check(network: Network, loss: RowLoss, rows: Rows) -> tuple[str, ...]:
         losses = _losses(loss, outputs, batch.y)
     _check_finite(losses, "loss", losses.isfinite())
     return _unused(network, loss, batch)
+
+
+def check_values(
+    network: Network, target: Callable[[Tensor, Tensor | None], Tensor], rows: Any, *, what: str
+) -> None:
+    """Refuse rows at which what is asked about is no number: one forward over all of them.
+
+    Parameters
+    ----------
+    network : Network
+    target : callable
+        A loss, or another value of each row.
+    rows : Rows or Queries
+    what : str
+        What the values are called in messages.
+
+    Raises
+    ------
+    ValueError
+        If the value of a row is NaN or infinite; it names the rows.
+    """
+    n = rows.shape[0]
+    found = []
+    with torch.no_grad():
+        for start in range(0, n, BLOCK):
+            batch = rows.take(slice(start, min(start + BLOCK, n)))
+            found.append(target(network.outputs(batch), batch.y).detach())
+    values = torch.cat(found) if found else torch.zeros(0)
+    _check_finite(values, what, values.isfinite())
 
 
 def outputs_of(network: Network, batch: Batch) -> Tensor:
@@ -125,7 +156,7 @@ def _check_finite(values: Tensor, what: str, good: Tensor) -> None:
     if bad:
         raise ValueError(
             f"The {what} is {float(values[bad[0]].flatten()[0]):.3g} or holds such a number at "
-            f"row{'s' if len(bad) > 1 else ''} {', '.join(map(str, bad))}, where it has no "
+            f"row{'s' if len(bad) > 1 else ''} {_some([*map(str, bad)])}, where it has no "
             "derivative. Leave such rows out, or see whether training diverged."
         )
 

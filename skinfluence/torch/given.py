@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from skinfluence._peel import peel
 from skinfluence.metrics._rows import take_rows
+from skinfluence.torch.data.datasets import check_positions
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,9 @@ class Given:
         """(n_rows, ...); just (n_rows,) where rows are no arrays."""
         X = self.X
         if isinstance(X, Dataset | DataLoader):
-            return (len(X.dataset if isinstance(X, DataLoader) else X),)
+            dataset = X.dataset if isinstance(X, DataLoader) else X
+            check_positions(dataset)
+            return (len(dataset),)
         if isinstance(X, Mapping | tuple):
             first = next(iter(X.values())) if isinstance(X, Mapping) else X[0]
             return (len(first),)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
@@ -513,6 +514,31 @@ def test_perturbation_of_weighted_rows_and_other_targets(network):
     assert_allclose(slopes[:, 0], now / 1e-5, rtol=1e-3, atol=1e-8)
 
 
+class Attending(nn.Module):
+    """Fused attention, whose kernel has no second derivative."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.mix, self.out = nn.Linear(4, 12).double(), nn.Linear(4, 3).double()
+
+    def forward(self, x):
+        q, k, v = self.mix(x)[:, None].chunk(3, -1)
+        mixed = nn.functional.scaled_dot_product_attention(q, k, v)
+        return self.out(mixed[:, 0].mean(1))
+
+
+def test_perturbation_of_a_network_with_fused_attention():
+    X, y = np.random.default_rng(0).normal(size=(12, 5, 4)), np.arange(12) % 3
+    explainer = explain(Attending(), X, y, damping=0.1)
+    slopes = explainer.perturbation(X[:2], y[:2], rows=[4])
+    step = np.zeros((1, 5, 4))
+    step[0, 1, 2] = 1e-5
+    ask = {"rows": [4], "queries": (X[:2], y[:2])}
+    up, down = (explainer.score_replacement(X[4:5] + s, y[4:5], **ask) for s in (step, -step))
+    assert_allclose(slopes[:, 0, 1, 2], (up - down)[:, 0] / 2e-5, rtol=1e-5, atol=1e-10)
+
+
 def test_replacement_is_near_the_refit(one_layer):
     X, y, module = one_layer
     explainer = explain(module, X, y)
@@ -675,3 +701,75 @@ def test_rows_of_any_kind(one_layer, kind):
     assert_allclose(explainer.score_influence(*queries), expected, rtol=1e-10)
     retrain = lambda kept: softmax(X[kept], y[kept])  # noqa: E731
     assert explainer.validate(retrain=retrain, n_refits=3, random_state=0).pearson > 0.9
+
+
+# -- rows and queries that are no numbers ---------------------------------------------------------
+
+
+def test_a_row_that_is_nan_is_named_wherever_it_stands(network):
+    X, y, module = network
+    many = np.tile(X, (20, 1))
+    many[500, 1] = np.nan
+    with pytest.raises(ValueError, match="loss is nan or holds such a number at row 500"):
+        explain(module, many, np.tile(y, 20))
+
+
+@pytest.mark.parametrize("options", [{}, {"solver": "cg"}, {"method": "newton"}])
+@pytest.mark.parametrize("target", ["loss", "proba"])
+def test_a_query_that_is_nan_is_named(network, options, target):
+    X, y, module = network
+    explainer = explain(module, X, y, target=target, **options)
+    Z = X[:5].copy()
+    Z[3, 0] = np.nan
+    with pytest.raises(ValueError, match=f"{target} is nan .* at row 3"):
+        explainer.score_influence(Z, y[:5])
+
+
+def test_embeddings_and_replacements_of_nan_are_refused(network):
+    X, y, module = network
+    explainer = explain(module, X, y)
+    Z = np.full_like(X[:1], np.nan)
+    with pytest.raises(ValueError, match="at row 0"):
+        explainer.transform(Z)
+    with pytest.raises(ValueError, match="at row 0"):
+        explainer.score_replacement(Z, y[:1], rows=[2], queries=(X[:2], y[:2]))
+
+
+@pytest.mark.parametrize("method", ["first_order", "newton"])
+def test_a_row_that_holds_all_the_weight_is_refused(network, method):
+    X, y, module = network
+    with pytest.raises(ValueError, match="Row 0 alone carries weight"):
+        explain(module, X[:1], y[:1], method=method)
+    weights = np.zeros(len(y))
+    weights[7] = 2.0
+    with pytest.raises(ValueError, match="Row 7 alone carries weight"):
+        InfluenceExplainer(module, loss="cross_entropy", method=method).fit(X, y, weights)
+
+
+# -- threads --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"curvature": "fisher"}, {"curvature": "hessian", "damping": 1.0}, {"method": "newton"}],
+    ids=["fisher", "hessian", "newton"],
+)
+def test_threads_that_ask_at_once_get_the_same(network, options):
+    X, y, module = network
+    explainer = explain(module, X, y, solver="cg", tol=1e-8, **options)
+    parts = [slice(start, start + 2) for start in range(0, 8, 2)] * 3
+    expected = [explainer.score_influence(X[part], y[part]) for part in parts]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda part: explainer.score_influence(X[part], y[part]), parts))
+    assert_array_equal(np.array(found), np.array(expected))
+
+
+def test_a_stream_is_refused(network):
+    _, _, module = network
+
+    class Stream(torch.utils.data.IterableDataset):
+        def __iter__(self):
+            return iter(())
+
+    with pytest.raises(ValueError, match="Stream has no positions"):
+        explain(module, Stream(), None)

@@ -21,8 +21,15 @@ from skinfluence.torch.influence.newton import (  # noqa: E402
 )
 from skinfluence.torch.influence.queries import make_queries  # noqa: E402
 from skinfluence.torch.influence.targets import make_target  # noqa: E402
-from skinfluence.torch.solvers import ConjugateGradients, Dense  # noqa: E402
-from tests.test_torch.influence_cases import classes, mlp, objective, trained  # noqa: E402
+from skinfluence.torch.solvers import ConjugateGradients, DataInf, Dense, Lissa  # noqa: E402
+from tests.test_torch.influence_cases import (  # noqa: E402
+    classes,
+    linear_module,
+    mlp,
+    objective,
+    regression,
+    trained,
+)
 from tests.test_torch.networks import NETWORKS  # noqa: E402
 
 DAMPING = 0.02
@@ -141,3 +148,31 @@ def test_float32_networks_are_evaluated_in_float64():
         changes.append(Evaluation(problem.network, target, 100).changes(queries, move))
     # Differences of values of about one would have no digits left in float32.
     assert_allclose(changes[1], changes[0], rtol=1e-3, atol=1e-11)
+
+
+@pytest.mark.parametrize("solver", [ConjugateGradients(tol=1e-6), Lissa(tol=1e-3)])
+def test_iterative_solvers_settle_at_their_own_tolerance(solver):
+    X, y = classes(n=30)
+    weights = np.random.default_rng(0).uniform(0.1, 3.0, 30)
+    problem = objective(mlp(), X, y, weights=weights, decay=0.05)
+    group, tolerance = np.arange(0, 30, 3), solver.tol
+    for moves in (lambda d: d.moves(slice(0, 3)), lambda d: d.group_move(group)):
+        expected, found = moves(deletion(problem)), moves(deletion(problem, solver))
+        gap = torch.linalg.vector_norm(found - expected) / torch.linalg.vector_norm(expected)
+        assert float(gap) < 10 * tolerance
+
+
+def test_a_row_that_alone_holds_a_direction_is_refused():
+    # Fewer rows than parameters and no damping: each row is fitted by a direction of its own.
+    X, y = regression(n=5, p=8)
+    problem = objective(linear_module(np.zeros((1, 8))), X, y, loss="squared_error")
+    with pytest.raises(ValueError, match=r"Without row \d the curvature is not positive"):
+        deletion(problem, damping=0.0).moves(slice(0, 5))
+    assert torch.isfinite(deletion(problem, damping=0.1).moves(slice(0, 5))).all()
+
+
+def test_a_solver_that_overstates_the_inverse_is_refused():
+    X, y = classes(n=30)
+    problem = objective(mlp(), X, y, decay=0.001)
+    with pytest.raises(ValueError, match="a more exact solver if this one approximates"):
+        deletion(problem, DataInf()).moves(slice(0, 30))

@@ -43,15 +43,20 @@ def open_dataset(X: Any) -> tuple[Any, Callable[[list], Any]]:
         _check_order(X)
         # Without batches of its own, a loader does not put rows together at all.
         X, collate = X.dataset, X.collate_fn if X.batch_size is not None else default_collate
-    if isinstance(X, IterableDataset) or not hasattr(X, "__len__"):
-        raise ValueError(
-            f"{type(X).__name__} has no positions, and every training row needs one that stays. "
-            "Pass a map-style Dataset (with __getitem__ and __len__) or arrays."
-        )
+    check_positions(X)
     if len(X) == 0:
         raise ValueError(f"{type(X).__name__} has no rows. Pass at least one.")
     _check_repeats(X)
     return X, collate
+
+
+def check_positions(dataset: Any) -> None:
+    """Refuse what can only be iterated."""
+    if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
+        raise ValueError(
+            f"{type(dataset).__name__} has no positions, and every training row needs one that "
+            "stays. Pass a map-style Dataset (with __getitem__ and __len__) or arrays."
+        )
 
 
 def fetch(dataset: Dataset, collate: Callable[[list], Any], positions: Sequence[int]) -> Batch:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -22,6 +23,11 @@ from skinfluence.torch.solvers import Inverse
 SWEEPS = 50
 # Relative change of the solutions that ends the sweeps.
 SETTLED = {torch.float64: 1e-13, torch.float32: 1e-7}
+# An iterative solver answers no more exactly than its tolerance: a tenth of it ends the sweeps,
+# and so do changes that stop falling below the second number.
+OF_TOLERANCE, ROUGH = 0.1, 1e-2
+# Rounding errors of a curvature's share that is left, in units of its type's.
+NOTHING = 1e3
 
 
 @dataclass
@@ -83,7 +89,7 @@ class GaussNewtonDeletion:
         if penalty is not None:
             x = x + self._solve(penalty.expand(n_rows, p), shift)
         x = x * weights.to(J.dtype)[:, None]
-        return downdated(x, solved, J, weights[:, None, None] * bends)
+        return downdated(x, solved, J, weights[:, None, None] * bends, self._not_held(positions))
 
     def group_move(self, positions: np.ndarray) -> Tensor:
         """Move without all of these rows together, (1, p)."""
@@ -106,7 +112,22 @@ class GaussNewtonDeletion:
         if penalty is not None:
             x = x + W.sum() * self._solve(penalty[None], shift[None])
         C = torch.block_diag(*(weights[:, None, None] * bends))[None]
-        return downdated(x, solved, J, C)
+        return downdated(x, solved, J, C, self._not_held(positions[None]))
+
+    def _not_held(self, positions):
+        """What to say of rows without which the curvature is not positive."""
+
+        def error(bad, lowest):
+            rows = ", ".join(map(str, np.atleast_1d(positions[bad])[:4]))
+            return ValueError(
+                f"Without row {rows} the curvature is not positive (1 - leverage is "
+                f"{lowest:.1g}): nothing else holds the parameters along some direction, so that "
+                "no Newton step leads anywhere. Give a damping or a weight decay of all "
+                "parameters, a more exact solver if this one approximates, or "
+                "method='first_order'."
+            )
+
+        return error
 
     def derivatives(self, positions: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
         """Derivatives of each row's outputs, and of its loss in them.
@@ -134,12 +155,15 @@ class GaussNewtonDeletion:
         decay = self.trained.objective.decay
         if self.trained.objective.penalty_gradient() is None or not bool(shift.any()):
             return solved
+        last, own = float("inf"), OF_TOLERANCE * float(self.inverse.report().get("tol", 0.0))
+        settled = max(SETTLED.get(V.dtype, 1e-7), own)
         for _ in range(SWEEPS):
             moved = first + self.inverse(shift[:, None] * decay * solved)
-            change = torch.linalg.vector_norm(moved - solved)
-            solved = moved
-            if change <= SETTLED.get(V.dtype, 1e-7) * torch.linalg.vector_norm(solved):
+            change = float(torch.linalg.vector_norm(moved - solved))
+            solved, size = moved, float(torch.linalg.vector_norm(moved))
+            if change <= settled * size or last <= change <= ROUGH * size:
                 return solved
+            last = change
         raise ValueError(
             "The weights of the rows to delete hold too much of the penalty for the Newton step: "
             "what is left of it is not positive. Delete fewer rows together, or use "
@@ -147,7 +171,13 @@ class GaussNewtonDeletion:
         )
 
 
-def downdated(x: Tensor, solved: Tensor, J: Tensor, C: Tensor) -> Tensor:
+def downdated(
+    x: Tensor,
+    solved: Tensor,
+    J: Tensor,
+    C: Tensor,
+    not_held: Callable[[int, float], Exception],
+) -> Tensor:
     """``(B - J'C J)^-1 b`` given ``x = B^-1 b`` and ``solved = B^-1 J'``, one system a row.
 
     Parameters
@@ -155,9 +185,17 @@ def downdated(x: Tensor, solved: Tensor, J: Tensor, C: Tensor) -> Tensor:
     x : Tensor of shape (b, p)
     solved, J : Tensor of shape (b, K, p)
     C : Tensor of shape (b, K, K)
+    not_held : callable
+        What to raise where ``B - J'C J`` is not positive: from the position in the block, and
+        the lowest eigenvalue of ``I - C J B^-1 J'``, which is 1 - leverage of one output.
     """
     CJ = C.double() @ J.double()
     inner = torch.eye(C.shape[1], dtype=torch.float64, device=C.device) - CJ @ _wide(solved)
+    # A row that alone curves the loss along a direction leaves rounding errors in its place.
+    lowest = torch.linalg.eigvals(inner).real.amin(1)
+    bad = int(lowest.argmin()) if len(lowest) else 0
+    if len(lowest) and not float(lowest[bad]) > NOTHING * torch.finfo(x.dtype).eps:
+        raise not_held(bad, float(lowest[bad]))
     found = torch.linalg.solve(inner, (CJ @ x.double()[:, :, None]))[:, :, 0]
     return x + torch.einsum("bk,bkp->bp", found.to(x.dtype), solved)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from skinfluence.torch.derivatives import differentiable_twice
 from skinfluence.torch.influence.queries import Queries
 from skinfluence.torch.influence.trained import Trained
 
@@ -25,9 +26,10 @@ def perturbation(trained: Trained, queries: Queries, positions: np.ndarray) -> n
     _check_inputs(trained, positions)
     found = np.empty((len(solved), len(positions), *shape[0].shape[1:]))
     size = max(1, trained.gradients.block_size() // 2)  # the graph of two derivatives
-    for start in range(0, len(positions), size):
-        part = slice(start, start + size)
-        found[:, part] = _of_rows(trained, solved, positions[part])
+    with differentiable_twice():
+        for start in range(0, len(positions), size):
+            part = slice(start, start + size)
+            found[:, part] = _of_rows(trained, solved, positions[part])
     return found
 
 

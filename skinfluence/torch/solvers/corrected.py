@@ -76,7 +76,7 @@ class Corrected(Solver):
 
     def invert(self, curvature: Curvature, damping: float) -> CorrectedInverse:
         operator = Damped(curvature, damping)
-        require_psd(curvature)
+        require_psd(curvature, "A corrected EK-FAC inverse")
         near = self.inverse
         if near is None:
             empirical = isinstance(curvature, EmpiricalFisher)

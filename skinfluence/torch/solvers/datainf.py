@@ -19,7 +19,9 @@ class DataInf(Solver):
     """Mean over the rows of the inverses of ``g_i g_i' + damping I``, layer by layer [1]_.
 
     A baseline: cheap, and close to the inverse of the mean only where the damping outweighs the
-    gradients. It is an inverse of the empirical Fisher matrix, whatever the curvature; of that,
+    gradients; elsewhere its scores are too large, by 150 times on a trained MLP on digits (2,410
+    parameters, weight decay 1e-3; correlation with the exact ones .73), and no more than a
+    ranking. It is an inverse of the empirical Fisher matrix, whatever the curvature; of that,
     the objective is used.
 
     Parameters

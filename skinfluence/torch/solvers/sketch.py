@@ -33,11 +33,11 @@ def nystroem(curvature: Curvature, rank: int, random_state: int | None) -> tuple
     return sketched(curvature, curvature.network.theta, rank, random_state)
 
 
-def require_psd(curvature: Curvature) -> None:
+def require_psd(curvature: Curvature, what: str = "A Nystroem approximation") -> None:
     """Refuse a curvature that may be indefinite."""
     if not curvature.psd:
         raise ValueError(
-            f"A Nystroem approximation needs a positive semidefinite curvature, and "
+            f"{what} needs a positive semidefinite curvature, and "
             f"{type(curvature).__name__} may be indefinite. Use curvature='ggn', or "
             "solver='arnoldi'."
         )
