@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -113,6 +114,21 @@ def test_the_reason_is_that_of_the_ladder(network, random_state):
     # Damped where it must be, so that there is nothing to warn of.
     assert saddle.solver_reason_ == choose_solver(n_params, psd=False, damping=None).reason
     assert "negative" not in saddle.solver_reason_
+
+
+def test_a_larger_network_has_ekfac(network, monkeypatch):
+    monkeypatch.setitem(choose_solver.__globals__, "DENSE", 20)
+    explainer = explain(network)
+    assert (explainer.curvature_, explainer.solver_) == ("ekfac", "structured")
+    exact = r"51 parameters are too many .*EK-FAC .*'ggn' with conjugate gradients is exact"
+    assert re.search(exact, explainer.solver_reason_)
+    _, report = explainer.score_influence(*network[:2], return_report=True)
+    assert report["solver_reason"] == explainer.solver_reason_
+    assert_array_equal(scores(network), scores(network, curvature="ekfac"))
+    # Who names a curvature, a solver or Newton steps has what that means.
+    for asked in ({"curvature": "ggn"}, {"solver": "cg"}, {"method": "newton"}):
+        found = explain(network, **asked)
+        assert (found.curvature_, found.solver_) == ("ggn", "cg")
 
 
 @pytest.mark.parametrize("solver", sorted({*SOLVERS} - {"structured", "datainf"}))
