@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import pickle
 import re
 
 import pytest
@@ -159,6 +160,22 @@ def test_progress_is_that_of_the_factors(network, capsys):
     assert "Kronecker corrections" in capsys.readouterr().err
     explain(network, curvature="ekfac")
     assert "Kronecker" not in capsys.readouterr().err
+
+
+def test_progress_is_that_of_the_solver(network, capsys):
+    X, y, _ = network
+    explainer = explain(network, solver="cg", progress=True)
+    expected = scores(network, solver="cg")
+    assert_array_equal(explainer.score_influence(X[:5], y[:5]), expected)
+    err = capsys.readouterr().err
+    steps = re.findall(r"conjugate gradients, 5 of 5 right-hand sides: .*?(\d+)/200", err)
+    # The last is the check of the residual.
+    n_iter = explainer.score_influence(X[:5], y[:5], return_report=True)[1]["n_iter"]
+    assert n_iter <= int(steps[-1]) <= n_iter + 3
+    capsys.readouterr()
+    explain(network, solver="cg").score_influence(X[:5], y[:5])
+    assert "conjugate" not in capsys.readouterr().err
+    pickle.dumps(explainer)
 
 
 @pytest.mark.parametrize(

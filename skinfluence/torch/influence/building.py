@@ -47,6 +47,7 @@ class Built:
         matrix = make_curvature(self.settings, objective)
         self.curvature = curvature_name(matrix)
         inverse, choice = self._invert(matrix, settings.damping)
+        inverse.progress = bool(settings.progress)
         self.choice = choice if reason is None else choice._replace(reason=reason)
         self.damping = inverse.damping
         probe = objective.rows.take(slice(0, PROBE))
@@ -78,6 +79,7 @@ class Built:
         if base is self.trained.objective:
             return GaussNewtonDeletion(self.trained, self.trained.inverse, 0.0)
         inverse, _ = self._invert(make_curvature(self.settings, base), self.damping)
+        inverse.progress = bool(self.settings.progress)
         return GaussNewtonDeletion(self.trained, inverse, mean)
 
 
