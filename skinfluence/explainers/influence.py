@@ -94,10 +94,11 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         ``skinfluence.torch``, are for networks.
     loss : str or callable, default=None
         Loss of a torch module, by name or as a function of outputs and targets that returns one
-        value a row. Estimators know their own.
+        value a row. Estimators know their own, which a skorch net may be told otherwise.
     weight_decay : float or dict of str to float, default=None
         Penalty of a torch module, as its optimiser means it: ``weight_decay / 2 * |theta|^2``
-        beside the mean loss, of all parameters or of those named. Estimators know their own.
+        beside the mean loss, of all parameters or of those named. Estimators know their own; what
+        is passed overrules that of a skorch net's optimiser, and is refused beside an MLP.
     params : {None, "last_layer"} or list of str, default=None
         Parameters of a torch module that may move, by name or pattern; None is all.
     curvature : {None, "hessian", "ggn", "fisher", "kfac", "ekfac"} or callable, default=None
@@ -152,6 +153,9 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         What was added to the eigenvalues of a network's curvature, in units of the mean loss.
     curvature_, solver_, solver_reason_ : str
         Curvature of a network, how it is inverted, and why in this way.
+    held_out_ : ndarray of bool of shape (n_train,)
+        Rows that a network itself kept out of its training, as a skorch net's ``train_split`` does
+        with a fifth of them by default: their scores are 0.
     score_unit_ : str
         What a score is measured in.
     param_names_ : ndarray of str of shape (n_params,)
