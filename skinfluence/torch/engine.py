@@ -72,7 +72,7 @@ class NetworkEngine(Engine):
         self.score_unit = unit(settings)
         self.param_names = parameter_names(objective.network)
         found = stationarity.relative_gradient(self.trained)
-        stationarity.warn_if_loose(type(model).__name__, found)
+        stationarity.check_trained(type(model).__name__, objective, found)
         self.stationarity = (found, found)
 
     def _check_deletable(self, name: str) -> None:
