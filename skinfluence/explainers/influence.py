@@ -160,7 +160,7 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         What a score is measured in.
     param_names_ : ndarray of str of shape (n_params,)
         Columns of ``d_params``: ``[class:]feature``, the intercept last; of networks
-        ``layer.weight[i,j]``, or just the tensors where there are more than 200,000.
+        ``layer.weight[i,j]``, or just the tensors where there are more than 20,000.
     train_index_ : ndarray of shape (n_train,)
         Labels of the training rows: the index of a pandas object, else positions.
     n_samples_fit_ : int
