@@ -19,6 +19,8 @@ class Inverse(ABC):
     ----------
     damping : float
         In units of a mean loss; W times it is added to every eigenvalue.
+    progress : bool
+        Whether to show a bar where solving takes long.
 
     See Also
     --------
@@ -48,6 +50,7 @@ class Inverse(ABC):
     """
 
     damping: float = 0.0
+    progress: bool = False
 
     @abstractmethod
     def __call__(self, V: Tensor) -> Tensor:
