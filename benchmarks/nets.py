@@ -60,7 +60,7 @@ def cnn() -> nn.Sequential:
 NETS = {
     "wide": (partial(mlp, 784, 512, 256, 10), images, 2),
     "one_layer": (partial(mlp, 784, 128, 10), images, 5),
-    "narrow": (partial(mlp, 784, 32, 10), images, 2),
+    "narrow": (partial(mlp, 784, 16, 10), images, 2),
     "cnn": (cnn, images, 1),
     "tiny": (partial(mlp, 64, 12, 10), small_digits, 150),
     "digits": (partial(mlp, 64, 32, 10), small_digits, 60),

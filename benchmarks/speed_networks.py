@@ -287,7 +287,7 @@ def n6(setting):
     return _text(
         speed_table(found),
         "constant memory; <= 1.3 x the dense time",
-        f"MLP 784-32-10 by EK-FAC, fitted, {m} queries; all scores take "
+        f"MLP 784-16-10 by EK-FAC, fitted, {m} queries; all scores take "
         f"{8 * n * m / 2**20:.0f} MB. {100 * same:.2f} % of the positions in the top ten are "
         "those of all scores, sorted (16 queries).",
     )

@@ -18,7 +18,7 @@ from torch.nn.functional import cross_entropy
 from skinfluence import InfluenceExplainer
 from skinfluence.datasets import plant_mislabels
 from skinfluence.metrics import agreement
-from skinfluence.torch.solvers import Lissa
+from skinfluence.torch import Lissa
 
 DECAY = 0.01
 N_DELETED = 12

@@ -153,9 +153,9 @@ for name, out in {"the most harmful": most_harmful, "at random": at_random}.item
     )
 
 # %%
-# The direction is right, and the size is not: to first order fifty deletions are fifty times one,
-# and a loss cannot fall below zero. The random control is worse than the prediction as well, since
-# any other training ends elsewhere. Rankings are what such scores are good for.
+# Both directions are right, and both sizes are exaggerated: EK-FAC is an approximation, to first
+# order fifty deletions are fifty times one, and a loss cannot fall below zero. Rankings are what
+# such scores are good for.
 #
 # Pixel by pixel
 # --------------

@@ -40,9 +40,10 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
     so are ``diagnostics`` and ``method="refit"``. A *network* is a torch module (which needs
     `loss`), a skorch net or one of scikit-learn's MLPs. It is explained where training left it,
     with a curvature and a solver of your choice: by default to first order, with the generalised
-    Gauss-Newton matrix, factorised while it is small. `loss`, `weight_decay`, `params`,
-    `curvature`, `damping`, `projection` and `resume` are about networks only, and so are most
-    solvers. What the model at hand does not have is refused, and never ignored.
+    Gauss-Newton matrix, factorised, up to 5,000 parameters, and with EK-FAC above. `loss`,
+    `weight_decay`, `params`, `curvature`, `damping`, `projection` and `resume` are about networks
+    only, and so are most solvers. What the model at hand does not have is refused, and never
+    ignored.
 
     Use it to find the training rows behind a prediction (``proponents``, ``opponents``), rows that
     are mislabelled or foreign (``self_influence``, ``rank_outliers``), and what other values of
@@ -87,21 +88,27 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
     solver : {"auto", "dense", "cg", "lissa", "arnoldi", "nystroem", "ekfac", "datainf"} \
             or object, default="auto"
         Factorise the curvature, or invert it by conjugate gradients with products by the rows.
-        "auto" factorises a linear model up to 10,000 parameters, and a network as
-        :func:`skinfluence.torch.choose_solver` says, which can be asked before fitting. The
+        "auto" factorises a linear model up to 10,000 parameters and a network up to 5,000, takes
+        the inverse that "kfac" and "ekfac" have of their own, and conjugate gradients otherwise
+        (:func:`skinfluence.torch.choose_solver` can be asked before fitting). The
         others, and objects with a method ``invert`` such as ``ConjugateGradients(rank=100)`` of
         ``skinfluence.torch``, are for networks.
     loss : str or callable, default=None
         Loss of a torch module, by name, as a loss module or function of torch, or as a function
-        of outputs and targets that returns one value a row. Estimators know their own.
+        of outputs and targets that returns one value a row. Estimators know their own, which a
+        skorch net may be told otherwise.
     weight_decay : float or dict of str to float, default=None
         Penalty of a torch module, as its optimiser means it: ``weight_decay / 2 * |theta|^2``
-        beside the mean loss, of all parameters or of those named. Estimators know their own.
+        beside the mean loss, of all parameters or of those named. Estimators know their own; what
+        is passed overrules that of a skorch net's optimiser, and is refused beside an MLP.
     params : {None, "last_layer"} or list of str, default=None
         Parameters of a torch module that may move, by name, pattern or the name of the module
         that they are in; None is all.
     curvature : {None, "hessian", "ggn", "fisher", "kfac", "ekfac"} or callable, default=None
-        Curvature of a network; None is the generalised Gauss-Newton matrix "ggn". A class of
+        Curvature of a network; None is the generalised Gauss-Newton matrix "ggn" up to 5,000
+        parameters, for ``method="newton"`` and where a solver is asked for, and "ekfac" for larger
+        networks: an approximation that costs a few passes over the rows, where "ggn" with
+        conjugate gradients takes some ten to a hundred a query and is exact. A class of
         ``skinfluence.torch``, or a function from an objective to one of them, brings the
         options that a name leaves out: ``functools.partial(Ekfac, basis="kfac")``. A linear model
         has its Hessian.
@@ -110,8 +117,9 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         adds none while the curvature is definite, and a tenth of its mean eigenvalue otherwise;
         `damping_` says how much that is. A matrix that is factorised is definite if its condition
         number is below 1e10 (1e6 in float32), directions apart that cannot change the loss, as
-        the last biases of a softmax moved together. Other curvatures are taken for definite if
-        they are no Hessian, and a penalty holds every explained parameter.
+        the last biases of a softmax moved together. Where no matrix is formed, it is what the
+        smallest weight decay of an explained parameter falls short of a tenth of the mean
+        eigenvalue (of a Hessian that tenth).
     tol : float, default=None
         Relative residual at which iterative solvers stop; None is each one's own.
     max_iter : int, default=None
@@ -148,11 +156,14 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         What was added to the eigenvalues of a network's curvature, in units of the mean loss.
     curvature_, solver_, solver_reason_ : str
         Curvature of a network, how it is inverted, and why in this way.
+    held_out_ : ndarray of bool of shape (n_train,)
+        Rows that a network itself kept out of its training, as a skorch net's ``train_split`` does
+        with a fifth of them by default: their scores are 0.
     score_unit_ : str
         What a score is measured in.
     param_names_ : ndarray of str of shape (n_params,)
         Columns of ``d_params``: ``[class:]feature``, the intercept last; of networks
-        ``layer.weight[i,j]``, or just the tensors where there are more than 200,000.
+        ``layer.weight[i,j]``, or just the tensors where there are more than 20,000.
     train_index_ : ndarray of shape (n_train,)
         Labels of the training rows: the index of a pandas object, else positions.
     n_samples_fit_ : int

@@ -72,7 +72,7 @@ class NetworkEngine(Engine):
         self.score_unit = unit(settings)
         self.param_names = parameter_names(objective.network)
         found = stationarity.relative_gradient(self.trained)
-        stationarity.warn_if_loose(type(model).__name__, found)
+        stationarity.check_trained(type(model).__name__, objective, found)
         self.stationarity = (found, found)
 
     def _check_deletable(self, name: str) -> None:
@@ -152,7 +152,13 @@ class NetworkEngine(Engine):
             "curvature_": self.built.curvature,
             "solver_": self.built.choice.solver,
             "solver_reason_": self.built.choice.reason,
+            "held_out_": self._held_out(),
         }
+
+    def _held_out(self):
+        """Rows that the model itself kept out of its training, (n_train,)."""
+        found = self.objective.held_out
+        return np.zeros(self.n_train, dtype=bool) if found is None else found
 
     def report(self) -> dict[str, Any]:
         return {
@@ -160,6 +166,7 @@ class NetworkEngine(Engine):
             "curvature": self.built.curvature,
             "solver": self.built.choice.solver,
             "solver_reason": self.built.choice.reason,
+            "n_held_out": int(self._held_out().sum()),
             **self.trained.inverse.report(),
         }
 

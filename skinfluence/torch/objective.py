@@ -34,6 +34,8 @@ class NetworkObjective:
         Turns inputs and targets of queries, as the user has them, into rows.
     classes : ndarray or None
         Labels in the order of the outputs, where the model knows them.
+    held_out : ndarray of bool of shape (n,) or None
+        Rows that the model itself kept out of its training, whose weight is 0.
     """
 
     network: Network
@@ -44,6 +46,7 @@ class NetworkObjective:
     per_weight: bool = True
     read_rows: RowReader | None = None
     classes: np.ndarray | None = None
+    held_out: np.ndarray | None = None
 
     @property
     def n_train(self) -> int:

@@ -173,6 +173,12 @@ def test_without_a_matrix_a_penalty_on_every_parameter_is_asked_for():
     assert invert(held, None, "cg")[0].damping == 0.0
     found = invert(free, None, "cg")[0].damping
     assert found == pytest.approx(0.1 * mean_eigenvalue(free), rel=1e-9)
+    # A tiny one is definite, but conjugate gradients would not converge: it counts for itself.
+    tiny = GaussNewton(one_layer({"weight": 1e-4, "bias": 2e-4}))
+    found = invert(tiny, None, "cg")[0].damping
+    assert found == pytest.approx(0.1 * mean_eigenvalue(tiny) - 1e-4, rel=1e-9)
+    assert invert(Ekfac(tiny.objective), None)[0].damping == pytest.approx(found, rel=1e-2)
+    assert invert(tiny, None, "dense")[0].damping == 0.0
     # No penalty makes a Hessian definite.
     hessian = Hessian(one_layer(decay))
     assert invert(hessian, None, "cg")[0].damping > 0.0

@@ -528,6 +528,7 @@ class Attending(nn.Module):
         return self.out(mixed[:, 0].mean(1))
 
 
+@pytest.mark.filterwarnings("ignore::skinfluence.exceptions.NotStationaryWarning")
 def test_perturbation_of_a_network_with_fused_attention():
     X, y = np.random.default_rng(0).normal(size=(12, 5, 4)), np.arange(12) % 3
     explainer = explain(Attending(), X, y, damping=0.1)
@@ -614,6 +615,8 @@ def test_parameters_far_from_a_minimum_are_reported(one_layer):
     X, y, module = one_layer
     assert explain(module, X, y).stationarity_[0] < 1e-6
     with pytest.warns(NotStationaryWarning, match=r"are no minimum of it, nor near one"):
+        explain(module, X[y == 0], y[y == 0])
+    with pytest.warns(NotStationaryWarning, match=r"constant output .*: these rows did not train"):
         explain(module, X, (y + 1) % 3)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import pickle
+import re
 
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -115,6 +117,21 @@ def test_the_reason_is_that_of_the_ladder(network, random_state):
     assert "negative" not in saddle.solver_reason_
 
 
+def test_a_larger_network_has_ekfac(network, monkeypatch):
+    monkeypatch.setitem(choose_solver.__globals__, "DENSE", 20)
+    explainer = explain(network)
+    assert (explainer.curvature_, explainer.solver_) == ("ekfac", "structured")
+    exact = r"51 parameters are too many .*EK-FAC .*'ggn' with conjugate gradients is exact"
+    assert re.search(exact, explainer.solver_reason_)
+    _, report = explainer.score_influence(*network[:2], return_report=True)
+    assert report["solver_reason"] == explainer.solver_reason_
+    assert_array_equal(scores(network), scores(network, curvature="ekfac"))
+    # Who names a curvature, a solver or Newton steps has what that means.
+    for asked in ({"curvature": "ggn"}, {"solver": "cg"}, {"method": "newton"}):
+        found = explain(network, **asked)
+        assert (found.curvature_, found.solver_) == ("ggn", "cg")
+
+
 @pytest.mark.parametrize("solver", sorted({*SOLVERS} - {"structured", "datainf"}))
 def test_a_name_was_asked_for(network, solver):
     explainer = explain(network, solver=solver, damping=0.1)
@@ -143,6 +160,22 @@ def test_progress_is_that_of_the_factors(network, capsys):
     assert "Kronecker corrections" in capsys.readouterr().err
     explain(network, curvature="ekfac")
     assert "Kronecker" not in capsys.readouterr().err
+
+
+def test_progress_is_that_of_the_solver(network, capsys):
+    X, y, _ = network
+    explainer = explain(network, solver="cg", progress=True)
+    expected = scores(network, solver="cg")
+    assert_array_equal(explainer.score_influence(X[:5], y[:5]), expected)
+    err = capsys.readouterr().err
+    steps = re.findall(r"conjugate gradients, 5 of 5 right-hand sides: .*?(\d+)/200", err)
+    # The last is the check of the residual.
+    n_iter = explainer.score_influence(X[:5], y[:5], return_report=True)[1]["n_iter"]
+    assert n_iter <= int(steps[-1]) <= n_iter + 3
+    capsys.readouterr()
+    explain(network, solver="cg").score_influence(X[:5], y[:5])
+    assert "conjugate" not in capsys.readouterr().err
+    pickle.dumps(explainer)
 
 
 @pytest.mark.parametrize(

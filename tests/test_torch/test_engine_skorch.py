@@ -6,7 +6,7 @@ import pickle
 
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 
 from skinfluence import InfluenceExplainer
 from tests.conftest import import_optional
@@ -59,6 +59,26 @@ def test_a_net_is_its_module(fitted):
     expected = bare.score_influence(X[:5], y[:5])
     assert_allclose(explainer.score_influence(X[:5], y[:5]), expected, rtol=1e-5, atol=1e-7)
     assert explainer.stationarity_[0] < 0.01
+
+
+def test_rows_that_were_held_out_are_named(fitted):
+    X, y = fitted
+    split = skorch.dataset.ValidSplit(5, stratified=True)
+    explainer = InfluenceExplainer(net(train_split=split).fit(X, y)).fit(X, y)
+    scores, report = explainer.score_influence(X[:5], y[:5], return_report=True)
+    assert explainer.held_out_.dtype == bool
+    assert report["n_held_out"] == explainer.held_out_.sum() == 10
+    assert_array_equal((scores == 0).all(axis=0), explainer.held_out_)
+    assert not InfluenceExplainer(net().fit(X, y)).fit(X, y).held_out_.any()
+
+
+def test_a_weight_decay_overrules_that_of_the_optimiser(fitted):
+    X, y = fitted
+    own = net().fit(X, y)
+    told = InfluenceExplainer(own, weight_decay=0.2).fit(X, y)
+    bare = InfluenceExplainer(own.module_, loss="cross_entropy", weight_decay=0.2).fit(X, y)
+    expected = bare.score_influence(X[:5], y[:5])
+    assert_allclose(told.score_influence(X[:5], y[:5]), expected, rtol=1e-5, atol=1e-7)
 
 
 def test_an_unfitted_net_is_cloned_fitted_and_refitted(fitted):

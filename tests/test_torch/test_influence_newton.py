@@ -85,7 +85,7 @@ def test_any_inverse_will_do():
 def test_a_weight_that_holds_the_penalty_is_refused():
     X, y = classes(n=6)
     problem = objective(mlp(), X, y, weights=np.array([1, 1, 1, 1, 1, 200.0]), decay=0.1)
-    with pytest.raises(ValueError, match=r"weights of the rows to delete hold too much"):
+    with pytest.raises(ValueError, match="The rows to delete hold so much of the weight"):
         deletion(problem, damping=0.0).group_move(np.arange(6))
 
 
@@ -176,3 +176,21 @@ def test_a_solver_that_overstates_the_inverse_is_refused():
     problem = objective(mlp(), X, y, decay=0.001)
     with pytest.raises(ValueError, match="a more exact solver if this one approximates"):
         deletion(problem, DataInf()).moves(slice(0, 30))
+
+
+def test_a_group_may_hold_most_of_the_weight():
+    X, y = classes(n=30)
+    problem = objective(mlp(), X, y, decay=0.05)
+    rows = np.arange(27)
+    expected = dense_moves(problem, [rows], damping=0.0)
+    assert_allclose(deletion(problem, damping=0.0).group_move(rows), expected, rtol=1e-6)
+
+
+def test_a_row_of_a_huge_weight():
+    X, y = classes(n=30)
+    problem = objective(mlp(), X, y, weights=np.r_[1e6, np.ones(29)], decay=0.05)
+    # The damping, which stays, takes the place of the rows that are left.
+    expected = dense_moves(problem, [[0]])
+    assert_allclose(deletion(problem).moves(slice(0, 1)), expected, rtol=1e-6)
+    with pytest.raises(ValueError, match="hold so much of the weight"):
+        deletion(problem, damping=0.0).moves(slice(0, 1))

@@ -18,6 +18,7 @@ from skinfluence.torch.solvers import (  # noqa: E402
     choose_solver,
     invert,
 )
+from skinfluence.torch.solvers.choose import choose_curvature  # noqa: E402
 from tests.test_torch import solver_cases as cases  # noqa: E402
 
 
@@ -51,6 +52,21 @@ def test_the_ladder(facts, solver, words):
     choice = choose_solver(**facts)
     assert choice.solver == solver
     assert re.search(words, choice.reason)
+
+
+@pytest.mark.parametrize(
+    ("facts", "curvature"),
+    [
+        ({"n_params": 5000}, "ggn"),
+        ({"n_params": 5001}, "ekfac"),
+        ({"n_params": 5001, "method": "newton"}, "ggn"),
+        ({"n_params": 5001, "solver": "cg"}, "ggn"),
+        ({"n_params": 5001, "solver": ConjugateGradients()}, "ggn"),
+        ({"n_params": 10, "solver": "structured"}, "ekfac"),
+    ],
+)
+def test_the_ladder_of_curvatures(facts, curvature):
+    assert choose_curvature(**facts).curvature == curvature
 
 
 def test_it_reads_a_curvature():

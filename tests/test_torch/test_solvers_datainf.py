@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import warnings
+
 import pytest
+from sklearn.exceptions import ConvergenceWarning
 
 from tests.conftest import import_optional
 
@@ -16,6 +20,8 @@ from skinfluence.torch.network import Network  # noqa: E402
 from skinfluence.torch.objective import NetworkObjective  # noqa: E402
 from skinfluence.torch.solvers import DataInf  # noqa: E402
 from tests.test_torch import solver_cases as cases  # noqa: E402
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 
 def problem(*, decay=None, dtype=torch.float64):
@@ -59,6 +65,29 @@ def test_it_is_the_mean_of_inverses(damping, ratio, decay):
     torch.testing.assert_close(inverse(V), truth, rtol=1e-9, atol=1e-12)
     names = ["0.weight + 0.bias", "2.weight + 2.bias"]
     assert sorted(inverse.report()["layer_damping"]) == names
+
+
+@pytest.mark.parametrize(("damping", "near"), [(100.0, True), (0.05, False)])
+def test_its_residual_is_measured_once(damping, near):
+    curvature, _ = problem()
+    inverse = DataInf(ratio=0.0).invert(curvature, damping)
+    V = cases.normal(10, 43)
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        found = inverse(V)
+        inverse(V)
+    assert len(seen) == (0 if near else 1)
+    A = curvature.matrix() + curvature.objective.total_weight * damping * torch.eye(43).double()
+    left = (V - found @ A).norm(dim=1) / V.norm(dim=1)
+    report = inverse.report()
+    assert report["residual"] == pytest.approx(float(left[:8].max()), rel=1e-6)
+    assert (report["n_rhs"], report["measured"], report["products"]) == (20, 8, 8)
+    if not near:
+        assert seen[0].category is ConvergenceWarning
+        assert re.search(
+            r"of 8 right-hand sides .* residual of 0.1: .*nothing to raise but the damping",
+            str(seen[0].message),
+        )
 
 
 def test_float32_and_blocks_of_rows(monkeypatch):

@@ -19,6 +19,8 @@ class Inverse(ABC):
     ----------
     damping : float
         In units of a mean loss; W times it is added to every eigenvalue.
+    progress : bool
+        Whether to show a bar where solving takes long.
 
     See Also
     --------
@@ -48,13 +50,14 @@ class Inverse(ABC):
     """
 
     damping: float = 0.0
+    progress: bool = False
 
     @abstractmethod
     def __call__(self, V: Tensor) -> Tensor:
         """Solve for each row of V, (M, p)."""
 
     def quadratic(self, block: GradientBlock) -> Tensor:
-        """Compute ``g_i' (A + ...)^-1 g_i`` of the rows of a block.
+        """Compute ``g_i' (A + W damping I)^-1 g_i`` of the rows of a block.
 
         Parameters
         ----------
@@ -70,7 +73,9 @@ class Inverse(ABC):
         return (G.double() * self(G).double()).sum(1)
 
     def half(self, V: Tensor) -> Tensor:
-        """Compute ``L^-1 v`` with ``A + ... = L L'``, whose dot products are those by the inverse.
+        """Compute ``L^-1 v``, with ``A + W damping I = L L'``.
+
+        Their dot products are those of the vectors by the inverse.
 
         Parameters
         ----------

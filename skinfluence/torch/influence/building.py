@@ -13,7 +13,7 @@ from skinfluence.torch.influence.trained import PROBE, Trained
 from skinfluence.torch.objective import NetworkObjective
 from skinfluence.torch.options import RESUMED
 from skinfluence.torch.solvers import Inverse
-from skinfluence.torch.solvers.choose import SOLVERS, Choice, choose, invert
+from skinfluence.torch.solvers.choose import SOLVERS, Choice, choose, choose_curvature, invert
 
 
 class Built:
@@ -23,7 +23,7 @@ class Built:
     ----------
     objective : NetworkObjective
     settings : SimpleNamespace
-        Of the explainer: curvature, damping, solver, tol, max_iter, resume, progress and
+        Of the explainer: method, curvature, damping, solver, tol, max_iter, resume, progress and
         random_state.
 
     Attributes
@@ -38,10 +38,17 @@ class Built:
     """
 
     def __init__(self, objective: NetworkObjective, settings: SimpleNamespace):
-        self.settings = settings
-        matrix = make_curvature(settings, objective)
+        asked, reason = settings.curvature, None
+        if asked is None:
+            asked, reason = choose_curvature(
+                objective.network.n_params, solver=settings.solver, method=settings.method
+            )
+        self.settings = SimpleNamespace(**{**vars(settings), "curvature": asked})
+        matrix = make_curvature(self.settings, objective)
         self.curvature = curvature_name(matrix)
-        inverse, self.choice = self._invert(matrix, settings.damping)
+        inverse, choice = self._invert(matrix, settings.damping)
+        inverse.progress = bool(settings.progress)
+        self.choice = choice if reason is None else choice._replace(reason=reason)
         self.damping = inverse.damping
         probe = objective.rows.take(slice(0, PROBE))
         gradients = RowGradients(objective.network, objective.loss, probe)
@@ -72,12 +79,13 @@ class Built:
         if base is self.trained.objective:
             return GaussNewtonDeletion(self.trained, self.trained.inverse, 0.0)
         inverse, _ = self._invert(make_curvature(self.settings, base), self.damping)
+        inverse.progress = bool(self.settings.progress)
         return GaussNewtonDeletion(self.trained, inverse, mean)
 
 
 def make_curvature(settings: SimpleNamespace, objective: NetworkObjective) -> Curvature:
     """The curvature that was asked for, by name or by a function of the objective."""
-    asked = settings.curvature or "ggn"
+    asked = settings.curvature
     if isinstance(asked, str):
         long = {"resume": settings.resume, "progress": settings.progress}
         made: Curvature = CURVATURES[asked](objective, **(long if asked in RESUMED else {}))

@@ -9,13 +9,13 @@ import numpy as np
 from skinfluence.torch.network import Network
 
 # Names are strings of their own; more of them than this are not written out.
-NAMED = 200_000
+NAMED = 20_000
 
 
 def parameter_names(network: Network) -> np.ndarray:
     """``layer.weight[0,3]`` of every explained parameter, (p,).
 
-    Of more than 200,000 parameters, names of the tensors alone, (n_tensors,).
+    Of more than 20,000 parameters, names of the tensors alone, (n_tensors,).
     """
     if network.n_params > NAMED:
         return np.asarray(network.names)

@@ -57,7 +57,8 @@ def read_skorch(
     criterion = criterion.checked(network, rows)
     _check_shapes(net, network, rows)
     weights = criterion.weigh(row_weights(sample_weight, rows.shape[0]), rows)
-    weights = weights * _trained_on(net, X, y, rows.shape[0])
+    trained_on = _trained_on(net, X, y, rows.shape[0])
+    weights = weights * trained_on
     decay = _weight_decay(net, float(weights.sum())) if weight_decay is None else weight_decay
     return NetworkObjective(
         network,
@@ -66,6 +67,7 @@ def read_skorch(
         weights,
         network.spread(decay, "weight_decay"),
         read_rows=read_rows.for_queries(rows),
+        held_out=(trained_on == 0).numpy(),
     )
 
 

@@ -129,6 +129,7 @@ class CGInverse(Inverse):
             self._precondition,
             tol=self.convergence.tol,
             max_iter=self.solver.max_iter,
+            progress=self.progress,
         )
         self.convergence.add(
             solution.residual,

@@ -1,4 +1,4 @@
-"""Which solver inverts which curvature: the table, and the ladder behind ``solver="auto"``."""
+"""Which curvature and which solver: the table, and the ladders behind None and "auto"."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ SOLVERS: dict[str, Callable[[], Solver]] = {
     "structured": Structured,
 }
 
-# Parameters up to which the matrix is formed: 128 MB in float64, factorised in a second or two.
-DENSE = 4000
+# Parameters up to which the matrix is formed: 200 MB in float64, factorised in a second or two.
+DENSE = 5000
 
 
 class Choice(NamedTuple):
@@ -39,6 +39,37 @@ class Choice(NamedTuple):
 
     solver: str
     reason: str
+
+
+class CurvatureChoice(NamedTuple):
+    """A curvature's name, and why it is the one where that is to be said."""
+
+    curvature: str
+    reason: str | None
+
+
+def choose_curvature(
+    n_params: int, *, solver: Any = "auto", method: str = "first_order"
+) -> CurvatureChoice:
+    """Say which curvature ``curvature=None`` stands for, and why.
+
+    The first that holds: Gauss-Newton steps are made of the Gauss-Newton matrix; a solver that is
+    asked for inverts it; so does a factorisation, while the matrix can be formed. Larger networks
+    have EK-FAC, which inverts itself.
+    """
+    if method == "newton":
+        return CurvatureChoice("ggn", None)
+    if solver == "structured":
+        return CurvatureChoice("ekfac", None)
+    if n_params <= DENSE or not (isinstance(solver, str) and solver == "auto"):
+        return CurvatureChoice("ggn", None)
+    return CurvatureChoice(
+        "ekfac",
+        f"{n_params:,} parameters are too many to factorise their matrix, and EK-FAC has an "
+        "inverse of its own, an approximation after a few passes over the rows. "
+        "curvature='ggn' with conjugate gradients is exact and takes some ten to a hundred passes "
+        "over the rows a query.",
+    )
 
 
 def choose_solver(

@@ -10,9 +10,12 @@ from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
 from skinfluence._warn import warn
+from skinfluence.torch.solvers.operator import Damped, norms
 
 # Right-hand sides that a message names.
 NAMED = 8
+# And of a first call, whose residual is measured where it costs a product of its own.
+MEASURED = 8
 SINGULAR = ("singular to rounding errors", "Give a damping, or a weight decay of all parameters.")
 INDEFINITE = (
     "not positive",
@@ -100,6 +103,20 @@ class Convergence:
             "unconverged": list(self.unconverged),
             "not_positive": list(self.not_positive),
         }
+
+
+def measure(
+    convergence: Convergence, operator: Damped, B: Tensor, X: Tensor, *, cure: str
+) -> None:
+    """Note the residuals of solutions X (M, p) of a few right-hand sides, and warn of large ones.
+
+    They are not counted: the call that they are from counts all of its own.
+    """
+    size = norms(B)
+    left = norms(B - operator(X)) / torch.where(size > 0, size, 1.0)
+    before = convergence.n_rhs
+    convergence.add(left, 0, cure=cure)
+    convergence.n_rhs = before
 
 
 def _named(positions: Tensor) -> str:

@@ -29,14 +29,22 @@ class Solution:
 
 
 def conjugate_gradients(
-    operator: Damped, B: Tensor, precondition: Product | None, *, tol: float, max_iter: int
+    operator: Damped,
+    B: Tensor,
+    precondition: Product | None,
+    *,
+    tol: float,
+    max_iter: int,
+    progress: bool = False,
 ) -> Solution:
     """Solve for each row of B, as far as `max_iter` iterations go."""
     size = norms(B)
     found = Solution(torch.zeros_like(B), (size > 0).double(), size < 0, 0)
     todo = torch.nonzero(size > 0)[:, 0]
     for rows in todo.split(BLOCK) if len(todo) else ():
-        part = _in_rounds(operator, B[rows], precondition or _identity, tol, max_iter)
+        desc = f"conjugate gradients, {len(rows)} of {len(B)} right-hand sides"
+        with operator.watched(max_iter, desc, enabled=progress):
+            part = _in_rounds(operator, B[rows], precondition or _identity, tol, max_iter)
         found.X[rows], found.residual[rows] = part.X, part.residual
         found.not_positive[rows] = part.not_positive
         found.n_iter = max(found.n_iter, part.n_iter)

@@ -9,11 +9,14 @@ from torch import Tensor
 
 from skinfluence.torch.curvature.inverse import Inverse
 from skinfluence.torch.gradients import GradientBlock
-from skinfluence.torch.solvers.convergence import Convergence, warn_indefinite
-from skinfluence.torch.solvers.operator import Damped, norms, require_finite
+from skinfluence.torch.solvers.convergence import (
+    MEASURED,
+    Convergence,
+    measure,
+    warn_indefinite,
+)
+from skinfluence.torch.solvers.operator import Damped, require_finite
 
-# Right-hand sides whose residual is measured, of the first call.
-MEASURED = 8
 COMPLEMENTS = ("damped", "drop")
 
 
@@ -128,8 +131,14 @@ class LowRankInverse(Inverse):
         require_finite(B, "A right-hand side")
         X = self._power(B, -1.0) * self.whitened.scale
         if not self.convergence.n_rhs and len(B):
-            self._measure(B[:MEASURED], X[:MEASURED])
-            self.convergence.n_rhs = 0
+            measure(
+                self.convergence,
+                self.operator,
+                B[:MEASURED],
+                X[:MEASURED],
+                cure=f"Raise rank ({len(self.values)}) or damping ({self.damping:.3g}), or use "
+                "solver='cg', which has no rank.",
+            )
         self.convergence.n_rhs += len(B)
         return X.to(V.dtype)
 
@@ -141,16 +150,6 @@ class LowRankInverse(Inverse):
         found = (along * self.values.pow(exponent).to(U)) @ self.Q
         # The complement by itself: the difference of two large numbers would cost digits.
         return found + rest * (U - along @ self.Q) if rest else found
-
-    def _measure(self, B, X):
-        size = norms(B)
-        left = norms(B - self.operator(X)) / torch.where(size > 0, size, 1.0)
-        self.convergence.add(
-            left,
-            0,
-            cure=f"Raise rank ({len(self.values)}) or damping ({self.damping:.3g}), or use "
-            "solver='cg', which has no rank.",
-        )
 
     def half(self, V: Tensor) -> Tensor:
         if self.n_negative:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+from collections.abc import Iterator
+
 import torch
 from sklearn.utils import check_random_state
 from torch import Tensor
 
+from skinfluence import _loops
 from skinfluence.torch.curvature import Curvature
 
 # Share of the norm that a Rayleigh quotient in these types may be off by.
@@ -35,6 +40,7 @@ class Damped:
         self.curvature, self.damping = curvature, require_damping(damping)
         self.shift = curvature.objective.total_weight * damping
         self.products, self.steepest = 0, 0.0
+        self._ticks: Iterator | None = None
 
     @property
     def like(self) -> Tensor:
@@ -56,10 +62,27 @@ class Damped:
         found = self.undamped(V)
         return found + self.shift * V if self.shift else found
 
+    @contextlib.contextmanager
+    def watched(self, total: int, desc: str, *, enabled: bool) -> Iterator[None]:
+        """Show a bar that moves on with every block of products."""
+        if not enabled:
+            yield
+            return
+        # Steps without end: how many are needed is not known before, `total` is the most.
+        bar = _loops.progress_bar(itertools.repeat(None), total=total, enabled=True, desc=desc)
+        with contextlib.closing(iter(bar)) as self._ticks:  # type: ignore[type-var]
+            try:
+                next(self._ticks)
+                yield
+            finally:
+                self._ticks = None
+
     def undamped(self, V: Tensor) -> Tensor:
         """Products with A alone."""
         found = self.curvature(V)
         self.products += len(V)
+        if self._ticks is not None:
+            next(self._ticks)
         require_finite(found, "The curvature times a vector")
         return found
 
