@@ -40,7 +40,7 @@ class Plan:
     batch_size: int = 100
     damping: float = 1e-2  # the authors' own
     momentum: float = 0.9
-    passes: int = 4
+    passes: int = 12
 
     def rate(self, steps):
         """So that the steps go 1 / damping along a unit gradient.
@@ -216,7 +216,7 @@ def main(argv=None):
     if data is None:
         return None
     torch.set_num_threads(1)
-    plan = Plan(n_top=20, epochs=40, damping=0.1) if options.quick else Plan()
+    plan = Plan(n_top=20, epochs=40, damping=0.1, passes=4) if options.quick else Plan()
 
     def make():
         with torch.random.fork_rng(devices=[]):

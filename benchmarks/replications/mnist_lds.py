@@ -198,9 +198,8 @@ def sums(recipe, data, subsets, sizes, checkpoints):
         for name, score in methods(recipe, n_rows).items():
             n_models = 1 if name == "last layer" else sizes.n_models
             found[name, half] = [added(name, score, i) for i in range(n_models)]
-        if half and recipe.name == "logistic regression":
-            continue  # one optimum: there is little to average
-        n_models = sizes.n_models if half else 1
+        # Logistic regression has one optimum: there is little to average.
+        n_models = 1 if half or recipe.name == "logistic regression" else sizes.n_models
         found["CG", half] = [added("CG", krylov(recipe, n_rows), i) for i in range(n_models)]
     return found
 

@@ -167,7 +167,7 @@ class ImageGridDisplay:
         display : ImageGridDisplay
             The drawn display.
         """
-        X = _rows.training_rows(explainer)[0] if X is None else X
+        X = _rows.training_images(explainer) if X is None else X
         unit = unit_of(explainer)
         ends = explainer.proponents(queries, y, k=k), explainer.opponents(queries, y, k=k)
         proponents, opponents = ends[:: Reading(unit).helps]

@@ -30,6 +30,8 @@ def as_images(X: Any, name: str, image_shape: tuple[int, ...], rows: Any = None)
             f"{n_pixels} numbers, so it must be (n, {n_pixels}). "
             "Pass flat images, or another image_shape."
         )
+    if values.shape[1:] == (*image_shape[2:], *image_shape[:2]) and values.ndim == 4:
+        values = np.moveaxis(values, 1, -1)  # channels first, as torch has them
     values = values if rows is None else values[np.ravel(rows)]
     values = values.toarray() if issparse(values) else values
     return values.reshape(*(values.shape[:1] if rows is None else rows.shape), *image_shape)

@@ -155,19 +155,22 @@ class InfluenceDisplay:
         display : InfluenceDisplay
             The drawn display.
         """
-        rows, names, of_model = _rows.training_rows(explainer)
+        rows, names, of_model = _rows.training_rows(explainer) if X is None else (X, None, False)
         one = _rows.one_query(explainer, query)
         scores = np.asarray(explainer.score_influence(one, _rows.one_target(explainer, y)))
-        seen: Any = None if query is None else explainer._model_rows(one)
+        seen: Any = None
+        if query is not None:
+            seen = _rows.flat(_rows.rows_of_model(explainer, explainer._model_rows(one)))
         in_model_space = distance is None and query is not None
         if in_model_space:
-            distance = _rows.distances(explainer._fit_X, _rows.flat_query(seen, seen.shape[1]))
+            placed = _rows.flat(_rows.rows_of_model(explainer))
+            distance = _rows.distances(placed, _rows.flat_query(seen, placed.shape[1]))
         display = cls(
             influence=_rows.only_row(scores),
-            X=rows if X is None else X,
-            query=seen if X is None and of_model else query,
+            X=rows,
+            query=seen if of_model else _rows.on_cpu(query),
             distance=distance,
-            feature_names=names if X is None else None,
+            feature_names=names,
             row_names=explainer.train_index_ if row_names is None else row_names,
             name=type(explainer).__name__ if name is None else name,
             score_unit=unit_of(explainer),

@@ -66,15 +66,56 @@ def training_rows(explainer: Any) -> tuple[Any, Any, bool]:
     numbers (texts, categories), they are the rows that the model saw behind the transformers.
     """
     check_is_fitted(explainer)
-    rows = explainer._raw_rows
+    rows = on_cpu(explainer._raw_rows)
     if _are_numbers(rows):
         return rows, getattr(explainer, "feature_names_in_", None), False
-    return explainer._fit_X, getattr(explainer, "_feature_columns", None), True
+    return flat(rows_of_model(explainer)), getattr(explainer, "_feature_columns", None), True
+
+
+def training_images(explainer: Any) -> Any:
+    """Rows to draw one by one: with the axes of an image, where a network takes them so."""
+    rows, _, of_model = training_rows(explainer)
+    return rows_of_model(explainer) if of_model else rows
+
+
+def rows_of_model(explainer: Any, rows: Any = None) -> Any:
+    """Rows in the model's space, by default those of the fit, as an array.
+
+    Raises
+    ------
+    ValueError
+        If a network's rows are no array: several inputs, or a dataset.
+    """
+    rows = explainer._fit_X if rows is None else rows
+    if not issparse(rows) and not isinstance(rows, np.ndarray):
+        rows = getattr(rows, "X", rows)  # inputs of a network of any kind
+    if not hasattr(rows, "shape") and not isinstance(rows, list):
+        raise ValueError(
+            f"The rows are held in a {type(rows).__name__}, which no picture can place. Draw "
+            "scores that are there already, over numbers of your choice: "
+            "from_influence(scores, X, ...)."
+        )
+    return on_cpu(rows)
+
+
+def on_cpu(rows: Any) -> Any:
+    """Tensors as arrays."""
+    return rows.detach().cpu().numpy() if hasattr(rows, "detach") else rows
+
+
+def flat(rows: Any) -> Any:
+    """Images and sequences as one row of numbers each; tables as they are."""
+    if issparse(rows) or hasattr(rows, "columns") or np.ndim(rows) <= 2:
+        return rows
+    return np.reshape(rows, (len(rows), -1))
 
 
 def _are_numbers(rows: Any) -> bool:
     if issparse(rows):
         return True
+    inputs = isinstance(rows, tuple) and any(hasattr(part, "shape") for part in rows)
+    if inputs or not (hasattr(rows, "shape") or isinstance(rows, list | tuple)):
+        return False
     try:
         return np.asarray(rows, dtype=np.float64).ndim == 2
     except (TypeError, ValueError):
@@ -89,8 +130,13 @@ def one_query(explainer: Any, query: Any) -> Any:
     check_is_fitted(explainer)
     if query is None:
         return None
-    if not issparse(explainer._raw_rows) and np.ndim(explainer._raw_rows) == 1:
+    rows, query = explainer._raw_rows, on_cpu(query)
+    if not hasattr(rows, "shape") and not isinstance(rows, list | tuple):
+        return query
+    if not issparse(rows) and np.ndim(rows) == 1:
         return [query] if np.ndim(query) == 0 else query
+    if not issparse(rows) and np.ndim(rows) > 2:
+        return query if np.ndim(query) == np.ndim(rows) else np.asarray(query)[None]
     return one_row(query)
 
 

@@ -139,12 +139,12 @@ class SelfInfluenceDisplay:
         display : SelfInfluenceDisplay
             The drawn display.
         """
-        rows, names, _ = _rows.training_rows(explainer)
+        rows, names, _ = _rows.training_rows(explainer) if X is None else (X, None, False)
         display = cls(
             self_influence=explainer.self_influence(),
-            X=rows if X is None else X,
+            X=rows,
             log_density=_log_density(explainer),
-            feature_names=names if X is None else None,
+            feature_names=names,
             row_names=explainer.train_index_ if row_names is None else row_names,
             name=type(explainer).__name__ if name is None else name,
             score_unit=unit_of(explainer),

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from skinfluence._compat import HasMethods, Interval, StrOptions, _fit_context
 from skinfluence.explainers.embedding import Embedding
+from skinfluence.explainers.refusals import refuse_no_estimator
 
 # "auto", "dense" and "cg" are those of linear models too.
 _SOLVERS = {"auto", "dense", "cg", "lissa", "arnoldi", "nystroem", "ekfac", "datainf"}
@@ -283,6 +284,10 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         self.n_jobs = n_jobs
         self.progress = progress
         self.random_state = random_state
+
+    def _validate_params(self):
+        refuse_no_estimator(self.estimator)
+        super()._validate_params()
 
     # -- fitting ----------------------------------------------------------------------------------
 

@@ -18,6 +18,18 @@ from skinfluence.explainers.refits import rows_to_refit, some_positions
 from skinfluence.metrics import Agreement
 
 
+def _as_pair(queries):
+    """Queries and their targets, of a pair or of queries alone."""
+    if not isinstance(queries, tuple) and not (isinstance(queries, list) and len(queries) == 2):
+        return queries, None
+    if len(queries) != 2:
+        raise ValueError(
+            f"queries has {len(queries)} entries, and (X, y) is needed. Pass (X, None) where the "
+            "target needs no y, and several inputs as ((X1, X2), y)."
+        )
+    return queries
+
+
 class Questions(EngineBacked):
     """Public methods of InfluenceExplainer that say what was asked; its engine answers."""
 
@@ -185,7 +197,7 @@ class Questions(EngineBacked):
         return self._engine.perturbation(queries, self._checked_rows(rows))
 
     def score_replacement(
-        self, X_new: Any, y_new: Any = None, *, rows: ArrayLike, queries: tuple[Any, Any]
+        self, X_new: Any = None, y_new: Any = None, *, rows: ArrayLike, queries: Any
     ) -> np.ndarray:
         """First-order change at queries when training rows take other values. Networks only.
 
@@ -194,15 +206,15 @@ class Questions(EngineBacked):
 
         Parameters
         ----------
-        X_new : array-like of shape (n_rows, n_features)
+        X_new : array-like of shape (n_rows, n_features), default=None
             Row j takes the place, and the weight, of the training row at ``rows[j]``; one at a
-            time.
+            time. None for the inputs that these rows have, under other targets.
         y_new : array-like of shape (n_rows,), default=None
             Targets of the new rows.
         rows : array-like of int of shape (n_rows,)
             Positions of training rows; one may come several times.
-        queries : tuple of (X, y)
-            The queries, and their targets or None.
+        queries : tuple of (X, y), or X
+            The queries, and their targets or None; a Dataset or DataLoader holds its own.
 
         Returns
         -------
@@ -221,8 +233,21 @@ class Questions(EngineBacked):
         perturbation : The derivative, for small changes.
         """
         check_is_fitted(self)
-        asked = self._queries(*queries)
+        asked = self._queries(*_as_pair(queries))
         at = self._checked_rows(rows)
+        if X_new is None and y_new is None:
+            raise ValueError(
+                "X_new and y_new are both None, so that nothing is replaced. Pass other inputs, "
+                "other targets, or both."
+            )
+        if X_new is None:
+            X_new = self._kind.take(self._raw_rows, None, at)[0]
+            if not hasattr(X_new, "shape") and not isinstance(X_new, tuple | dict | list):
+                raise ValueError(
+                    f"X_new is None, which keeps the inputs, and the training rows are held in a "
+                    f"{type(self._raw_rows).__name__} together with their targets. Pass the "
+                    "inputs of these rows as arrays."
+                )
         new = self._model_rows(X_new)
         if len(at) != new.shape[0]:
             raise ValueError(

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.metrics import check_scoring
+from sklearn.metrics import check_scoring, get_scorer
 from sklearn.utils import check_random_state, indexable
 
 from skinfluence.metrics._curve import RetrainingCurve, retraining_curve
@@ -40,8 +40,10 @@ def removal_curve(
 
     Parameters
     ----------
-    estimator : estimator
-        Any scikit-learn estimator; it is cloned and never changed.
+    estimator : estimator or callable
+        Any scikit-learn estimator; it is cloned and never changed. Or a function
+        ``retrain(positions)`` that returns a model trained on these training rows, such as a
+        torch module; it needs `scoring`.
     X : array-like or sparse matrix of shape (n_train, n_features)
         Training rows.
     y : array-like of shape (n_train,) or (n_train, n_outputs), or None
@@ -54,7 +56,8 @@ def removal_curve(
     fractions : sequence of float
         Shares of the training rows to remove, each in [0, 1), rounded to whole rows.
     scoring : str or callable, default=None
-        As in `sklearn.model_selection.cross_val_score`; None for the estimator's ``score``.
+        As in `sklearn.model_selection.cross_val_score`, a name or ``scoring(model, X_test,
+        y_test) -> float``; None for the estimator's ``score``.
     sample_weight : array-like of shape (n_train,), default=None
         Weights of the training rows.
     n_random : int, default=10
@@ -139,8 +142,10 @@ def relabel_curve(
 
     Parameters
     ----------
-    estimator : estimator
-        Any scikit-learn estimator; it is cloned and never changed.
+    estimator : estimator or callable
+        Any scikit-learn estimator; it is cloned and never changed. Or a function
+        ``retrain(positions, labels)`` that returns a model trained on these training rows under
+        these labels, such as a torch module; it needs `scoring`.
     X : array-like or sparse matrix of shape (n_train, n_features)
         Training rows.
     y : array-like of shape (n_train,)
@@ -155,7 +160,8 @@ def relabel_curve(
     fractions : sequence of float
         Shares of the training rows to check, each in [0, 1], rounded to whole rows.
     scoring : str or callable, default=None
-        As in `sklearn.model_selection.cross_val_score`; None for the estimator's ``score``.
+        As in `sklearn.model_selection.cross_val_score`, a name or ``scoring(model, X_test,
+        y_test) -> float``; None for the estimator's ``score``.
     sample_weight : array-like of shape (n_train,), default=None
         Weights of the training rows.
     n_random : int, default=10
@@ -223,12 +229,25 @@ def relabel_curve(
 
 
 def _judge(estimator: Any, scoring: Any, X_test: Any, y_test: Any) -> Callable[[Any], float]:
-    scorer = check_scoring(estimator, scoring=scoring)
+    scorer = _scorer(estimator, scoring)
 
     def judge(model: Any) -> float:
         return float(scorer(model, X_test) if y_test is None else scorer(model, X_test, y_test))
 
     return judge
+
+
+def _scorer(estimator: Any, scoring: Any) -> Callable[..., float]:
+    if hasattr(estimator, "fit"):
+        found: Callable[..., float] = check_scoring(estimator, scoring=scoring)
+        return found
+    if scoring is None:
+        raise ValueError(
+            "scoring is None, which stands for the estimator's own score, and here a function "
+            "trains the models. Pass scoring=, a function of (model, X_test, y_test) that returns "
+            "a number, e.g. the share of right labels."
+        )
+    return get_scorer(scoring)
 
 
 def _fractions(fractions: Sequence[float], n_rows: int, *, below_one: bool) -> Array:

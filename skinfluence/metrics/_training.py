@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -85,6 +86,7 @@ class Trainer:
         return model if self.polish is None else self.polish(model, X, y, weights)
 
 
+@dataclasses.dataclass(frozen=True)
 class OwnTrainer(Trainer):
     """A function of the user's, from positions of the rows to keep to a trained model."""
 
@@ -104,9 +106,40 @@ class OwnTrainer(Trainer):
             )
         return cls(retrain, X, y)
 
+    relabelled: bool = False
+
+    def with_labels(self, y: Any) -> Trainer:
+        """Return the same rows under other labels, which the function must take."""
+        if not takes(self.estimator, 2):
+            raise ValueError(
+                "The function that trains the models takes the positions of rows only, so that "
+                "labels cannot be corrected. Pass a function of (positions, labels), with one "
+                "label a position."
+            )
+        return dataclasses.replace(self, y=y, relabelled=True)
+
     def fit(self, kept: Positions, start: Any = None) -> Any:
         """Train on the rows at `kept`."""
-        return self.estimator(np.asarray(kept))
+        kept = np.asarray(kept)
+        labels = (take_rows(self.y, kept),) if self.relabelled else ()
+        model = self.estimator(kept, *labels)
+        if model is None:
+            raise ValueError(
+                "The function that trains the models returned None. Return the model that it "
+                "trained."
+            )
+        return model
+
+
+def takes(function: Callable[..., Any], count: int) -> bool:
+    """Whether a function can be called with that many arguments, as far as can be seen."""
+    try:
+        inspect.signature(function).bind(*range(count))
+    except ValueError:  # written in C
+        return True
+    except TypeError:
+        return False
+    return True
 
 
 def _classes(y: Any) -> int:

@@ -77,16 +77,61 @@ def check_values(
     Raises
     ------
     ValueError
-        If the value of a row is NaN or infinite; it names the rows.
+        If the forward fails at a row, or its value or slope is NaN or infinite; it names the
+        rows.
     """
     n = rows.shape[0]
     found = []
     with torch.no_grad():
         for start in range(0, n, BLOCK):
             batch = rows.take(slice(start, min(start + BLOCK, n)))
-            found.append(target(network.outputs(batch), batch.y).detach())
+            found.append(target(_outputs_at(network, batch, start), batch.y).detach())
+            _check_slopes(network, target, batch, start)
     values = torch.cat(found) if found else torch.zeros(0)
     _check_finite(values, what, values.isfinite())
+
+
+def _outputs_at(network: Network, batch: Batch, start: int) -> Tensor:
+    """Outputs, or the row at which there are none."""
+    try:
+        return network.outputs(batch)
+    except FAILURES:
+        for i in range(batch.size):
+            try:
+                network.outputs(batch[i : i + 1])
+            except FAILURES as own:
+                error, start = own, start + i
+                break
+        raise ValueError(
+            f"The forward fails at row {start}: {_first_line(error)}. Pass rows as in training; "
+            "a whole number must be a position in the table of its embedding."
+        ) from error
+
+
+def _check_slopes(
+    network: Network, target: Callable[[Tensor, Tensor | None], Tensor], batch: Batch, start: int
+) -> None:
+    """Refuse rows with NaN or infinity among their inputs, unless the module is made for them."""
+    odd = torch.zeros(batch.size, dtype=torch.bool)
+    for x in batch.inputs:
+        if x.is_floating_point():
+            odd |= ~x.reshape(batch.size, -1).isfinite().all(1).cpu()
+    bad = []
+    for i in odd.nonzero()[:, 0].tolist():
+        row = batch[i : i + 1]
+        leaves = {name: p.clone().requires_grad_() for name, p in network.params().items()}
+        with torch.enable_grad():
+            value = target(network.outputs(row, leaves), row.y).sum()
+        if not value.requires_grad:
+            continue
+        slopes = torch.autograd.grad(value, list(leaves.values()), allow_unused=True)
+        if not all(bool(slope.isfinite().all()) for slope in slopes if slope is not None):
+            bad.append(str(start + i))
+    if bad:
+        raise ValueError(
+            f"X holds NaN or infinity at row{'s' if len(bad) > 1 else ''} {_some(bad)}, where the "
+            "network has no derivative. Leave such rows out, or fill in what is missing."
+        )
 
 
 def outputs_of(network: Network, batch: Batch) -> Tensor:
@@ -106,7 +151,8 @@ def _run(network: Network, batch: Batch) -> Any:
             raise ValueError(
                 f"The forward fails on inputs of type {whole[0]} ({_first_line(error)}). Integers "
                 "and booleans stay what they are, for embeddings, whose table they must not "
-                "exceed; cast X to float if the module takes numbers."
+                "exceed; if the module takes numbers, pass "
+                f'X.astype("{str(network.dtype).rpartition(".")[2]}").'
             ) from error
         raise ValueError(
             f"The forward fails on the first {batch.size} rows: {_first_line(error)}. Pass X as "

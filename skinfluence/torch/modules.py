@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import difflib
 import fnmatch
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -162,14 +163,22 @@ def chosen_names(
     if isinstance(params, str) and params == "last_layer":
         return _last_layer(module, trained)
     patterns = [params] if isinstance(params, str) else list(params)
+    if not patterns:
+        raise ValueError(
+            "params is empty, so that nothing is explained. Leave params=None for all parameters, "
+            f"or name some of {some(every)}."
+        )
     for pattern in patterns:
         _check_pattern(pattern, every, trained, type(module).__name__)
     return [n for n in every if n in trained and matches(n, patterns)]
 
 
 def matches(name: str, patterns: Sequence[str]) -> bool:
-    """Whether a name matches one of the patterns."""
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+    """Whether a name matches one of the patterns, or lies in a module of that name."""
+    return any(
+        fnmatch.fnmatchcase(name, pattern) or name.startswith(f"{pattern}.")
+        for pattern in patterns
+    )
 
 
 def _last_layer(module: nn.Module, trained: frozenset[str]) -> list[str]:
@@ -187,10 +196,19 @@ def _last_layer(module: nn.Module, trained: frozenset[str]) -> list[str]:
 def _check_pattern(
     pattern: Any, every: Sequence[str], trained: frozenset[str], owner: str
 ) -> None:
-    found = [name for name in every if fnmatch.fnmatchcase(name, str(pattern))]
+    if not isinstance(pattern, str):
+        raise ValueError(
+            f"params holds a {type(pattern).__name__}, and names of parameters are needed: "
+            f"{some(every)}. Pass names or patterns."
+        )
+    found = [name for name in every if matches(name, [pattern])]
     if not found:
+        modules = {name.rpartition(".")[0] for name in every} - {""}
+        near = difflib.get_close_matches(pattern, [*every, *sorted(modules)], n=1)
+        meant = f" Did you mean {near[0]!r}?" if near else ""
         raise ValueError(
             f"params names {pattern!r}, and {owner} has no such parameter. It has {some(every)}."
+            f"{meant}"
         )
     if not trained.intersection(found):
         raise ValueError(

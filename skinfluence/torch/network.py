@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from skinfluence.torch.data import Batch
+from skinfluence.torch.data import Batch, Rows
 from skinfluence.torch.modules import chosen_names, matches, private_copy, some
 
 
@@ -51,7 +51,11 @@ class Network:
     theta : Tensor of shape (p,)
     dtype, device
         Of the explained parameters.
+    flat : bool
+        Whether the module gives one number a row, (b,), which is a column here, (b, 1).
     """
+
+    flat = False
 
     def __init__(
         self,
@@ -82,6 +86,21 @@ class Network:
             stop = self.spans[name].stop
         self.n_params = stop
         self.theta = torch.cat([every[name].detach().reshape(-1) for name in self.names])
+
+    def as_columns(self, rows: Rows) -> None:
+        """Make a vector of outputs, (b,), a column from now on, if a few rows show that it is one.
+
+        A forward that fails is left to the checks that name the reason.
+        """
+        batch = rows.take(slice(0, 2)).map(torch.clone)
+        try:
+            with torch.no_grad():
+                found = self.outputs(batch)
+        except Exception:  # whatever the user's code raises
+            return
+        if isinstance(found, Tensor) and found.shape == (batch.size,):
+            self.flat = True
+            self.module.register_forward_hook(_After(_column))
 
     def split(self, V: Tensor) -> dict[str, Tensor]:
         """Vectors (M, p), parameter by parameter: views of shape (M, \\*shape)."""
@@ -138,6 +157,10 @@ class Network:
                 if matches(name, [pattern]):
                     found[self.spans[name]] = value
         return found if bool(found.any()) else None
+
+
+def _column(outputs: Tensor) -> Tensor:
+    return outputs.unsqueeze(1) if isinstance(outputs, Tensor) and outputs.ndim == 1 else outputs
 
 
 class _After:

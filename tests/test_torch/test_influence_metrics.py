@@ -10,6 +10,8 @@ from skinfluence.metrics import (
     agreement,
     leave_one_out,
     linear_datamodeling_score,
+    relabel_curve,
+    removal_curve,
     retrain_on_subsets,
 )
 from tests.conftest import import_optional
@@ -71,3 +73,53 @@ def test_a_module_is_no_function_that_trains(trained):
         retrain_on_subsets(module, X, y, loss=losses)
     with pytest.raises(ValueError, match=r"sample_weight and polish are for estimators"):
         leave_one_out(lambda kept: module, X, y, loss=losses, sample_weight=np.ones(60))
+
+
+# -- curves by a function that trains ------------------------------------------------------------
+
+
+def accuracy(module, X, y):
+    with torch.no_grad():
+        return float((module(torch.as_tensor(X)).argmax(1).numpy() == y).mean())
+
+
+def nearest_mean(X, y):
+    """A linear module that names the class of the nearest mean."""
+    means = np.stack([X[y == c].mean(0) if (y == c).any() else X.mean(0) for c in range(3)])
+    module = torch.nn.Linear(X.shape[1], 3).double()
+    with torch.no_grad():
+        module.weight.copy_(torch.as_tensor(means))
+        module.bias.copy_(torch.as_tensor(-0.5 * (means**2).sum(1)))
+    return module
+
+
+def test_removal_curve_of_modules():
+    X, y = classes(n=60, k=3)
+    score = np.arange(60.0)
+    options = {"X_test": X, "y_test": y, "fractions": (0.0, 0.5), "n_random": 1}
+
+    def retrain(kept):
+        return nearest_mean(X[kept], y[kept])
+
+    curve = removal_curve(retrain, X, y, score, scoring=accuracy, random_state=0, **options)
+    expected = [accuracy(nearest_mean(X[:n], y[:n]), X, y) for n in (60, 30)]
+    np.testing.assert_allclose(curve.values[0], expected, rtol=1e-12, atol=0)
+    with pytest.raises(ValueError, match=r"scoring is None.*a function trains the models"):
+        removal_curve(retrain, X, y, score, **options)
+    with pytest.raises(ValueError, match=r"returned None\. Return the model"):
+        removal_curve(lambda kept: None, X, y, score, scoring=accuracy, **options)
+
+
+def test_relabel_curve_of_modules():
+    X, y = classes(n=60, k=3)
+    wrong = np.where(np.arange(60) < 15, (y + 1) % 3, y)
+    options = {"y_true": y, "X_test": X, "y_test": y, "scoring": accuracy, "n_random": 1}
+
+    def retrain(kept, labels):
+        return nearest_mean(X[kept], labels)
+
+    curve = relabel_curve(retrain, X, wrong, wrong != y, fractions=(0.0, 1.0), **options)
+    expected = [accuracy(nearest_mean(X, labels), X, y) for labels in (wrong, y)]
+    np.testing.assert_allclose(curve.values[0], expected, rtol=1e-12, atol=0)
+    with pytest.raises(ValueError, match="takes the positions of rows only"):
+        relabel_curve(lambda kept: None, X, wrong, wrong != y, **options)

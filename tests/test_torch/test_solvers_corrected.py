@@ -108,5 +108,5 @@ def test_the_empirical_fisher_starts_from_its_own_factors():
 
 
 def test_curvatures_that_may_be_indefinite_are_refused():
-    with pytest.raises(ValueError, match="A corrected EK-FAC inverse needs a positive semi"):
+    with pytest.raises(ValueError, match="solver='ekfac' needs a positive semi"):
         Corrected().invert(Hessian(cases.named("mlp")), DAMPING)

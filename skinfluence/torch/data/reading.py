@@ -85,7 +85,7 @@ class RowReader:
 
     def targets(self, y: Any) -> Tensor:
         """Targets as the loss takes them."""
-        return (self.encode or self.numbers)(y)
+        return self._cast((self.encode or self.numbers)(y))
 
     def numbers(self, y: Any) -> Tensor:
         """Numbers as they are, floating-point ones in the network's type."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from skinfluence._peel import (
     clone_with_seed,
@@ -18,6 +18,7 @@ from skinfluence._peel import (
 )
 from skinfluence.engines.base import Whole
 from skinfluence.metrics._rows import take_rows
+from skinfluence.metrics._training import takes
 from skinfluence.torch import given
 from skinfluence.torch.data import Batch, Rows
 from skinfluence.torch.influence.queries import Parameters, Queries
@@ -54,7 +55,7 @@ def refits(
         If the model is a module, which cannot be fitted, and `retrain` is None.
     """
     if retrain is not None:
-        return lambda kept: (_network(engine, retrain(kept)), queries)
+        return _Retrained(engine, queries, retrain)
     if isinstance(engine.model, nn.Module):
         raise ValueError(
             f"{type(engine.model).__name__} is a module that was trained elsewhere, and "
@@ -65,6 +66,43 @@ def refits(
     if whole is not None:
         return lambda kept: _whole_refit(engine, queries, whole, kept)
     return lambda kept: (_refit(engine, kept), queries)
+
+
+class _Retrained:
+    """Networks that the user's function trains, each a new one.
+
+    Parameters
+    ----------
+    engine : NetworkEngine
+    queries : Queries or Parameters
+    retrain : callable
+    """
+
+    def __init__(self, engine: Any, queries: Any, retrain: Callable[[np.ndarray], Any]):
+        if not takes(retrain, 1):
+            raise ValueError(
+                "retrain cannot be called with one argument, and it is called with the positions "
+                "of the rows to keep. Pass retrain(positions) -> trained module."
+            )
+        self.engine, self.queries, self.retrain = engine, queries, retrain
+        self.before: tuple[Any, Tensor] | None = None
+
+    def __call__(self, kept: np.ndarray) -> tuple[Network, Any]:
+        model = self.retrain(kept)
+        network = _network(self.engine, model)
+        self._check_new(model, network)
+        return network, self.queries
+
+    def _check_new(self, model, network):
+        """Refuse the very object of the call before at the very same parameters."""
+        known, theta = self.before or (None, None)
+        if known is model and torch.equal(theta, network.theta):
+            raise ValueError(
+                "retrain returned the same module with the same parameters for other rows, so "
+                "that nothing was trained. Build a new module in each call, train it on the "
+                "rows at the positions passed, and return it."
+            )
+        self.before = model, network.theta
 
 
 def _refit(engine, kept):

@@ -59,13 +59,20 @@ class OfOutput(Target):
 
 
 class OfFunction(Target):
-    """A function of the user's, ``f(outputs, y) -> (b,)`` on tensors."""
+    """A function of the user's, ``f(outputs, y) -> (b,)`` on tensors.
 
-    def __init__(self, function: Callable[[Tensor, Tensor | None], Tensor]):
-        self.function = function
+    Parameters
+    ----------
+    function : callable
+    flat : bool, default=False
+        Whether the module gives outputs (b,), which are a column (b, 1) here.
+    """
+
+    def __init__(self, function: Callable[[Tensor, Tensor | None], Tensor], *, flat: bool = False):
+        self.function, self.flat = function, flat
 
     def __call__(self, outputs: Tensor, y: Tensor | None) -> Tensor:
-        values = self.function(outputs, y)
+        values = self.function(outputs.squeeze(1) if self.flat else outputs, y)
         if not isinstance(values, Tensor) or values.shape != (len(outputs),):
             shape = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
             raise ValueError(
@@ -80,7 +87,7 @@ def make_target(asked: Any, objective: NetworkObjective) -> Target | None:
     """Target by name, or of a function; None for parameters, which no query has."""
     loss, binary = objective.loss, isinstance(objective.loss, BinaryCrossEntropy)
     if callable(asked):
-        return OfFunction(asked)
+        return OfFunction(asked, flat=objective.network.flat)
     if asked == "loss":
         return OfLoss(loss)
     if asked == "decision_function":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -56,7 +57,9 @@ def make_loss(loss: Any) -> RowLoss:
         return LOSSES[loss]()
     if callable(loss):
         return UserLoss(loss)
+    near = difflib.get_close_matches(str(loss).lower(), LOSSES, n=1)
+    meant = f"Did you mean {near[0]!r}?" if near else "Name what the module was trained on."
     raise ValueError(
         f"loss={loss!r} is none of {', '.join(map(repr, LOSSES))}, nor a function of (outputs, y) "
-        "that returns a loss a row. Name what the module was trained on."
+        f"that returns a loss a row. {meant}"
     )

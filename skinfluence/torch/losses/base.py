@@ -66,13 +66,26 @@ class RowLoss(ABC):
 
 
 class UserLoss(RowLoss):
-    """A function of the user's, ``f(outputs, y) -> (b,)``."""
+    """A function of the user's, ``f(outputs, y) -> (b,)``.
 
-    def __init__(self, function: Callable[[Tensor, Tensor | None], Tensor]):
-        self.function = function
+    Parameters
+    ----------
+    function : callable
+    flat : bool, default=False
+        Whether it was written for outputs (b,), which are a column (b, 1) here.
+    """
+
+    def __init__(self, function: Callable[[Tensor, Tensor | None], Tensor], *, flat: bool = False):
+        self.function, self.flat = function, flat
 
     def __call__(self, outputs: Tensor, y: Tensor | None) -> Tensor:
-        values = self.function(outputs, y)
+        values = self.function(outputs.squeeze(1) if self.flat else outputs, y)
+        if not isinstance(values, Tensor):
+            raise ValueError(
+                f"loss returned a {type(values).__name__}, which has no derivatives, and a tensor "
+                f"of shape ({len(outputs)},) is needed. Compute it by torch's functions, without "
+                "numpy, item() or float()."
+            )
         if values.shape != (len(outputs),):
             raise ValueError(
                 f"loss returned shape {tuple(values.shape)} for {len(outputs)} rows, and one loss "

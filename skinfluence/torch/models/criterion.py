@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.torch.data import FetchedRows, Rows
@@ -75,6 +76,8 @@ class Criterion:
         for loss in (self.loss, self.per_output):
             if isinstance(loss, TorchLoss):
                 loss.module.to(network.device)
+        if network.flat and isinstance(self.loss, UserLoss):
+            return replace(self, loss=UserLoss(self.loss.function, flat=True))
         if self.encode is None and self.per_output is None:
             return self
         with torch.no_grad():
@@ -113,6 +116,14 @@ class Criterion:
 
 def read_criterion(loss: Any) -> Criterion:
     """Criterion of a loss by name, a function, or a loss module of torch."""
+    if isinstance(loss, type):
+        raise ValueError(
+            f"loss is the class {loss.__name__}, and an instance is needed. Write "
+            f"loss={loss.__name__}()."
+        )
+    if isinstance(loss, Hashable) and loss in FUNCTIONS:
+        # Torch's own functions, which average over the batch as its modules do.
+        loss = FUNCTIONS[loss]()
     if isinstance(loss, nn.Module):
         return _of_module(loss)
     found = make_loss(loss)
@@ -124,6 +135,11 @@ def read_criterion(loss: Any) -> Criterion:
 
 
 def _of_module(loss: nn.Module) -> Criterion:
+    if isinstance(loss, nn.MultiMarginLoss | nn.MultiLabelMarginLoss):
+        raise UnsupportedEstimatorError(
+            f"{type(loss).__name__} has no second derivative in torch, and curvature needs one. "
+            "Pass a function of (outputs, y) a row that computes it by clamp() and sum(1)."
+        )
     if next(loss.parameters(), None) is not None:
         raise UnsupportedEstimatorError(
             f"{type(loss).__name__} has parameters of its own, which are not explained. Make them "
@@ -177,4 +193,16 @@ CRITERIA: dict[type, Callable[[Any], Criterion]] = {
     nn.MSELoss: _mean_squared,
     nn.BCEWithLogitsLoss: _binary,
     nn.BCELoss: _binary_of_probabilities,
+}
+
+FUNCTIONS: dict[Any, type[nn.Module]] = {
+    F.cross_entropy: nn.CrossEntropyLoss,
+    F.nll_loss: nn.NLLLoss,
+    F.mse_loss: nn.MSELoss,
+    F.l1_loss: nn.L1Loss,
+    F.smooth_l1_loss: nn.SmoothL1Loss,
+    F.huber_loss: nn.HuberLoss,
+    F.poisson_nll_loss: nn.PoissonNLLLoss,
+    F.binary_cross_entropy_with_logits: nn.BCEWithLogitsLoss,
+    F.binary_cross_entropy: nn.BCELoss,
 }

@@ -35,6 +35,7 @@ def read_module(
     network = Network(module, params=params, head=criterion.head)
     read_rows = RowReader(network.dtype, network.device, criterion.encode)
     rows = read_rows(X, y)
+    network.as_columns(rows)
     criterion = criterion.checked(network, rows)
     return NetworkObjective(
         network,

@@ -53,6 +53,7 @@ def read_skorch(
     network = Network(net.module_, params=params, head=criterion.head)
     read_rows = RowReader(network.dtype, network.device, criterion.encode, frames_by_column=True)
     rows = _training_rows(net, read_rows, X, y)
+    network.as_columns(rows)
     criterion = criterion.checked(network, rows)
     _check_shapes(net, network, rows)
     weights = criterion.weigh(row_weights(sample_weight, rows.shape[0]), rows)
@@ -152,9 +153,10 @@ def _check_shapes(net: Any, network: Network, rows: Rows) -> None:
         return
     with torch.no_grad():
         outputs = outputs_of(network, probe)
-    if outputs.ndim != probe.y.ndim:
+    ndim = 1 if network.flat else outputs.ndim
+    if ndim != probe.y.ndim:
         raise ValueError(
-            f"y has {probe.y.ndim} dimensions and the outputs have {outputs.ndim}, so that "
+            f"y has {probe.y.ndim} dimensions and the outputs have {ndim}, so that "
             "MSELoss compares every row's output with every row's target. Fit the net on, and "
             "pass, a y of the shape of the outputs (y.reshape(-1, 1) for one column)."
         )

@@ -49,6 +49,9 @@ def open_up(module: nn.Module) -> None:
         elif isinstance(part, nn.TransformerEncoderLayer):
             # The fused kernel of evaluation mode calls no submodule; it asks for this.
             part.activation_relu_or_gelu = 0
+        elif isinstance(part, nn.TransformerEncoder):
+            # Rows of unequal length packed into one tensor, which only fused kernels take.
+            part.enable_nested_tensor = part.use_nested_tensor = False
         elif isinstance(part, nn.Embedding | nn.EmbeddingBag):
             _own_gradients(part, path)
 

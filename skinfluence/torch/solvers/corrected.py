@@ -76,7 +76,7 @@ class Corrected(Solver):
 
     def invert(self, curvature: Curvature, damping: float) -> CorrectedInverse:
         operator = Damped(curvature, damping)
-        require_psd(curvature, "A corrected EK-FAC inverse")
+        require_psd(curvature, "solver='ekfac'")
         near = self.inverse
         if near is None:
             empirical = isinstance(curvature, EmpiricalFisher)

@@ -67,7 +67,7 @@ class Nystroem(Solver):
         self.tol, self.random_state = tol, random_state
 
     def invert(self, curvature: Curvature, damping: float) -> LowRankInverse:
-        require_psd(curvature)
+        require_psd(curvature, "solver='nystroem'")
         operator = Damped(curvature, damping)
         whitened = Whitened(operator, self.rank, self.complement)
         values, U = sketched(

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from skinfluence.torch.curvature import Curvature
+from skinfluence.torch.curvature import CURVATURES, Curvature
 from skinfluence.torch.solvers.operator import gaussian, require_finite
 
 # Vectors a product, so that the temporaries of the curvature stay small.
@@ -36,9 +36,10 @@ def nystroem(curvature: Curvature, rank: int, random_state: int | None) -> tuple
 def require_psd(curvature: Curvature, what: str = "A Nystroem approximation") -> None:
     """Refuse a curvature that may be indefinite."""
     if not curvature.psd:
+        known = (f"curvature={n!r}" for n, kind in CURVATURES.items() if kind is type(curvature))
         raise ValueError(
             f"{what} needs a positive semidefinite curvature, and "
-            f"{type(curvature).__name__} may be indefinite. Use curvature='ggn', or "
+            f"{next(known, type(curvature).__name__)} may be indefinite. Use curvature='ggn', or "
             "solver='arnoldi'."
         )
 
