@@ -108,7 +108,7 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         Curvature of a network; None is the generalised Gauss-Newton matrix "ggn" up to 5,000
         parameters, for ``method="newton"`` and where a solver is asked for, and "ekfac" for larger
         networks: an approximation that costs a few passes over the rows, where "ggn" with
-        conjugate gradients takes some ten to a hundred a query and is exact. A class of
+        conjugate gradients takes tens to hundreds a query and is exact. A class of
         ``skinfluence.torch``, or a function from an objective to one of them, brings the
         options that a name leaves out: ``functools.partial(Ekfac, basis="kfac")``. A linear model
         has its Hessian.

@@ -67,7 +67,7 @@ def choose_curvature(
         "ekfac",
         f"{n_params:,} parameters are too many to factorise their matrix, and EK-FAC has an "
         "inverse of its own, an approximation after a few passes over the rows. "
-        "curvature='ggn' with conjugate gradients is exact and takes some ten to a hundred passes "
+        "curvature='ggn' with conjugate gradients is exact and takes tens to hundreds of passes "
         "over the rows a query.",
     )
 
