@@ -9,13 +9,13 @@ from typing import Any
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
 from skinfluence._seen import is_module, is_skorch_net
-from skinfluence.engines.base import Engine, Whole
+from skinfluence.engines.base import DeletionEngine, Engine, Whole
 from skinfluence.engines.linear.engine import LinearEngine
 
-__all__ = ["Engine", "LinearEngine", "Whole", "engine_of"]
+__all__ = ["DeletionEngine", "Engine", "LinearEngine", "Whole", "engine_of"]
 
 
-def engine_of(model: Any) -> type[Engine]:
+def engine_of(model: Any) -> type[DeletionEngine]:
     """The engine that reads `model`, fitted or not.
 
     Torch modules, skorch nets and scikit-learn's multi-layer perceptrons are networks; whatever

@@ -1,4 +1,4 @@
-"""What InfluenceExplainer asks of influence on one kind of fitted model."""
+"""What explainers ask of influence on one kind of fitted model."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Whole:
 
 
 class Engine(ABC):
-    """Influence on one kind of fitted model: what InfluenceExplainer hands its questions to.
+    """Influence on one kind of fitted model: what an explainer hands its questions to.
 
     The explainer peels, clones and fits what the user passed, keeps labels and frames; the engine
     knows the model. Its class methods are asked before there is an engine, :meth:`fit` makes one,
@@ -65,15 +65,8 @@ class Engine(ABC):
         Number of training rows.
     method : str
         The method in use.
-    stationarity : tuple of float
-        Relative gradient at the parameters that were passed, and where scores are computed.
-    n_iter : int
-        Iterations that it took to get there, at least 1: scikit-learn wants that of whatever has
-        a ``max_iter``.
     score_unit : str
         What a score is measured in.
-    param_names : ndarray of str of shape (n_params,)
-        Columns of :meth:`d_params`.
     about_parameters : bool
         Whether the target is the parameters, which no query has: queries are then asked for
         without rows.
@@ -84,10 +77,7 @@ class Engine(ABC):
     y: Any
     n_train: int
     method: str
-    stationarity: tuple[float, float]
-    n_iter: int = 1
     score_unit: str
-    param_names: NDArray[Any]
     about_parameters: bool = False
 
     # -- before there is a fit --------------------------------------------------------------------
@@ -166,17 +156,11 @@ class Engine(ABC):
 
     def attributes(self) -> dict[str, Any]:
         """Fitted attributes that the explainer shows, by name."""
-        return {
-            "method_": self.method,
-            "stationarity_": self.stationarity,
-            "n_iter_": self.n_iter,
-            "score_unit_": self.score_unit,
-            "param_names_": self.param_names,
-        }
+        return {"method_": self.method, "score_unit_": self.score_unit}
 
     def report(self) -> dict[str, Any]:
         """How the scores were reached so far."""
-        return {"method": self.method, "stationarity": self.stationarity}
+        return {"method": self.method}
 
     # -- scores -----------------------------------------------------------------------------------
 
@@ -215,6 +199,38 @@ class Engine(ABC):
         """What rows are ranked by as outliers, largest first."""
         # Of an output either sign says that the row is held by itself.
         return self_influence if self.settings.target == "loss" else np.abs(self_influence)
+
+
+class DeletionEngine(Engine):
+    """Deletions of rows of one kind of fitted model: what InfluenceExplainer asks beyond scores.
+
+    Attributes
+    ----------
+    stationarity : tuple of float
+        Relative gradient at the parameters that were passed, and where scores are computed.
+    n_iter : int
+        Iterations that it took to get there, at least 1: scikit-learn wants that of whatever has
+        a ``max_iter``.
+    param_names : ndarray of str of shape (n_params,)
+        Columns of :meth:`d_params`.
+    """
+
+    stationarity: tuple[float, float]
+    n_iter: int = 1
+    param_names: NDArray[Any]
+
+    def attributes(self) -> dict[str, Any]:
+        return {
+            **super().attributes(),
+            "stationarity_": self.stationarity,
+            "n_iter_": self.n_iter,
+            "param_names_": self.param_names,
+        }
+
+    def report(self) -> dict[str, Any]:
+        return {**super().report(), "stationarity": self.stationarity}
+
+    # -- groups -----------------------------------------------------------------------------------
 
     def check_groups(self, names: Any, members: Sequence[Positions]) -> None:
         """Refuse groups that name a row twice, or without which there is no model."""

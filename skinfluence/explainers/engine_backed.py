@@ -1,8 +1,9 @@
-"""From what the user hands over to an engine: what InfluenceExplainer does before it asks."""
+"""From what the user hands over to an engine: what explainers of models do before they ask."""
 
 from __future__ import annotations
 
 import contextlib
+from abc import abstractmethod
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,7 +17,7 @@ from skinfluence._output import row_labels
 from skinfluence._peel import peel
 from skinfluence._seen import is_module
 from skinfluence.base import BaseInfluence
-from skinfluence.engines import Engine, engine_of
+from skinfluence.engines import Engine
 
 # Tags of the estimator inside that rule what the explainer takes.
 _INPUT_TAGS = ("sparse", "allow_nan", "pairwise", "positive_only", "categorical", "string")
@@ -31,6 +32,12 @@ class EngineBacked(MetaEstimatorMixin, BaseInfluence):
 
     _engine: Engine
     _kind: type[Engine]
+    # A call that makes one, for messages.
+    _example: str
+
+    @abstractmethod
+    def _engine_of(self, model: Any) -> type[Engine]:
+        """The engine that reads `model`, fitted or not."""
 
     # -- what scikit-learn asks -------------------------------------------------------------------
 
@@ -65,12 +72,12 @@ class EngineBacked(MetaEstimatorMixin, BaseInfluence):
 
     def _default_estimator(self):
         raise ValueError(
-            "estimator is None, and InfluenceExplainer explains a model of yours. Pass one, "
-            "fitted or not, e.g. InfluenceExplainer(LogisticRegression())."
+            f"estimator is None, and {type(self).__name__} explains a model of yours. Pass one, "
+            f"fitted or not, e.g. {self._example}."
         )
 
     def _check_model(self, model):
-        engine_of(model).check(model, self._settings())
+        self._engine_of(model).check(model, self._settings())
 
     def _fit(self, X, y=None, sample_weight=None):
         # A search around the model would report that all its fits failed.
@@ -86,13 +93,13 @@ class EngineBacked(MetaEstimatorMixin, BaseInfluence):
             return True
         model = peel(self.estimator)[1]
         self._check_model(model)
-        return engine_of(model).needs_y(X, self._settings())
+        return self._engine_of(model).needs_y(X, self._settings())
 
     def _rows_before_fit(self, X):
         return X  # the estimator has its own view of X, and its own messages
 
     def _training_rows(self, X):
-        self._kind = engine_of(self._model)
+        self._kind = self._engine_of(self._model)
         return self._kind.model_rows(self, self._heads, X, reset=True)
 
     def _explain(self, model, rows, y, sample_weight):

@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skinfluence import _loops, attribution
 from skinfluence._output import labelled
-from skinfluence.engines import Whole
+from skinfluence.engines import DeletionEngine, Whole, engine_of
 from skinfluence.explainers.engine_backed import EngineBacked
 from skinfluence.explainers.refits import rows_to_refit, some_positions
 from skinfluence.metrics import Agreement
@@ -32,6 +32,12 @@ def _as_pair(queries):
 
 class Questions(EngineBacked):
     """Public methods of InfluenceExplainer that say what was asked; its engine answers."""
+
+    _engine: DeletionEngine
+    _example = "InfluenceExplainer(LogisticRegression())"
+
+    def _engine_of(self, model):
+        return engine_of(model)
 
     # -- influence --------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from torch import nn
 from skinfluence import _loops, attribution
 from skinfluence._peel import target_to_model_space
 from skinfluence.attribution import Block
-from skinfluence.engines.base import Array, Engine, Positions, Whole
+from skinfluence.engines.base import Array, DeletionEngine, Positions, Whole
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.metrics import Agreement
 from skinfluence.torch import faults, given
@@ -39,7 +39,7 @@ from skinfluence.torch.objective import NetworkObjective
 from skinfluence.torch.options import about_parameters, check_options, unit
 
 
-class NetworkEngine(Engine):
+class NetworkEngine(DeletionEngine):
     """Deletion of rows of a torch module, a skorch net or one of scikit-learn's MLPs.
 
     Parameters

@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import estimator_html_repr, get_tags
 
 from skinfluence import InfluenceExplainer, engines
-from skinfluence.engines import Engine, LinearEngine, engine_of
+from skinfluence.engines import DeletionEngine, LinearEngine, engine_of
 
 X = np.random.default_rng(0).normal(size=(12, 3))
 y = X @ [1.0, -1.0, 0.5]
@@ -48,7 +48,7 @@ class Pairs:
         self.shape = (n,)
 
 
-class Stub(Engine):
+class Stub(DeletionEngine):
     """Engine that answers with what it was asked."""
 
     method, stationarity, score_unit, n_iter = "first_order", (0.0, 0.0), "loss", 7

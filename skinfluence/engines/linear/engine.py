@@ -18,7 +18,7 @@ from skinfluence.deletion.linear.coefficients import all_coefficients
 from skinfluence.deletion.linear.deletion import LinearDeletion
 from skinfluence.deletion.linear.fit import fitted_parts
 from skinfluence.diagnostics import Diagnostics
-from skinfluence.engines.base import Array, Engine, Positions, Whole
+from skinfluence.engines.base import Array, DeletionEngine, Positions, Whole
 from skinfluence.engines.linear import embedding, trust
 from skinfluence.engines.linear.classes import (
     check_classes,
@@ -41,7 +41,7 @@ from skinfluence.objectives.search import CHOSEN
 _ROWS: dict[str, Any] = {"dtype": np.float64, "accept_sparse": "csr"}
 
 
-class LinearEngine(Engine):
+class LinearEngine(DeletionEngine):
     """Deletion of rows of a linear model, read off the fitted estimator.
 
     Parameters
