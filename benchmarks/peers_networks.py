@@ -137,8 +137,9 @@ def _pydvl_scores(influence, problem, batch_size):
     influence = influence.fit(problem.loader(problem.n if batch_size is None else batch_size))
     solved = influence.influence_factors(problem.Xq, problem.yq)
     # Gradients of all rows at once take more than 20 GB in some of its methods.
-    rows = zip(problem.X.split(SCORED), problem.y.split(SCORED), strict=True)
-    return torch.cat([influence.influences_from_factors(solved, X, y) for X, y in rows], 1).detach()
+    parts = zip(problem.X.split(SCORED), problem.y.split(SCORED), strict=True)
+    found = [influence.influences_from_factors(solved, X, y) for X, y in parts]
+    return torch.cat(found, 1).detach()
 
 
 # -- kronfluence --------------------------------------------------------------------------------
