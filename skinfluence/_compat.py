@@ -24,6 +24,7 @@ __all__ = [
     "_fit_context",
     "check_feature_names_in",
     "check_weights",
+    "has_stopped",
     "output_container",
     "routing_enabled",
     "searches_by_brute_force",
@@ -61,3 +62,8 @@ def searches_by_brute_force(neighbors):
 def stored_rows(neighbors):
     """Rows that a fitted NearestNeighbors keeps."""
     return neighbors._fit_X
+
+
+def has_stopped(network):
+    """Whether the last epoch of a multi-layer perceptron is where its ``fit`` would stop."""
+    return network._no_improvement_count > network.n_iter_no_change
