@@ -10,16 +10,14 @@ from typing import Any, Literal, Self
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils import check_array, check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
-from torch import Tensor
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
 
 from skinfluence._compat import HasMethods, Interval, StrOptions, _fit_context, check_weights
-from skinfluence._loops import memory_budget, progress_bar, slices
 from skinfluence.base import all_or_nothing
-from skinfluence.torch.vae import networks
-from skinfluence.torch.vae.module import LIKELIHOODS, VAE
+from skinfluence.torch.vae.latents import Latents
+from skinfluence.torch.vae.module import LIKELIHOODS
+from skinfluence.torch.vae.networks import HIDDEN, new_module
 from skinfluence.torch.vae.rows import (
     as_tensor,
     check_image_shape,
@@ -29,14 +27,10 @@ from skinfluence.torch.vae.rows import (
 )
 from skinfluence.torch.vae.training import OPTIMIZERS, Training
 
-# Hidden layers by default: of a table, and channels of an image.
-HIDDEN = {"mlp": (512, 256), "conv": (32, 32, 64, 64)}
-# Numbers at hand for each of a row's values and draws while it is scored.
-COPIES = 16
 SEED = 2**31 - 1
 
 
-class BetaVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class BetaVAE(Latents, BaseEstimator):
     """A beta-VAE that records its training.
 
     It learns a Gaussian of some latents for each row, and the distribution of rows given latents,
@@ -250,7 +244,9 @@ class BetaVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """
         with all_or_nothing(self):
             given = flat_images(X, self.image_shape)
-            rows = self._rows(given, reset=True, scored=True)
+            rows = self._rows(given, self.dtype, reset=True)
+            if self.likelihood == "bernoulli":
+                check_unit_interval(rows)
             weights = check_weights(sample_weight, rows)
             self.image_shape_ = None
             if self.architecture == "conv":
@@ -262,15 +258,20 @@ class BetaVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     def _train(self, rows, weights):
         init, order, noise, self._draws_seed = self._seeds()
         device = usable_device(self.device)
-        module = self._new_module(rows.shape[1], init).to(device)
+        module = new_module(self, rows.shape[1], init).to(device)
         if weights is not None:
             weights = as_tensor((weights / weights.mean()).astype(rows.dtype), device)
         rows = as_tensor(rows, device)
-        training = Training(
-            module, self._new_optimizer(module), rows, weights, self.batch_size, (order, noise)
-        )
+        rates = {"lr": self.learning_rate, "weight_decay": self.weight_decay}
+        optimizer = OPTIMIZERS[self.optimizer](module, **rates)
+        training = Training(module, optimizer, rows, weights, self.batch_size, (order, noise))
         with self._recorded(training):
-            self.loss_curve_ = self._run(training)
+            self.loss_curve_ = training.run(
+                self.max_epochs,
+                tol=self.tol,
+                patience=self.n_iter_no_change,
+                progress=self.progress,
+            )
         self.n_iter_ = len(self.loss_curve_)
         self.module_ = module.eval()
         self._n_features_out = self.latent_dim
@@ -279,240 +280,12 @@ class BetaVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         rng = check_random_state(self.random_state)
         return [int(seed) for seed in rng.randint(SEED, size=4)]
 
-    def _new_module(self, n_features, seed):
-        hidden = HIDDEN[self.architecture] if self.hidden is None else self.hidden
-        hidden = [check_width(width) for width in hidden]
-        # Without values: constructors of layers draw theirs from torch's global state.
-        with torch.device("meta"):
-            if self.architecture == "mlp":
-                made = networks.dense_networks(n_features, hidden, self.latent_dim)
-            else:
-                made = networks.image_networks(self.image_shape_, hidden, self.latent_dim)
-            module = VAE(
-                *made,
-                latent_dim=self.latent_dim,
-                beta=self.beta,
-                likelihood=self.likelihood,
-                noise_scale=self.noise_scale,
-            )
-        module = module.to_empty(device="cpu").to(getattr(torch, self.dtype))
-        networks.initialise(module, torch.Generator().manual_seed(seed))
-        return module
-
-    def _new_optimizer(self, module):
-        return OPTIMIZERS[self.optimizer](
-            module.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay
-        )
-
     @contextlib.contextmanager
     def _recorded(self, training: Training) -> Iterator[None]:
         """Record the steps of the block, where that was asked for."""
         yield
 
-    def _run(self, training):
-        """Mean loss of each epoch."""
-        curve: list[float] = []
-        epochs = training.epochs()
-        total = self.max_epochs
-        bar = progress_bar(range(total), total=total, enabled=self.progress, desc="BetaVAE")
-        for _ in bar:
-            curve.append(next(epochs))
-            if self.progress:
-                bar.set_postfix(loss=f"{curve[-1]:.5g}")
-            if self.tol is not None and stalled(curve, self.tol, self.n_iter_no_change):
-                break
-        return curve
-
-    # -- rows -------------------------------------------------------------------------------
-
-    def _rows(self, X, *, reset, scored=False):
-        """Rows (n, d) of the parameters' type."""
-        dtype = getattr(np, self.dtype)
-        rows = validate_data(self, X, reset=reset, dtype=dtype, order="C")
-        if scored and self.likelihood == "bernoulli":
-            check_unit_interval(rows)
-        return rows
-
-    def _new_rows(self, X, *, scored=False):
-        check_is_fitted(self)
-        return self._rows(flat_images(X, self.image_shape_), reset=False, scored=scored)
-
-    def _in_blocks(self, function, rows, copies):
-        """`function` of the rows on the module's device, a block at a time, as an array."""
-        device = next(self.module_.parameters()).device
-        size = memory_budget() / (copies * max(1, self.n_features_in_) * rows.itemsize)
-        with torch.no_grad():
-            found = [
-                function(as_tensor(rows[block], device)).cpu()
-                for block in slices(len(rows), int(size))
-            ]
-        return torch.cat(found).numpy()
-
-    # -- what a VAE is for ------------------------------------------------------------------
-
-    def transform(self, X: ArrayLike) -> np.ndarray:
-        """Encode rows into the means of their latents.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features) or (n_samples, channels, height, width)
-            Rows.
-
-        Returns
-        -------
-        Z : ndarray of shape (n_samples, latent_dim)
-            Means of ``Q(.|x)``; a frame where ``set_output`` asks for one.
-        """
-        rows = self._new_rows(X)
-        return self._in_blocks(lambda x: self.module_.encode(x)[0], rows, COPIES)
-
-    def inverse_transform(self, X: ArrayLike) -> np.ndarray:
-        """Decode latents into the means of rows.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, latent_dim)
-            Latents.
-
-        Returns
-        -------
-        rows : ndarray of shape (n_samples, n_features)
-            Means of ``P(.|z)``; images are flat.
-
-        Raises
-        ------
-        ValueError
-            If the number of columns is not the number of latents.
-        """
-        check_is_fitted(self)
-        latents = check_array(X, dtype=getattr(np, self.dtype), order="C")
-        if latents.shape[1] != self._n_features_out:
-            raise ValueError(
-                f"X has {latents.shape[1]} columns, and this VAE has {self._n_features_out} "
-                "latents. Pass what transform returns."
-            )
-        return self._in_blocks(self.module_.mean, latents, COPIES)
-
-    def score_samples(self, X: ArrayLike, n_draws: int = 16) -> np.ndarray:
-        """Bound the log density of each row: high for normal rows.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features) or (n_samples, channels, height, width)
-            Rows.
-        n_draws : int, default=16
-            Draws of the latents. All rows and all calls share them, so that scores are
-            comparable, and the score of a row does not depend on the others.
-
-        Returns
-        -------
-        bounds : ndarray of shape (n_samples,)
-            Minus the loss of each row, in nats.
-
-        Raises
-        ------
-        ValueError
-            If `n_draws` is no positive number, or values are outside [0, 1] with a Bernoulli
-            likelihood.
-        """
-        if not isinstance(n_draws, Integral) or n_draws < 1:
-            raise ValueError(
-                f"n_draws must be a positive integer. Got {n_draws!r}. Pass 16 or so; the error "
-                "falls with its square root."
-            )
-        rows = self._new_rows(X, scored=True)
-        noise = self._noise(n_draws)
-
-        def bounds(x: Tensor) -> Tensor:
-            shared = noise.to(x.device, x.dtype).expand(len(x), *noise.shape)
-            return self.module_.elbo(x, shared)
-
-        return self._in_blocks(bounds, rows, COPIES * n_draws)
-
-    def _noise(self, n_draws):
-        """The same draws every time, and the first of them whatever their number."""
-        rng = np.random.RandomState(self._draws_seed)
-        return torch.from_numpy(rng.standard_normal((n_draws, self._n_features_out)))
-
-    def score(self, X: ArrayLike, y: Any = None) -> float:
-        """Average ``score_samples``.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features) or (n_samples, channels, height, width)
-            Rows.
-        y : Ignored
-            Present for scikit-learn's conventions.
-
-        Returns
-        -------
-        bound : float
-            In nats a row.
-        """
-        return float(np.mean(self.score_samples(X), dtype=np.float64))
-
-    def sample(
-        self,
-        n_samples: int = 1,
-        *,
-        noise: bool = False,
-        random_state: int | np.random.RandomState | None = None,
-    ) -> np.ndarray:
-        """Draw rows from the model.
-
-        Parameters
-        ----------
-        n_samples : int, default=1
-            How many.
-        noise : bool, default=False
-            Whether to draw from the likelihood too. Without it rows are its means at latents
-            drawn from N(0, I), as images are usually shown.
-        random_state : int, RandomState instance or None, default=None
-            Of the draws; None stands for the estimator's own.
-
-        Returns
-        -------
-        rows : ndarray of shape (n_samples, n_features)
-            New rows; images are flat.
-
-        Raises
-        ------
-        ValueError
-            If `n_samples` is no positive number.
-        """
-        check_is_fitted(self)
-        if not isinstance(n_samples, Integral) or n_samples < 1:
-            raise ValueError(
-                f"n_samples must be a positive integer. Got {n_samples!r}. Pass how many rows to "
-                "draw."
-            )
-        rng = check_random_state(self.random_state if random_state is None else random_state)
-        means = self.inverse_transform(rng.standard_normal((n_samples, self._n_features_out)))
-        if not noise:
-            return means
-        if self.likelihood == "bernoulli":
-            return (rng.uniform(size=means.shape) < means).astype(means.dtype)
-        drawn = means + self.noise_scale * rng.standard_normal(means.shape)
-        return drawn.astype(means.dtype)
-
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = [self.dtype]
         return tags
-
-
-def check_width(width: Any) -> int:
-    """The width of a layer, or its channels."""
-    if not isinstance(width, Integral) or width < 1:
-        raise ValueError(
-            f"hidden is a sequence of positive integers, one a layer. Got {width!r} in it. Pass "
-            "for instance hidden=(512, 256)."
-        )
-    return int(width)
-
-
-def stalled(curve: Sequence[float], tol: float, patience: int) -> bool:
-    """Whether the last epochs have not improved on the best before them by `tol`."""
-    if len(curve) <= patience:
-        return False
-    return min(curve[-patience:]) > min(curve[:-patience]) - tol

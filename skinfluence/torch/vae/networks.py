@@ -5,12 +5,40 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from numbers import Integral
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from skinfluence.torch.vae.module import VAE
+
+# Hidden layers by default: of a table, and channels of an image.
+HIDDEN = {"mlp": (512, 256), "conv": (32, 32, 64, 64)}
 # Between the last convolution and the latents.
 DENSE_WIDTH = 256
+
+
+def new_module(settings: Any, n_features: int, seed: int) -> VAE:
+    """The untrained module of a BetaVAE, on the CPU."""
+    hidden = HIDDEN[settings.architecture] if settings.hidden is None else settings.hidden
+    widths = [check_width(width) for width in hidden]
+    # Without values: the constructors of layers draw theirs from torch's global state.
+    with torch.device("meta"):
+        if settings.architecture == "mlp":
+            made = dense_networks(n_features, widths, settings.latent_dim)
+        else:
+            made = image_networks(settings.image_shape_, widths, settings.latent_dim)
+        module = VAE(
+            *made,
+            latent_dim=settings.latent_dim,
+            beta=settings.beta,
+            likelihood=settings.likelihood,
+            noise_scale=settings.noise_scale,
+        )
+    module = module.to_empty(device="cpu").to(getattr(torch, settings.dtype))
+    initialise(module, torch.Generator().manual_seed(seed))
+    return module
 
 
 def dense_networks(
@@ -70,6 +98,16 @@ def initialise(module: nn.Module, generator: torch.Generator) -> None:
             with torch.no_grad():
                 weight.uniform_(-bound, bound, generator=generator)
                 part.bias.uniform_(-bound, bound, generator=generator)
+
+
+def check_width(width: Any) -> int:
+    """The width of a layer, or its channels."""
+    if not isinstance(width, Integral) or int(width) < 1:
+        raise ValueError(
+            f"hidden is a sequence of positive integers, one a layer. Got {width!r} in it. Pass "
+            "for instance hidden=(512, 256)."
+        )
+    return int(width)
 
 
 def _dense(widths: Sequence[int]) -> list[nn.Module]:

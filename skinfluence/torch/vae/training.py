@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from skinfluence._loops import progress_bar
 from skinfluence.torch.vae.module import VAE
 
-OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
-    # Fused: one pass over the parameters a step instead of ten, which for dense layers and small
-    # batches is a fifth of the step.
-    "adam": lambda params, **options: torch.optim.Adam(params, fused=True, **options),
-    "sgd": torch.optim.SGD,
-}
+
+def adam(module: VAE, **options: float) -> torch.optim.Optimizer:
+    """Adam in one pass over the parameters a step, where torch has one.
+
+    The ten passes of the usual one are a fifth of a step of dense layers and small batches.
+    """
+    fused = next(module.parameters()).device.type in ("cpu", "cuda")
+    return torch.optim.Adam(module.parameters(), fused=fused, **options)
+
+
+def sgd(module: VAE, **options: float) -> torch.optim.Optimizer:
+    """Plain gradient descent."""
+    return torch.optim.SGD(module.parameters(), **options)
+
+
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {"adam": adam, "sgd": sgd}
 
 
 @dataclass
@@ -64,6 +76,23 @@ class Training:
             self._check(loss)
             yield loss
 
+    def run(
+        self, max_epochs: int, *, tol: float | None, patience: int, progress: bool
+    ) -> list[float]:
+        """Mean loss of each epoch, until none of `patience` epochs has improved it by `tol`."""
+        curve: list[float] = []
+        epochs = self.epochs()
+        bar: Any = progress_bar(
+            range(max_epochs), total=max_epochs, enabled=progress, desc="BetaVAE"
+        )
+        for _ in bar:
+            curve.append(next(epochs))
+            if progress:
+                bar.set_postfix(loss=f"{curve[-1]:.5g}")
+            if tol is not None and stalled(curve, tol, patience):
+                break
+        return curve
+
     def _step(self, batch: Tensor) -> Tensor:
         rows = self.rows[batch]
         shape = (len(batch), self.module.latent_dim)
@@ -94,3 +123,10 @@ class Training:
             f"mean loss of an epoch was {loss:.3g}, and the largest value of X is {largest:.3g}. "
             "Scale the columns first (StandardScaler, MinMaxScaler), or lower learning_rate."
         )
+
+
+def stalled(curve: Sequence[float], tol: float, patience: int) -> bool:
+    """Whether the last epochs have not improved on the best before them by `tol`."""
+    if len(curve) <= patience:
+        return False
+    return min(curve[-patience:]) > min(curve[:-patience]) - tol
