@@ -70,8 +70,9 @@ def image_networks(
         lost = tuple(int(size) % 2 for size in sizes[k])
         step = {"stride": 2, "padding": 1, "output_padding": lost}
         decoder.append(nn.ConvTranspose2d(depths[k + 1], depths[k], 4, **step))
-        decoder.append(nn.ReLU() if k else nn.Flatten())
-    return nn.Sequential(*encoder), nn.Sequential(*decoder)
+        if k:
+            decoder.append(nn.ReLU())
+    return nn.Sequential(*encoder), nn.Sequential(*decoder, nn.Flatten())
 
 
 class AsImages(nn.Module):
