@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import copy
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,9 @@ from sklearn.utils.multiclass import unique_labels
 
 from skinfluence._compat import has_stopped
 from skinfluence._seen import is_skorch_net, is_vae
+from skinfluence.checkpoints import models
 from skinfluence.checkpoints.checkpoint import Checkpoint
+from skinfluence.checkpoints.rates import EpochRates, info
 from skinfluence.checkpoints.recorder import CheckpointRecorder
 from skinfluence.checkpoints.sequence import Checkpoints
 from skinfluence.exceptions import UnsupportedEstimatorError
@@ -83,7 +86,7 @@ def fit_recorded(
         Its training rows and their targets.
     sample_weight : array-like of shape (n_train,), default=None
     n_checkpoints : int or None, default=None
-        How many, at most one an epoch and one before the first; None is 10.
+        How many, where there are as many; None is 10, or what the model says itself.
 
     Returns
     -------
@@ -97,17 +100,17 @@ def fit_recorded(
     """
     check_recordable(model)
     given = {} if sample_weight is None else {"sample_weight": sample_weight}
-    n = N_CHECKPOINTS if n_checkpoints is None else int(n_checkpoints)
-    found = _recorder_of(model)(model, X, y, given, n)
-    return found if len(found) <= n else found.evenly(n)
-
-
-def _recorder_of(model: Any) -> Callable[..., Checkpoints]:
     if isinstance(model, _MLP):
-        return _fit_mlp
+        return _fit_mlp(model, X, y, given, n_checkpoints or N_CHECKPOINTS)
     if isinstance(model, _SGD):
-        return _fit_sgd
-    return _fit_skorch if is_skorch_net(model) else _fit_vae
+        return _fit_sgd(model, X, y, given, n_checkpoints or N_CHECKPOINTS)
+    if is_skorch_net(model):
+        return _fit_skorch(model, X, y, given, n_checkpoints or N_CHECKPOINTS)
+    return _fit_vae(model, X, given, n_checkpoints)
+
+
+def _at_most(checkpoints: Checkpoints, n: int) -> Checkpoints:
+    return checkpoints if len(checkpoints) <= n else checkpoints.evenly(n)
 
 
 # -- multi-layer perceptrons ----------------------------------------------------------------------
@@ -115,14 +118,14 @@ def _recorder_of(model: Any) -> Callable[..., Checkpoints]:
 
 def _fit_mlp(model, X, y, given, n):
     """``fit``, epoch by epoch: the same draws in the same order, and the same end."""
-    recorder = CheckpointRecorder(keep=2 * n, n_rows=len(y))
+    recorder = CheckpointRecorder(keep=2 * n)
     seed = model.random_state
     # One stream of draws, as in fit; from a number every partial_fit would begin it anew, and
     # go through the rows in the same order every time.
     model.random_state = check_random_state(seed)
     first = {"classes": unique_labels(y)} if is_classifier(model) else {}
     try:
-        recorder.record(_untrained(model, X, y, first), learning_rate=0.0)
+        recorder.record(_untrained(model, X, y, first))
         for epoch in range(1, model.max_iter + 1):
             with _interruptible():
                 recorder.partial_fit(model, X, y, **given, **(first if epoch == 1 else {}))
@@ -131,7 +134,8 @@ def _fit_mlp(model, X, y, given, n):
     finally:
         model.random_state = seed
     model.n_iter_ = epoch
-    return recorder.checkpoints
+    recorder._offer(model, last=True)
+    return _at_most(recorder.checkpoints, n)
 
 
 def _untrained(model, X, y, first):
@@ -166,10 +170,74 @@ def _fit_sgd(model, X, y, given, n):
     Its order of the rows is a permutation of that of the epoch before, where ``partial_fit``
     begins anew every time: only ``fit`` itself goes the way that ``fit`` goes.
     """
-    seed = model.random_state
-    if not isinstance(seed, int | np.integer):
-        model.random_state = int(check_random_state(seed).randint(np.iinfo(np.int32).max))
+    if not isinstance(model.random_state, Integral):
+        rng = check_random_state(model.random_state)
+        model.random_state = int(rng.randint(np.iinfo(np.int32).max))
     model.fit(X, y, **given)
     last = int(model.n_iter_)
-    epochs = np.unique(np.linspace(0, last, min(n, last + 1)).round().astype(int))
-    ...
+    if (
+        len(getattr(model, "classes_", ())) > 2
+    ):  # each class may have stopped at an epoch of its own
+        _take_coefficients(model, _after(model, last, X, y, given))
+    epochs = [last] if n == 1 else np.linspace(0, last, min(n, last + 1)).round().astype(int)
+    paths = _paths(model, X, given, last)
+    found = []
+    for epoch in map(int, epochs):
+        at = model if epoch in (0, last) else _after(model, epoch, X, y, given)
+        parameters = models.snapshot(at, optimizer_state=False).parameters
+        if epoch == 0:  # where fit starts
+            parameters = {name: np.zeros_like(values) for name, values in parameters.items()}
+        found.append(Checkpoint(epoch, parameters, path=paths[epoch]))
+    n_rows = EpochRates(model, X).n
+    return Checkpoints(found, optimizer=info(model, paths[0]), n_rows=n_rows)
+
+
+def _after(model, epochs, X, y, given):
+    return clone(model).set_params(max_iter=epochs, tol=None).fit(X, y, **given)
+
+
+def _take_coefficients(model, other):
+    for name in ("coef_", "intercept_", "t_", "n_iter_"):
+        setattr(model, name, getattr(other, name))
+
+
+def _paths(model, X, given, last):
+    """Sums of the rates after 0, 1, ... epochs, by parameter."""
+    clock = clone(model)
+    names = models.shapes(model)
+    sums = [dict.fromkeys(names, 0.0)]
+    for epoch in range(last):
+        rates = EpochRates(clock, X, given.get("sample_weight"))
+        clock.t_ = 1.0 + rates.n * epoch  # of one fit
+        rates = EpochRates(clock, X, given.get("sample_weight"))
+        step = rates.by_name(rates.total, names)
+        sums.append({name: sums[-1][name] + step[name] for name in names})
+    return sums
+
+
+# -- those that record themselves -----------------------------------------------------------------
+
+
+def _fit_skorch(model, X, y, given, n):
+    recorder = CheckpointRecorder(keep=2 * n)
+    callbacks = model.callbacks
+    model.callbacks = [*(callbacks or []), ("recorder", recorder.skorch_callback())]
+    try:
+        model.fit(X, y, **given)
+    finally:
+        model.callbacks = callbacks
+    model.callbacks_ = [pair for pair in model.callbacks_ if pair[0] != "recorder"]
+    return _at_most(recorder.checkpoints, n)
+
+
+def _fit_vae(model, X, given, n):
+    """A BetaVAE keeps at least half as many as it is told to."""
+    kept = model.checkpoints
+    if kept is None or n is not None:
+        least = 2 * (n or N_CHECKPOINTS)
+        model.checkpoints = max(kept, least) if isinstance(kept, Integral) else kept or least
+    try:
+        model.fit(X, **given)
+    finally:
+        model.checkpoints = kept
+    return model.checkpoints_ if n is None else _at_most(model.checkpoints_, n)

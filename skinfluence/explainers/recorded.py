@@ -12,11 +12,10 @@ from skinfluence._compat import routing_enabled
 from skinfluence._peel import clone_with_seed, peel, target_to_model_space
 from skinfluence.checkpoints import Checkpoints
 from skinfluence.checkpoints.fitting import fit_recorded
-from skinfluence.checkpoints.reading import as_checkpoints
 
 
-def path_of(explainer: Any, model: Any) -> Checkpoints:
-    """Checkpoints of a fitted model.
+def path_of(explainer: Any, model: Any) -> Any:
+    """What a fitted model's checkpoints are, as they were given or are kept by the model.
 
     Raises
     ------
@@ -24,23 +23,16 @@ def path_of(explainer: Any, model: Any) -> Checkpoints:
         If there is no more than its last state, and nothing that says how long the steps were.
     """
     if explainer.checkpoints is not None:
-        return _chosen(as_checkpoints(explainer.checkpoints, model), explainer.n_checkpoints)
+        return explainer.checkpoints
     kept = getattr(model, "checkpoints_", None)
-    if kept is not None:
-        return _chosen(kept, explainer.n_checkpoints)
-    if explainer.learning_rates is None:
-        name = type(model).__name__
-        raise ValueError(
-            f"checkpoints=None, and the fitted {name} keeps only its last parameters, which do "
-            "not say how training went there. Pass checkpoints= (a CheckpointRecorder that saw "
-            "the training, or files), or an unfitted estimator, which is fitted and recorded. "
-            "With learning_rates= the last parameters are taken for the only checkpoint."
-        )
-    return _chosen(as_checkpoints([model], model), explainer.n_checkpoints)
-
-
-def _chosen(checkpoints: Checkpoints, n: int | None) -> Checkpoints:
-    return checkpoints if n is None else checkpoints.evenly(n)
+    if kept is not None or explainer.learning_rates is not None:
+        return [model] if kept is None else kept
+    raise ValueError(
+        f"checkpoints=None, and the fitted {type(model).__name__} keeps only its last parameters, "
+        "which do not say how training went there. Pass checkpoints= (a CheckpointRecorder that "
+        "saw the training, or files), or an unfitted estimator, which is fitted and recorded. "
+        "With learning_rates= the last parameters are taken for the only checkpoint."
+    )
 
 
 def fit_and_record(

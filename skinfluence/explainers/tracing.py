@@ -12,7 +12,6 @@ from sklearn.utils import check_random_state
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from skinfluence import attribution
 from skinfluence._output import labelled
 from skinfluence._peel import is_fitted, peel
 from skinfluence._seen import is_vae
@@ -24,13 +23,18 @@ from skinfluence.explainers.refits import some_positions
 from skinfluence.metrics import Agreement
 
 
+def _without_targets(explainer: Any) -> bool:
+    """Whether the loss is an ELBO, which has no targets."""
+    return explainer.loss in (None, "elbo") and is_vae(peel(explainer.estimator)[1])
+
+
 def _judges_rows(explainer: Any) -> bool:
     """Whether the loss is of the rows alone, so that self influence says how odd they are."""
     if explainer.target != "loss" or explainer.estimator is None:
         return False
     if hasattr(explainer, "_engine"):
         return explainer._of_rows_alone
-    return explainer.loss in (None, "elbo") and is_vae(peel(explainer.estimator)[1])
+    return _without_targets(explainer)
 
 
 def _if_detector(explainer: Any) -> bool:
@@ -71,6 +75,16 @@ class Tracing(  # type: ignore[call-arg]  # scikit-learn's __init_subclass__ is 
 
     # -- fitting ----------------------------------------------------------------------------------
 
+    def _fit(self, X, y=None, sample_weight=None):
+        alone = self.estimator is not None and _without_targets(self)
+        return super()._fit(X, None if alone else y, sample_weight)
+
+    def _lacks_y(self, X):
+        return not _without_targets(self) and super()._lacks_y(X)
+
+    def _queries(self, X, y=None):
+        return super()._queries(X, None if _without_targets(self) else y)
+
     def _check_model(self, model):
         super()._check_model(model)
         if is_fitted(self.estimator):
@@ -98,7 +112,7 @@ class Tracing(  # type: ignore[call-arg]  # scikit-learn's __init_subclass__ is 
     def _settings(self):
         settings = super()._settings()
         settings.checkpoints = self.__dict__.get("_path", settings.checkpoints)
-        if settings.loss is None and is_vae(peel(self.estimator)[1]):
+        if _without_targets(self):
             settings.loss = "elbo"
         return settings
 
@@ -107,12 +121,10 @@ class Tracing(  # type: ignore[call-arg]  # scikit-learn's __init_subclass__ is 
             self.__dict__.pop(name, None)
         recorded = self.__dict__.pop("_recorded", None)
         self._path = path_of(self, model) if recorded is None else recorded
-        try:
-            super()._explain(model, rows, y, sample_weight)
-        finally:
-            del self._path
-        if _judges_rows(self):
-            self._weights = None if sample_weight is None else np.array(sample_weight, dtype=float)
+        super()._explain(model, rows, y, sample_weight)
+        del self._path
+        self._of_rows_alone = self.target == "loss" and self._engine.objective.rows.take(slice(0, 1)).y is None
+        if self._of_rows_alone:
             self._set_offset()
         elif self.contamination != "auto":
             raise ValueError(
@@ -154,7 +166,7 @@ class Tracing(  # type: ignore[call-arg]  # scikit-learn's __init_subclass__ is 
         """Self influence and its standard error, as the fit has them where it drew a threshold."""
         if hasattr(self, "_own"):
             return tuple(part.copy() for part in self._own)
-        return self._engine.self_influence_and_error(None, **self._how())
+        return self._engine.self_influence_and_error(None, progress=self.progress)
 
     def _self_influence(self, rows=None):
         scores = self._own_influence()[0]
@@ -163,15 +175,18 @@ class Tracing(  # type: ignore[call-arg]  # scikit-learn's __init_subclass__ is 
     # -- outlier contract -------------------------------------------------------------------------
 
     def _training_weights(self):
-        return self._weights
+        return self._engine.weights
 
     def _training_scores(self):
+        """As if every row had the average weight, like the rows that are judged."""
         if not hasattr(self, "_own"):
             self._own = self._own_influence()
-        return clipped(-self._engine.unweighted(self._own[0]))
+        weights = self._engine.weights
+        return clipped(-self._own[0] / np.where(weights > 0, weights, 1.0))
 
     def _outlier_scores(self, X):
-        return clipped(-self._engine.own_influence(self._queries(X), **self._how()))
+        queries = self._queries(X)
+        return clipped(-self._engine.own_influence(queries, progress=self.progress)[0])
 
     @available_if(_if_detector)
     def fit_predict(self, X: ArrayLike, y: Any = None, **fit_params: Any) -> np.ndarray:
@@ -300,6 +315,7 @@ class Tracing(  # type: ignore[call-arg]  # scikit-learn's __init_subclass__ is 
         X: ArrayLike | None = None,
         y: ArrayLike | None = None,
         *,
+        consecutive: bool = False,
         random_state: int | np.random.RandomState | None = None,
     ) -> Agreement:
         """Compare the scores with what training did to each query.
@@ -315,17 +331,23 @@ class Tracing(  # type: ignore[call-arg]  # scikit-learn's __init_subclass__ is 
             Queries; by default the training rows (at most 500 of them, drawn at random).
         y : array-like of shape (n_queries,), default=None
             Their targets, where the loss needs them.
+        consecutive : bool, default=False
+            Compare from each checkpoint to the next, and not just from the first to the last.
         random_state : int, RandomState instance or None, default=None
             Draws the queries.
 
         Returns
         -------
         agreement : Agreement
-            Of the sums of scores with the falls from each checkpoint to the next; see
-            :class:`skinfluence.metrics.Agreement`.
+            Of the sums of scores with the falls; see :class:`skinfluence.metrics.Agreement`.
+
+        Raises
+        ------
+        ValueError
+            If there is only one checkpoint.
         """
         check_is_fitted(self)
         if X is None:
             chosen = some_positions(self.n_samples_fit_, check_random_state(random_state))
             X, y = self._kind.take(self._raw_rows, self._raw_targets, chosen)
-        return self._engine.completeness(self._queries(X, y), **self._how())
+        return self._engine.agreement(self._queries(X, y), consecutive=consecutive)
