@@ -1,0 +1,1 @@
+"""Influence along the path of training: gradient products added up over checkpoints."""
