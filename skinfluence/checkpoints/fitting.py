@@ -10,10 +10,11 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.base import clone, is_classifier
 from sklearn.linear_model import Perceptron, SGDClassifier, SGDRegressor
 from sklearn.neural_network import MLPClassifier, MLPRegressor
-from sklearn.utils import check_random_state
+from sklearn.utils import check_consistent_length, check_random_state, shuffle
 from sklearn.utils.multiclass import unique_labels
 
 from skinfluence._compat import has_stopped
@@ -99,6 +100,7 @@ def fit_recorded(
         If the training of such a model cannot be recorded.
     """
     check_recordable(model)
+    check_consistent_length(X, y, sample_weight)
     given = {} if sample_weight is None else {"sample_weight": sample_weight}
     if isinstance(model, _MLP):
         return _fit_mlp(model, X, y, given, n_checkpoints or N_CHECKPOINTS)
@@ -117,33 +119,47 @@ def _at_most(checkpoints: Checkpoints, n: int) -> Checkpoints:
 
 
 def _fit_mlp(model, X, y, given, n):
-    """``fit``, epoch by epoch: the same draws in the same order, and the same end."""
+    """``fit``, epoch by epoch: the same start, the same batches, and the same end.
+
+    ``fit`` shuffles the order of the epoch before, and ``partial_fit`` the rows as they are: so
+    they are passed in the order that ``fit`` would have come to.
+    """
     recorder = CheckpointRecorder(keep=2 * n)
-    seed = model.random_state
-    # One stream of draws, as in fit; from a number every partial_fit would begin it anew, and
-    # go through the rows in the same order every time.
-    model.random_state = check_random_state(seed)
+    rng = check_random_state(model.random_state)
+    told = {"random_state": model.random_state, "shuffle": model.shuffle}
     first = {"classes": unique_labels(y)} if is_classifier(model) else {}
+    model.set_params(random_state=copy.deepcopy(rng), shuffle=False)
     try:
-        recorder.record(_untrained(model, X, y, first))
-        for epoch in range(1, model.max_iter + 1):
+        recorder.record(_untrained(model, rng, X, y, first))
+        for epoch, rows in enumerate(_epochs(model.max_iter, X, y, given, rng, told["shuffle"])):
             with _interruptible():
-                recorder.partial_fit(model, X, y, **given, **(first if epoch == 1 else {}))
+                recorder.partial_fit(model, **rows, **(first if epoch == 0 else {}))
             if has_stopped(model):
                 break
     finally:
-        model.random_state = seed
-    model.n_iter_ = epoch
+        model.set_params(**told)
+    model.n_iter_ = epoch + 1
     recorder._offer(model, last=True)
     return _at_most(recorder.checkpoints, n)
 
 
-def _untrained(model, X, y, first):
-    """The model as it starts, which scikit-learn does not show: after a step of no length."""
-    twin = clone(model).set_params(
-        learning_rate_init=NO_RATE, random_state=copy.deepcopy(model.random_state)
-    )
-    one = np.arange(1)
+def _epochs(max_iter, X, y, given, rng, shuffled):
+    """Rows of each epoch, with their targets and weights."""
+    X = X.tocsr() if issparse(X) else X
+    rows = {"X": X, "y": np.asarray(y), **{name: np.asarray(w) for name, w in given.items()}}
+    order = np.arange(len(rows["y"]))
+    for _ in range(max_iter):
+        order = shuffle(order, random_state=rng) if shuffled else order
+        yield {n: take_rows(of, order) for n, of in rows.items()} if shuffled else rows
+
+
+def _untrained(model, rng, X, y, first):
+    """The model as it starts, which scikit-learn does not show: after a step of no length.
+
+    It draws from `rng` what the start draws.
+    """
+    twin = clone(model).set_params(batch_size=1, learning_rate_init=NO_RATE, random_state=rng)
+    one = np.arange(1)[: len(y)]
     return twin.partial_fit(take_rows(X, one), take_rows(np.asarray(y), one), **first)
 
 

@@ -123,7 +123,9 @@ class Tracing(  # type: ignore[call-arg]  # scikit-learn's __init_subclass__ is 
         self._path = path_of(self, model) if recorded is None else recorded
         super()._explain(model, rows, y, sample_weight)
         del self._path
-        self._of_rows_alone = self.target == "loss" and self._engine.objective.rows.take(slice(0, 1)).y is None
+        self._of_rows_alone = (
+            self.target == "loss" and self._engine.objective.rows.take(slice(0, 1)).y is None
+        )
         if self._of_rows_alone:
             self._set_offset()
         elif self.contamination != "auto":

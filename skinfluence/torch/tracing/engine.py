@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from types import SimpleNamespace
 from typing import Any, Self
@@ -13,6 +14,7 @@ from torch import nn
 
 from skinfluence._peel import target_to_model_space
 from skinfluence.attribution import Block
+from skinfluence.checkpoints import Checkpoints
 from skinfluence.engines.base import Array, Engine, Positions
 from skinfluence.metrics import Agreement
 from skinfluence.torch import faults, given
@@ -24,6 +26,7 @@ from skinfluence.torch.influence.queries import Choice, Queries
 from skinfluence.torch.influence.targets import OfOutput, Target, make_target
 from skinfluence.torch.influence.trained import PROBE
 from skinfluence.torch.models import read
+from skinfluence.torch.models.elbo import read_elbo
 from skinfluence.torch.objective import NetworkObjective
 from skinfluence.torch.resume import NoRecord
 from skinfluence.torch.tracing import self_influence
@@ -33,10 +36,13 @@ from skinfluence.torch.tracing.completeness import (
     given_intervals,
     recorded_intervals,
 )
+from skinfluence.torch.tracing.drawing import check_target, make_drawing, picked, run_pilot
+from skinfluence.torch.tracing.draws import DrawnRows
 from skinfluence.torch.tracing.embedding import Embedding, embedded
 from skinfluence.torch.tracing.metric import Kernel
 from skinfluence.torch.tracing.optimizer import check_optimizer
 from skinfluence.torch.tracing.options import check_options, chosen, unit
+from skinfluence.torch.tracing.pilot import Pilot
 from skinfluence.torch.tracing.rates import make_rates, shown
 from skinfluence.torch.tracing.resuming import name_of, open_record
 from skinfluence.torch.tracing.scores import Scores
@@ -71,7 +77,11 @@ class TracingEngine(Engine):
         self.n_train = self.objective.n_train
         self.checkpoints = chosen(self._checkpoints(), settings.n_checkpoints)
         self.target = self._target()
+        self.pilot: Pilot | None = None
+        self.drawing = make_drawing(self.objective, settings.n_draws, self._seed)
+        self._draw()
         self.trajectory = self._trajectory()
+        self._choose_draws()
         self.weights = self._weights()
         self.method, self.score_unit = "tracin", unit(settings, self.checkpoints)
         self._base = self._gradients()
@@ -79,12 +89,20 @@ class TracingEngine(Engine):
     def read(self, model: Any, X: Any, y: Any, sample_weight: Any) -> NetworkObjective:
         """Objective of a model of this kind, with what the user says of it."""
         settings = self.settings
+        module = getattr(model, "module_", model)
+        if settings.loss == "elbo" or (settings.loss is None and hasattr(module, "elbo")):
+            gradient = settings.gradient
+            return read_elbo(
+                module, X, y, sample_weight, params=settings.params, gradient=gradient
+            )
         return read(model, X, y, sample_weight, loss=settings.loss, params=settings.params)
 
     def _checkpoints(self):
+        asked = self.settings.checkpoints
+        if isinstance(asked, Checkpoints):
+            return asked
         from skinfluence.checkpoints import as_checkpoints
 
-        asked = self.settings.checkpoints
         if asked is None:
             asked = getattr(self.model, "checkpoints_", None)
         return as_checkpoints([self.model] if asked is None else asked, self.model)
@@ -93,6 +111,22 @@ class TracingEngine(Engine):
         target = make_target(self.settings.target, self.objective)
         assert target is not None  # check_options has seen to it
         return target
+
+    def _draw(self):
+        """Give the training rows their noise."""
+        if self.drawing is not None:
+            check_target(self.target)
+            rows = self.objective.rows
+            rows = rows.rows if isinstance(rows, DrawnRows) else rows
+            self.objective = replace(self.objective, rows=self.drawing.training(rows))
+
+    def _choose_draws(self):
+        if self.drawing is None or self.settings.n_draws != "auto":
+            return
+        self.pilot = run_pilot(self.trajectory, self.settings.tol)
+        self.drawing = replace(self.drawing, n_draws=self.pilot.n_draws)
+        self._draw()
+        self.trajectory = self._trajectory()
 
     def _trajectory(self) -> Trajectory:
         names, n = self.objective.network.names, self._n_trained_on()
@@ -173,6 +207,7 @@ class TracingEngine(Engine):
             **super().attributes(),
             "checkpoints_": self.checkpoints,
             "learning_rates_": shown(self.trajectory.rates),
+            "n_draws_": None if self.drawing is None else self.drawing.n_draws,
             "held_out_": self._held_out(),
         }
 
@@ -184,7 +219,18 @@ class TracingEngine(Engine):
             "learning_rates": shown(self.trajectory.rates),
             "preconditioner": self.settings.preconditioner,
             "n_held_out": int(self._held_out().sum()),
+            **self._report_of_draws(),
         }
+
+    def _report_of_draws(self) -> dict[str, Any]:
+        if self.drawing is None:
+            return {}
+        found: dict[str, Any] = {"n_draws": self.drawing.n_draws}
+        if self.pilot is not None:
+            found["self_influence_error"] = self.pilot.own_error
+            found["score_error"] = self.pilot.score_error
+            found["tol_reached"] = self.pilot.reached
+        return found
 
     # -- queries ----------------------------------------------------------------------------------
 
@@ -195,13 +241,15 @@ class TracingEngine(Engine):
                 "X is None, which asks about parameters, and tracing is about values of queries. "
                 "Pass queries."
             )
-        lacks_y = y is None and self.settings.target == "loss"
-        if lacks_y and self.needs_y(rows.X, self.settings):
+        if y is None and self.settings.target == "loss" and self._lacks_y(rows):
             raise ValueError(
                 "target='loss' measures the loss at each query, which needs its y. Pass y, or "
                 "trace the prediction: target='decision_function' or 'proba'."
             )
         return self._checked(self._queries(self._read_rows(rows, y), self.target))
+
+    def _lacks_y(self, rows):
+        return self.has_targets and not given.has_targets(rows.X)
 
     def _read_rows(self, rows, y):
         assert self.objective.read_rows is not None
@@ -209,6 +257,8 @@ class TracingEngine(Engine):
 
     def _queries(self, rows, target, *, by_y=True) -> Queries:
         """Queries of the trained network, whose predictions say which output they are about."""
+        if self.drawing is not None:
+            rows = self.drawing.queries(rows)
         if not isinstance(target, OfOutput):
             return Queries(rows, self._base)
         y = self.objective.rows.take(slice(0, 1)).y
@@ -264,6 +314,10 @@ class TracingEngine(Engine):
     def _own(self, at, progress=False):
         """Self influence as if all weights were 1, and its standard error."""
         name = name_of(self._record, "self", at)
+        rows = self.objective.rows
+        if isinstance(rows, DrawnRows):
+            own = picked(rows, at)
+            return self_influence.of_draws(self._sums, own, name, progress=progress)
         queries = self._train_queries()
         found = self_influence.of_training(self._sums, queries, at, name, progress=progress)
         return found, np.zeros(len(at))
@@ -283,6 +337,9 @@ class TracingEngine(Engine):
     ) -> Array:
         """Self influence of rows asked about by their loss, as training rows of weight 1."""
         name = name_of(self._record, "own", queries)
+        if isinstance(queries.rows, DrawnRows):
+            rows = queries.rows
+            return self_influence.of_draws(self._sums, rows, name, progress=progress)[0]
         return self_influence.of_queries(self._sums, queries, name, progress=progress)
 
     @cached_property
@@ -295,6 +352,8 @@ class TracingEngine(Engine):
             preconditioner=self.settings.preconditioner,
             target=self.settings.target,
             projection=self.settings.projection,
+            draws=None if self.drawing is None else (self.drawing.n_draws, self._seed),
+            seed=self._seed,
         )
 
     @property
@@ -330,7 +389,7 @@ class TracingEngine(Engine):
         Without y, where the target needs it, they are about the predicted output.
         """
         target = self.target
-        if y is None and self.settings.target == "loss" and self.needs_y(rows.X, self.settings):
+        if y is None and self.settings.target == "loss" and self._lacks_y(rows):
             found = make_target("decision_function", self.objective)
             assert found is not None
             target = found

@@ -14,8 +14,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from skinfluence.torch.gradients import Dense, GradientBlock
+from skinfluence.torch.gradients import Dense, GradientBlock, RowGradients
 from skinfluence.torch.network import Network
+from skinfluence.torch.tracing.draws import DrawnRows
+from skinfluence.torch.tracing.own import own_squares
+from skinfluence.torch.tracing.pilot import Pilot, pilot
 
 # From a block of rows to its products (M, b) with gradients that are held.
 Products = Callable[[GradientBlock], Tensor]
@@ -53,6 +56,14 @@ class Metric(Kernel):
     @abstractmethod
     def squares(self, block: GradientBlock) -> Tensor:
         """``<g_i, D g_i>``, (b,)."""
+
+    @abstractmethod
+    def unbiased(self, gradients: RowGradients, rows: DrawnRows) -> tuple[Tensor, Tensor]:
+        """``<g_i, D g_i>`` of means over draws without bias, and its variance, (n,) each."""
+
+    @abstractmethod
+    def pilot(self, gradients: RowGradients, rows: DrawnRows, tol: float) -> Pilot:
+        """How many draws a relative error takes."""
 
     @property
     def dense(self) -> bool:
@@ -96,6 +107,13 @@ class Scalar(_Factored):
     def root(self, block: GradientBlock) -> GradientBlock:
         return block.scaled(dict.fromkeys(block.network.names, self.rate**0.5))
 
+    def unbiased(self, gradients: RowGradients, rows: DrawnRows) -> tuple[Tensor, Tensor]:
+        values, variances = own_squares(gradients, rows)
+        return self.rate * values, self.rate**2 * variances
+
+    def pilot(self, gradients: RowGradients, rows: DrawnRows, tol: float) -> Pilot:
+        return pilot(gradients, rows, tol)
+
     def squares(self, block: GradientBlock) -> Tensor:
         return self.rate * block.squares()
 
@@ -121,6 +139,12 @@ class ByTensor(_Factored):
 
     def squares(self, block: GradientBlock) -> Tensor:
         return self.root(block).squares()
+
+    def unbiased(self, gradients: RowGradients, rows: DrawnRows) -> tuple[Tensor, Tensor]:
+        return own_squares(gradients, rows, self.rates)
+
+    def pilot(self, gradients: RowGradients, rows: DrawnRows, tol: float) -> Pilot:
+        return pilot(gradients, rows, tol, self.rates)
 
 
 @dataclass
@@ -150,6 +174,12 @@ class Diagonal(Metric):
 
     def squares(self, block: GradientBlock) -> Tensor:
         return block.weighted_squares(self.D)
+
+    def unbiased(self, gradients: RowGradients, rows: DrawnRows) -> tuple[Tensor, Tensor]:
+        return own_squares(gradients, rows, self.D)
+
+    def pilot(self, gradients: RowGradients, rows: DrawnRows, tol: float) -> Pilot:
+        return pilot(gradients, rows, tol, self.D)
 
 
 def make_metric(network: Network, rates: Mapping[str, float], scale: Tensor | None) -> Metric:

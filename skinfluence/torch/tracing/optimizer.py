@@ -47,7 +47,7 @@ def scaling(checkpoints: Checkpoints, c: int, network: Network) -> Tensor | None
     info: Any = checkpoints.optimizer
     if info.name in PLAIN:
         return None
-    state = next(
+    state: Any = next(
         (at.optimizer for at in [*checkpoints[c:], *reversed(checkpoints[:c])] if _has_v(at)), {}
     )
     parts = [

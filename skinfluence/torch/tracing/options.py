@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from skinfluence.torch.influence.projection import TwoSided
+from skinfluence.torch.tracing.drawing import check_draws
 
 if TYPE_CHECKING:
     from skinfluence.checkpoints import Checkpoints
@@ -35,6 +36,7 @@ def check_options(settings: SimpleNamespace) -> None:
             "preconditioner='optimizer' scales every entry of a gradient, and projection=TwoSided "
             "never forms one. Pass a number of dimensions as projection, or preconditioner=None."
         )
+    check_draws(settings.n_draws)
     n = settings.n_checkpoints
     if n is not None and (isinstance(n, bool) or not isinstance(n, Integral) or n < 1):
         raise ValueError(

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from skinfluence.torch.influence.queries import Queries
 from skinfluence.torch.influence.targets import OfLoss
+from skinfluence.torch.tracing.draws import DrawnRows
 from skinfluence.torch.tracing.scores import checked, dense_rows
 from skinfluence.torch.tracing.sums import Sums, Ticks, check_finite
-from skinfluence.torch.tracing.trajectory import Point
+from skinfluence.torch.tracing.trajectory import Point, at_step
 
 OfRows = Callable[[slice], Tensor]
 
@@ -53,6 +55,39 @@ def of_training(
     return _over(sums, name, len(at), of_point, progress=progress)
 
 
+def of_draws(
+    sums: Sums, rows: DrawnRows, name: str, *, progress: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Self influence of rows whose loss is a mean over draws, and its standard error, (n,) each.
+
+    Unbiased: products of different draws only. Checkpoints have independent draws, so that their
+    variances add up.
+
+    Parameters
+    ----------
+    sums : Sums
+    rows : DrawnRows
+        With a number of draws that is at least 2.
+    name : str
+        In the record.
+    progress : bool
+    """
+
+    def of_point(point: Point) -> tuple[int, OfRows]:
+        own = at_step(rows, point.step)
+
+        def of_rows(at: slice) -> Tensor:
+            found = torch.stack(point.metric.unbiased(point.gradients, own[at]))  # type: ignore[arg-type]
+            check_finite(found[:1], point, "The squared gradient of row", at.start)
+            return found
+
+        return point.gradients.block_size(), of_rows
+
+    n = rows.shape[0]
+    values, variances = _over(sums, name, n, of_point, progress=progress, lead=(2,))
+    return values, np.sqrt(variances)
+
+
 def of_queries(sums: Sums, queries: Queries, name: str, *, progress: bool) -> np.ndarray:
     """``sum_c <g_z, D_c g_z>`` of rows asked about by their loss, (n_queries,)."""
 
@@ -75,8 +110,8 @@ def _squares(point, block, start):
     return found
 
 
-def _over(sums, name, n, of_point, *, progress):
+def _over(sums, name, n, of_point, *, progress, lead=()):
     ticks = Ticks(n * len(sums.trajectory), enabled=progress, desc="self_influence")
-    found = sums.over(name, n, of_point, ticks=ticks)
+    found = sums.over(name, n, of_point, lead=lead, ticks=ticks)
     ticks.close()
     return found

@@ -19,6 +19,7 @@ from skinfluence.torch.influence.trained import PROBE, At
 from skinfluence.torch.modules import some
 from skinfluence.torch.network import Network
 from skinfluence.torch.objective import NetworkObjective
+from skinfluence.torch.tracing.draws import DrawnRows
 from skinfluence.torch.tracing.metric import Metric, make_metric
 from skinfluence.torch.tracing.optimizer import scaling
 from skinfluence.torch.tracing.rates import Rates
@@ -55,6 +56,7 @@ class Point:
 
     def asked(self, queries: Queries) -> Queries:
         """The same queries of this network."""
+        queries = replace(queries, rows=at_step(queries.rows, self.step))
         if isinstance(self.target, OfLoss):
             return replace(queries, gradients=self.gradients)
         probe = queries.take(slice(0, PROBE))
@@ -113,7 +115,8 @@ class Trajectory:
     def _made(self, c: int) -> Point:
         checkpoint = self.checkpoints[c]
         network = at_checkpoint(self.objective.network, checkpoint)
-        objective = replace(self.objective, network=network, rows=self._rows(checkpoint.step))
+        rows = at_step(self.objective.rows, int(checkpoint.step))
+        objective = replace(self.objective, network=network, rows=rows)
         gradients = RowGradients(network, objective.loss, objective.rows.take(slice(0, PROBE)))
         metric = make_metric(network, self.rates[c], self.scale(c, network))
         return Point(int(checkpoint.step), objective, self.target, metric, gradients)
@@ -121,9 +124,6 @@ class Trajectory:
     def scale(self, c: int, network: Network) -> Tensor | None:
         """What the optimiser multiplied gradients by at a checkpoint, (p,), where that counts."""
         return scaling(self.checkpoints, c, network) if self.scaled else None
-
-    def _rows(self, step: int) -> Rows:
-        return self.objective.rows
 
     def about(self, target: Target | None) -> Trajectory:
         """The same checkpoints, asked about another target; None for the same one."""
@@ -135,6 +135,21 @@ class Trajectory:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_last": None}
+
+
+def at_step(rows: Rows, step: int) -> Rows:
+    """Rows with the noise of a step, where they have any."""
+    if not isinstance(rows, DrawnRows):
+        return rows
+    return DrawnRows(
+        rows.rows,
+        rows.draws,
+        rows.n_draws,
+        seed=rows.seed,
+        stream=rows.stream,
+        step=step,
+        positions=rows.positions,
+    )
 
 
 def at_checkpoint(network: Network, checkpoint: Checkpoint) -> Network:
