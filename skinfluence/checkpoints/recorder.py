@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 from skinfluence.checkpoints import models
 from skinfluence.checkpoints.checkpoint import Checkpoint, State
+from skinfluence.checkpoints.directory import DirectoryStore
 from skinfluence.checkpoints.ledger import Ledger, rates_by_name
 from skinfluence.checkpoints.memory import MemoryStore
 from skinfluence.checkpoints.plan import make_plan
@@ -91,8 +93,12 @@ class CheckpointRecorder:
     ):
         self._plan = make_plan(every, keep, at)
         self._optimizer_state = optimizer_state
-        self._store = MemoryStore()
-        self._store.n_rows = n_rows
+        self._store: MemoryStore | DirectoryStore = MemoryStore()
+        if directory is not None:
+            self._store = DirectoryStore(Path(directory), self._plan.said())
+            self._plan.stride = max(self._plan.stride, self._store.stride)
+        if n_rows is not None:
+            self._store.n_rows = n_rows
         self._ledger = Ledger()
         self._tally: Any = None
         self._newest: int | None = None
@@ -151,6 +157,7 @@ class CheckpointRecorder:
         Parameters
         ----------
         module : nn.Module
+            The one that is trained, wrapped or not.
         optimizer : torch.optim.Optimizer
             Its ``step`` is followed by a hook, which is taken off at the end.
         n_rows : int or None, default=None
@@ -182,6 +189,40 @@ class CheckpointRecorder:
             self._tally.close()
             self._tally = None
 
+    def restore(self, model: Any, optimizer: Any = None) -> int:
+        """Put the last checkpoint back, so that training and recording go on from there.
+
+        Random numbers and schedulers of learning rates are not recorded, and are the loop's.
+
+        Parameters
+        ----------
+        model : nn.Module, skorch net or estimator
+            Of the architecture that was recorded; an estimator of scikit-learn needs one call of
+            its ``partial_fit`` first, which makes the arrays that are filled.
+        optimizer : torch.optim.Optimizer or None, default=None
+            Whose state is put back too, where it was kept.
+
+        Returns
+        -------
+        step : int
+            Of the last checkpoint.
+        """
+        found = self.checkpoints
+        if not found:
+            raise ValueError(
+                "There is no checkpoint to restore yet. Record a training first, or pass the "
+                "directory of one."
+            )
+        last = found[-1]
+        models.restore(last, model, optimizer)
+        path = None if last.path is None else dict(last.path)
+        rate = None if last.learning_rate is None else dict(last.learning_rate)
+        self._ledger = Ledger(last.step, path, rate)
+        self._newest = last.step
+        if optimizer is not None:
+            self._follow(model, optimizer)
+        return last.step
+
     def note_loss(self, loss: Any) -> None:
         """Tell the loss of the present step, to be kept with the next checkpoint.
 
@@ -200,9 +241,12 @@ class CheckpointRecorder:
         Parameters
         ----------
         estimator : MLPClassifier, MLPRegressor, SGDClassifier, SGDRegressor or Perceptron
-        X, y
+            Fitted so far, or new.
+        X : array-like or sparse matrix of shape (n_samples, n_features)
             The training rows, all of them.
-        **kwargs
+        y : array-like of shape (n_samples,), default=None
+            Their targets.
+        **kwargs : dict
             Passed on: ``classes``, ``sample_weight``.
         """
         rates = EpochRates(estimator, X, kwargs.get("sample_weight"))
@@ -258,6 +302,12 @@ class CheckpointRecorder:
 
     def _check_going_on(self) -> None:
         """Refuse to mix two trainings."""
+        if self._newest is None and self._store.steps:
+            raise ValueError(
+                f"The directory holds {len(self._store.steps)} checkpoints up to step "
+                f"{self._store.steps[-1]}. Call restore(model, optimizer) to go on from there, or "
+                "give this training a directory of its own."
+            )
 
     def _offer(self, model: Any, optimizer: Any = None, *, last: bool = False) -> None:
         """Keep the model's state if it is due, or the last of all."""
@@ -276,7 +326,9 @@ class CheckpointRecorder:
             None if self._loss is None else float(self._loss),
         )
         self._newest = step
-        self._store.add(made, self._plan.thinned([*self._store.steps, step], last=last))
+        kept = self._plan.thinned([*self._store.steps, step], last=last)
+        self._store.stride = self._plan.stride
+        self._store.add(made, kept)
 
     def _check_same(self, state: State, owner: str) -> None:
         shapes = self._store.shapes()
