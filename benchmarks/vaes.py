@@ -16,6 +16,8 @@ from skinfluence.torch.tracing.draws import QUERIES, TRAINING, DrawnRows
 from skinfluence.torch.vae.networks import dense_networks
 
 WIDTHS, LATENTS, BETA = (512, 256), 128, 4.0
+# What a module that was not recorded is taken to be at.
+STEP = 1
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,8 @@ class VaeProblem:
         """Noise as the explainer draws it, so that numbers can be compared."""
         objective = read_elbo(self.in_type("float64").module(), X[:8])
         rows = objective.read_rows(X[: len(X) if first is None else first])
-        drawn = DrawnRows(rows, objective.stochastic, self.draws, seed=0, stream=stream)
+        options = dict(seed=0, stream=stream, step=STEP)
+        drawn = DrawnRows(rows, objective.stochastic, self.draws, **options)
         x, noise = drawn.take(slice(None)).args
         kind = dict(dtype=getattr(torch, self.dtype), device=self.device)
         return x.to(**kind), noise.to(**kind)
