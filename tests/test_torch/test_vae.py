@@ -12,7 +12,7 @@ from sklearn import config_context
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import MinMaxScaler, StandardScaler
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from tests.conftest import import_optional
@@ -26,6 +26,7 @@ from tests.test_sklearn_extras import (
 
 torch = import_optional("torch")
 
+from skinfluence.checkpoints import CheckpointRecorder  # noqa: E402
 from skinfluence.torch import BetaVAE  # noqa: E402
 
 TINY = {"latent_dim": 2, "hidden": (4,), "max_epochs": 2, "batch_size": 16}
@@ -94,7 +95,9 @@ def state(vae):
 
 
 def same(a, b):
-    return all(np.array_equal(x, y) for x, y in zip(state(a).values(), state(b).values(), strict=True))
+    return all(
+        np.array_equal(x, y) for x, y in zip(state(a).values(), state(b).values(), strict=True)
+    )
 
 
 def test_same_seed_same_result_whatever_the_global_states():
@@ -245,6 +248,59 @@ def test_the_loss_falls_and_is_the_mean_over_rows():
     assert_allclose(vae.loss_curve_[-1], -vae.score(ROWS), rtol=0.1)
 
 
+# -- checkpoints --------------------------------------------------------------------------------
+
+
+def test_checkpoints_lead_from_the_first_parameters_to_the_last():
+    vae = tiny(max_epochs=7, checkpoints=4, learning_rate=0.05).fit(ROWS)
+    found = vae.checkpoints_
+    assert found.steps == [0, 7, 14, 21]  # three batches an epoch
+    assert found.n_rows == 40
+    assert found.optimizer.name == "Adam"
+    for name, values in found[-1].parameters.items():
+        assert_array_equal(values, state(vae)[name])
+    first = tiny(max_epochs=1, learning_rate=1e-30).fit(ROWS)
+    for name, values in found[0].parameters.items():
+        assert_array_equal(values, state(first)[name])
+    shares = found.shares()
+    assert set(shares[0]) == set(state(vae))
+    assert_allclose(sum(share["encoder.0.weight"] for share in shares), 21 * 0.05, rtol=1e-12)
+    losses = [checkpoint.loss for checkpoint in found]
+    assert losses[0] > losses[1] > losses[3]
+
+
+def test_recording_does_not_change_the_training():
+    assert same(tiny().fit(ROWS), tiny(checkpoints=None).fit(ROWS))
+
+
+@pytest.mark.parametrize(("checkpoints", "steps"), [(1, [6]), (2, [0, 6]), (100, [*range(7)])])
+def test_numbers_of_checkpoints(checkpoints, steps):
+    assert tiny(checkpoints=checkpoints).fit(ROWS).checkpoints_.steps == steps
+
+
+def test_checkpoints_of_a_training_that_stops():
+    vae = tiny(max_epochs=500, learning_rate=1e-9, tol=1e-2, n_iter_no_change=3, checkpoints=8)
+    steps = vae.fit(ROWS).checkpoints_.steps
+    assert (steps[0], steps[-1]) == (0, 3 * vae.n_iter_)
+    assert 4 <= len(steps) <= 8
+
+
+def test_no_checkpoints():
+    vae = tiny().fit(ROWS)
+    assert len(vae.checkpoints_) == 7
+    assert not hasattr(vae.set_params(checkpoints=None).fit(ROWS), "checkpoints_")
+
+
+def test_a_recorder_of_ones_own():
+    recorder = CheckpointRecorder(every=2, optimizer_state=False)
+    vae = tiny(checkpoints=recorder, optimizer="sgd", learning_rate=1e-3).fit(ROWS)
+    assert vae.checkpoints_.steps == recorder.checkpoints.steps == [0, 2, 4, 6]
+    assert vae.checkpoints_.plain
+    with pytest.raises(ValueError, match=r"holds 4 of a training before this one.* new Check"):
+        vae.fit(ROWS)
+    assert tiny(checkpoints=CheckpointRecorder()).fit(ROWS).n_iter_ == 2
+
+
 # -- weights ------------------------------------------------------------------------------------
 
 
@@ -382,7 +438,7 @@ def test_bernoulli_takes_probabilities():
     with pytest.raises(ValueError, match=message):
         tiny(likelihood="bernoulli").fit(ROWS)
     vae = tiny(likelihood="bernoulli").fit(UNIT)
-    with pytest.raises(ValueError, match=r"to 2\."):
+    with pytest.raises(ValueError, match=r"to 1\.99"):
         vae.score_samples(2 * UNIT)
 
 
