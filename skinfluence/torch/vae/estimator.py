@@ -292,15 +292,14 @@ class BetaVAE(Latents, BaseEstimator):
         if self.checkpoints is None:
             yield
             return
-        recorder = self._recorder(self.max_epochs * training.steps_an_epoch)
+        recorder = self._recorder(self.checkpoints, self.max_epochs * training.steps_an_epoch)
         training.note_loss = recorder.note_loss
         recorder.note_loss(training.loss_at_start())
         with recorder.watch(training.module, training.optimizer, n_rows=len(training.rows)):
             yield
         self.checkpoints_ = recorder.checkpoints
 
-    def _recorder(self, n_steps):
-        given = self.checkpoints
+    def _recorder(self, given, n_steps):
         if not isinstance(given, CheckpointRecorder):
             return evenly_recorded(given, n_steps if self.tol is None else None)
         if len(given.checkpoints):
