@@ -124,7 +124,7 @@ class Tracing(  # type: ignore[call-arg]  # scikit-learn's __init_subclass__ is 
         super()._explain(model, rows, y, sample_weight)
         del self._path
         self._of_rows_alone = (
-            self.target == "loss" and self._engine.objective.rows.take(slice(0, 1)).y is None
+            self.target == "loss" and not self._engine.has_targets
         )
         if self._of_rows_alone:
             self._set_offset()
@@ -168,7 +168,7 @@ class Tracing(  # type: ignore[call-arg]  # scikit-learn's __init_subclass__ is 
         """Self influence and its standard error, as the fit has them where it drew a threshold."""
         if hasattr(self, "_own"):
             return tuple(part.copy() for part in self._own)
-        return self._engine.self_influence_and_error(None, progress=self.progress)
+        return self._engine.self_influence_and_error(None, **self._how())
 
     def _self_influence(self, rows=None):
         scores = self._own_influence()[0]
@@ -183,12 +183,10 @@ class Tracing(  # type: ignore[call-arg]  # scikit-learn's __init_subclass__ is 
         """As if every row had the average weight, like the rows that are judged."""
         if not hasattr(self, "_own"):
             self._own = self._own_influence()
-        weights = self._engine.weights
-        return clipped(-self._own[0] / np.where(weights > 0, weights, 1.0))
+        return clipped(-self._engine.unweighted(self._own[0]))
 
     def _outlier_scores(self, X):
-        queries = self._queries(X)
-        return clipped(-self._engine.own_influence(queries, progress=self.progress)[0])
+        return clipped(-self._engine.own_influence(self._queries(X), **self._how()))
 
     @available_if(_if_detector)
     def fit_predict(self, X: ArrayLike, y: Any = None, **fit_params: Any) -> np.ndarray:
@@ -352,4 +350,5 @@ class Tracing(  # type: ignore[call-arg]  # scikit-learn's __init_subclass__ is 
         if X is None:
             chosen = some_positions(self.n_samples_fit_, check_random_state(random_state))
             X, y = self._kind.take(self._raw_rows, self._raw_targets, chosen)
-        return self._engine.agreement(self._queries(X, y), consecutive=consecutive)
+        queries = self._queries(X, y)
+        return self._engine.completeness(queries, **self._how(), consecutive=consecutive)

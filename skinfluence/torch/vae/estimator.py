@@ -13,8 +13,9 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 
-from skinfluence._compat import HasMethods, Interval, StrOptions, _fit_context, check_weights
+from skinfluence._compat import Interval, StrOptions, _fit_context, check_weights
 from skinfluence.base import all_or_nothing
+from skinfluence.checkpoints import CheckpointRecorder
 from skinfluence.torch.vae.latents import Latents
 from skinfluence.torch.vae.module import LIKELIHOODS
 from skinfluence.torch.vae.networks import HIDDEN, new_module
@@ -80,8 +81,9 @@ class BetaVAE(Latents, BaseEstimator):
         "sgd" is plain gradient descent, whose scores by gradient tracing are in units of the
         loss; it needs a rate chosen with care.
     checkpoints : int, CheckpointRecorder or None, default=10
-        How many are kept, evenly spaced from the start to the end; or a recorder that is still
-        empty, for instance one that writes to disk; or none.
+        How many are kept, evenly spaced from the first parameters to the last (with `tol`,
+        between half of them and all); or a recorder that is still empty, for instance one that
+        writes to disk; or none.
     tol : float, default=None
         Stop where the epochs' mean loss has not fallen by this for `n_iter_no_change` epochs.
         None trains for all of them.
@@ -125,6 +127,9 @@ class BetaVAE(Latents, BaseEstimator):
     of rows. A weight of 2 is therefore worth two rows in the mean over the order of the rows,
     not in every step.
 
+    Each checkpoint's loss is a moving average over the last twenty batches or so, the first one's
+    that of some rows.
+
     Log variances of the latents are bounded smoothly by 20 in size, so that rows far outside the
     training rows have a finite score.
 
@@ -163,7 +168,7 @@ class BetaVAE(Latents, BaseEstimator):
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
         "optimizer": [StrOptions(set(OPTIMIZERS))],
-        "checkpoints": [Interval(Integral, 1, None, closed="left"), HasMethods(["watch"]), None],
+        "checkpoints": [Interval(Integral, 1, None, closed="left"), CheckpointRecorder, None],
         "tol": [Interval(Real, 0, None, closed="left"), None],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
         "device": [str, torch.device, None],
@@ -187,7 +192,7 @@ class BetaVAE(Latents, BaseEstimator):
         max_epochs: int = 50,
         weight_decay: float = 0.0,
         optimizer: Literal["adam", "sgd"] = "adam",
-        checkpoints: Any = 10,
+        checkpoints: int | CheckpointRecorder | None = 10,
         tol: float | None = None,
         n_iter_no_change: int = 10,
         device: str | torch.device | None = None,
@@ -255,6 +260,9 @@ class BetaVAE(Latents, BaseEstimator):
             self._train(rows, weights)
         return self
 
+    # Also where the caller has switched derivatives off.
+    @torch.inference_mode(False)
+    @torch.enable_grad()
     def _train(self, rows, weights):
         init, order, noise, self._draws_seed = self._seeds()
         device = usable_device(self.device)
@@ -262,9 +270,9 @@ class BetaVAE(Latents, BaseEstimator):
         if weights is not None:
             weights = as_tensor((weights / weights.mean()).astype(rows.dtype), device)
         rows = as_tensor(rows, device)
-        rates = {"lr": self.learning_rate, "weight_decay": self.weight_decay}
+        rates = {"lr": float(self.learning_rate), "weight_decay": float(self.weight_decay)}
         optimizer = OPTIMIZERS[self.optimizer](module, **rates)
-        training = Training(module, optimizer, rows, weights, self.batch_size, (order, noise))
+        training = Training(module, optimizer, rows, weights, int(self.batch_size), (order, noise))
         with self._recorded(training):
             self.loss_curve_ = training.run(
                 self.max_epochs,
@@ -283,9 +291,36 @@ class BetaVAE(Latents, BaseEstimator):
     @contextlib.contextmanager
     def _recorded(self, training: Training) -> Iterator[None]:
         """Record the steps of the block, where that was asked for."""
-        yield
+        self.__dict__.pop("checkpoints_", None)  # of a fit before
+        if self.checkpoints is None:
+            yield
+            return
+        recorder = self._recorder(self.checkpoints, self.max_epochs * training.steps_an_epoch)
+        training.note_loss = recorder.note_loss
+        recorder.note_loss(training.loss_at_start())
+        with recorder.watch(training.module, training.optimizer, n_rows=len(training.rows)):
+            yield
+        self.checkpoints_ = recorder.checkpoints
+
+    def _recorder(self, given, n_steps):
+        if not isinstance(given, CheckpointRecorder):
+            return evenly_recorded(given, n_steps if self.tol is None else None)
+        if len(given.checkpoints):
+            raise ValueError(
+                f"The recorder of checkpoints= holds {len(given.checkpoints)} of a training "
+                "before this one. Pass a new CheckpointRecorder for each fit, or a number."
+            )
+        return given
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = [self.dtype]
         return tags
+
+
+def evenly_recorded(n: int, n_steps: int | None) -> CheckpointRecorder:
+    """A recorder of n checkpoints of so many steps, or of at most n where those are not known."""
+    if n_steps is None:
+        return CheckpointRecorder(keep=n)
+    first = n_steps if n == 1 else 0
+    return CheckpointRecorder(at=np.linspace(first, n_steps, n).round().astype(int))

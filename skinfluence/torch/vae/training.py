@@ -30,6 +30,10 @@ def sgd(module: VAE, **options: float) -> torch.optim.Optimizer:
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {"adam": adam, "sgd": sgd}
 
+# Rows whose loss is recorded before the first step, and the weight of the newest batch in the
+# moving average that is recorded later.
+FIRST, FORGET = 1024, 0.05
+
 
 @dataclass
 class Training:
@@ -46,6 +50,8 @@ class Training:
     batch_size : int
     seeds : tuple of int
         Of the order of the rows, and of the draws.
+    note_loss : callable or None, default=None
+        Told a moving average of the batches' losses before every step.
     """
 
     module: VAE
@@ -54,11 +60,16 @@ class Training:
     weights: Tensor | None
     batch_size: int
     seeds: tuple[int, int]
+    note_loss: Callable[[Tensor], None] | None = None
 
     def __post_init__(self):
         # Each of its own: the order of the rows is the same on every device.
         self._order = torch.Generator().manual_seed(self.seeds[0])
-        self._noise = torch.Generator(self.rows.device).manual_seed(self.seeds[1])
+        self._noise = self._new_noise()
+        self._average: Tensor | None = None
+
+    def _new_noise(self) -> torch.Generator:
+        return torch.Generator(self.rows.device).manual_seed(self.seeds[1])
 
     @property
     def steps_an_epoch(self) -> int:
@@ -68,7 +79,7 @@ class Training:
         """Mean loss of each epoch, over its own steps; without end."""
         n = len(self.rows)
         while True:
-            order = torch.randperm(n, generator=self._order).to(self.rows.device)
+            order = torch.randperm(n, generator=self._order, device="cpu").to(self.rows.device)
             total = self.rows.new_zeros((), dtype=torch.float64)
             for batch in order.split(self.batch_size):
                 total += len(batch) * self._step(batch)
@@ -93,20 +104,31 @@ class Training:
                 break
         return curve
 
-    def _step(self, batch: Tensor) -> Tensor:
+    def loss_at_start(self) -> Tensor:
+        """Mean loss of some rows before the first step."""
+        with torch.no_grad():
+            return self._loss(slice(0, FIRST), self._new_noise())
+
+    def _loss(self, batch: Tensor | slice, generator: torch.Generator) -> Tensor:
         rows = self.rows[batch]
-        shape = (len(batch), self.module.latent_dim)
-        noise = torch.randn(
-            shape, generator=self._noise, dtype=self.rows.dtype, device=self.rows.device
-        )
+        shape = (len(rows), self.module.latent_dim)
+        noise = torch.randn(shape, generator=generator, dtype=rows.dtype, device=rows.device)
         losses = -self.module.elbo(rows, noise)
         if self.weights is not None:
             losses = losses * self.weights[batch]
-        loss = losses.mean()
+        return losses.mean()
+
+    def _step(self, batch: Tensor) -> Tensor:
+        loss = self._loss(batch, self._noise)
         self.optimizer.zero_grad()
         loss.backward()
+        loss = loss.detach()
+        if self.note_loss is not None:
+            before = loss if self._average is None else self._average
+            self._average = before.lerp(loss, FORGET)
+            self.note_loss(self._average)
         self.optimizer.step()
-        return loss.detach()
+        return loss
 
     def _check(self, loss: float) -> None:
         """Refuse a training that has left the numbers, as soon as an epoch shows it.
