@@ -100,6 +100,7 @@ def fit_recorded(
         If the training of such a model cannot be recorded.
     """
     check_recordable(model)
+    X, y = _with_positions(X), None if y is None else np.asarray(y)
     check_consistent_length(X, y, sample_weight)
     given = {} if sample_weight is None else {"sample_weight": sample_weight}
     if isinstance(model, _MLP):
@@ -109,6 +110,13 @@ def fit_recorded(
     if is_skorch_net(model):
         return _fit_skorch(model, X, y, given, n_checkpoints or N_CHECKPOINTS)
     return _fit_vae(model, X, given, n_checkpoints)
+
+
+def _with_positions(X):
+    """Rows that can be taken by position, with the names of their columns."""
+    if issparse(X):
+        return X.tocsr()
+    return X if hasattr(X, "columns") else np.asarray(X)
 
 
 def _at_most(checkpoints: Checkpoints, n: int) -> Checkpoints:
@@ -145,9 +153,8 @@ def _fit_mlp(model, X, y, given, n):
 
 def _epochs(max_iter, X, y, given, rng, shuffled):
     """Rows of each epoch, with their targets and weights."""
-    X = X.tocsr() if issparse(X) else X
-    rows = {"X": X, "y": np.asarray(y), **{name: np.asarray(w) for name, w in given.items()}}
-    order = np.arange(len(rows["y"]))
+    rows = {"X": X, "y": y, **{name: np.asarray(w) for name, w in given.items()}}
+    order = np.arange(len(y))
     for _ in range(max_iter):
         order = shuffle(order, random_state=rng) if shuffled else order
         yield {n: take_rows(of, order) for n, of in rows.items()} if shuffled else rows
@@ -160,7 +167,7 @@ def _untrained(model, rng, X, y, first):
     """
     twin = clone(model).set_params(batch_size=1, learning_rate_init=NO_RATE, random_state=rng)
     one = np.arange(1)[: len(y)]
-    return twin.partial_fit(take_rows(X, one), take_rows(np.asarray(y), one), **first)
+    return twin.partial_fit(take_rows(X, one), take_rows(y, one), **first)
 
 
 @contextlib.contextmanager

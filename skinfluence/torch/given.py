@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.utils.validation import validate_data
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from skinfluence._peel import peel
+from skinfluence._seen import is_skorch_net, is_vae
 from skinfluence.metrics._rows import take_rows
 from skinfluence.torch.data.datasets import check_positions
 
@@ -51,15 +51,18 @@ def has_targets(X: Any) -> bool:
 def given_rows(owner: Any, heads: Sequence[Any], X: Any, *, reset: bool) -> Given:
     """Rows behind the transformers, with the columns of tables and matrices kept or compared.
 
-    Scikit-learn's own networks take what scikit-learn takes, in its own words; of others, whose
-    inputs may be anything, only the number and names of columns are looked at.
+    Estimators of scikit-learn's kind take what scikit-learn takes, in its own words; of others,
+    whose inputs may be anything, only the number and names of columns are looked at.
     """
     if heads:
         for head in heads:
             X = head.transform(X)
         return Given(X)
-    if isinstance(peel(owner.estimator_)[1], MLPClassifier | MLPRegressor):
+    model = peel(owner.estimator_)[1]
+    if hasattr(model, "fit") and not is_skorch_net(model):
         least = {"ensure_min_samples": 2} if reset else {}
+        if is_vae(model) and getattr(X, "ndim", 2) > 2:  # images, which it flattens itself
+            X = np.reshape(X, (len(X), -1))
         given = {"dtype": np.float64, "accept_sparse": "csr", **least}
         return Given(validate_data(owner, X, reset=reset, **given))
     if not isinstance(X, Tensor) and not has_targets(X) and len(Given(X).shape) == 2:

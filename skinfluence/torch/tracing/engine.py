@@ -337,8 +337,9 @@ class TracingEngine(Engine):
     ) -> Array:
         """Self influence of rows asked about by their loss, as training rows of weight 1."""
         name = name_of(self._record, "own", queries)
-        if isinstance(queries.rows, DrawnRows):
-            rows = queries.rows
+        if self.drawing is not None:
+            # With the draws that they have as training rows, which judge and are judged alike.
+            rows = self.drawing.training(queries.rows.rows)
             return self_influence.of_draws(self._sums, rows, name, progress=progress)[0]
         return self_influence.of_queries(self._sums, queries, name, progress=progress)
 
