@@ -15,12 +15,14 @@ class MemoryStore:
     ----------
     optimizer : OptimizerInfo or None
     n_rows : int or None
+    stride : int
     """
 
     def __init__(self) -> None:
         self._items: list[Checkpoint] = []
         self.optimizer: OptimizerInfo | None = None
         self.n_rows: int | None = None
+        self.stride = 1
 
     @property
     def steps(self) -> list[int]:
