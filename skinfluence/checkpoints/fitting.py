@@ -138,7 +138,7 @@ def _fit_mlp(model, X, y, given, n):
     first = {"classes": unique_labels(y)} if is_classifier(model) else {}
     model.set_params(random_state=copy.deepcopy(rng), shuffle=False)
     try:
-        recorder.record(_untrained(model, rng, X, y, first))
+        start = models.snapshot(_untrained(model, rng, X, y, first), optimizer_state=False)
         for epoch, rows in enumerate(_epochs(model.max_iter, X, y, given, rng, told["shuffle"])):
             with _interruptible():
                 recorder.partial_fit(model, **rows, **(first if epoch == 0 else {}))
@@ -148,7 +148,10 @@ def _fit_mlp(model, X, y, given, n):
         model.set_params(**told)
     model.n_iter_ = epoch + 1
     recorder._offer(model, last=True)
-    return _at_most(recorder.checkpoints, n)
+    found = recorder.checkpoints
+    before = Checkpoint(0, start.parameters, path=dict.fromkeys(start.parameters, 0.0))
+    every = Checkpoints([before, *found], optimizer=found.optimizer, n_rows=found.n_rows)
+    return _at_most(every, n)
 
 
 def _epochs(max_iter, X, y, given, rng, shuffled):
@@ -211,8 +214,7 @@ def _fit_sgd(model, X, y, given, n):
         if epoch == 0:  # where fit starts
             parameters = {name: np.zeros_like(values) for name, values in parameters.items()}
         found.append(Checkpoint(epoch, parameters, path=paths[epoch]))
-    n_rows = EpochRates(model, X).n
-    return Checkpoints(found, optimizer=info(model, paths[0]), n_rows=n_rows)
+    return Checkpoints(found, optimizer=info(model, paths[0]), n_rows=X.shape[0])
 
 
 def _after(model, epochs, X, y, given):
@@ -230,10 +232,9 @@ def _paths(model, X, given, last):
     names = models.shapes(model)
     sums = [dict.fromkeys(names, 0.0)]
     for epoch in range(last):
+        clock.t_ = 1.0 + X.shape[0] * epoch  # of one fit
         rates = EpochRates(clock, X, given.get("sample_weight"))
-        clock.t_ = 1.0 + rates.n * epoch  # of one fit
-        rates = EpochRates(clock, X, given.get("sample_weight"))
-        step = rates.by_name(rates.total, names)
+        step = rates.by_name(rates.total, names) or {}
         sums.append({name: sums[-1][name] + step[name] for name in names})
     return sums
 

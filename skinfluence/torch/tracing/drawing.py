@@ -67,7 +67,7 @@ def numbers_of(rows: Rows) -> np.ndarray:
 def _number(values: Sequence[np.ndarray]) -> int:
     digest = blake2b(digest_size=8)
     for value in values:
-        digest.update(value)
+        digest.update(value.tobytes())
     return int.from_bytes(digest.digest(), "little")
 
 

@@ -337,8 +337,8 @@ class TracingEngine(Engine):
     ) -> Array:
         """Self influence of rows asked about by their loss, as training rows of weight 1."""
         name = name_of(self._record, "own", queries)
-        if self.drawing is not None:
-            # With the draws that they have as training rows, which judge and are judged alike.
+        if self.drawing is not None and isinstance(queries.rows, DrawnRows):
+            # With the draws that they have as training rows, which are judged in the same way.
             rows = self.drawing.training(queries.rows.rows)
             return self_influence.of_draws(self._sums, rows, name, progress=progress)[0]
         return self_influence.of_queries(self._sums, queries, name, progress=progress)
