@@ -137,13 +137,14 @@ def _fit_mlp(model, X, y, given, n):
     told = {"random_state": model.random_state, "shuffle": model.shuffle}
     first = {"classes": unique_labels(y)} if is_classifier(model) else {}
     model.set_params(random_state=copy.deepcopy(rng), shuffle=False)
+    epochs = _epochs(model.max_iter, X, y, given, rng, told["shuffle"])
     try:
-        start = models.snapshot(_untrained(model, rng, X, y, first), optimizer_state=False)
-        for epoch, rows in enumerate(_epochs(model.max_iter, X, y, given, rng, told["shuffle"])):
-            with _interruptible():
+        with _interruptible():
+            start = models.snapshot(_untrained(model, rng, X, y, first), optimizer_state=False)
+            for epoch, rows in enumerate(epochs):
                 recorder.partial_fit(model, **rows, **(first if epoch == 0 else {}))
-            if has_stopped(model):
-                break
+                if has_stopped(model):
+                    break
     finally:
         model.set_params(**told)
     model.n_iter_ = epoch + 1

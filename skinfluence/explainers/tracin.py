@@ -88,8 +88,8 @@ class TracInExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_subcla
     projection : int or projection, default=None
         Number of random dimensions a checkpoint that gradients are embedded in, or a projection
         such as ``TwoSided(16)`` of ``skinfluence.torch.influence.projection``. Scores are then
-        products of these embeddings, right in the mean over seeds. None multiplies the
-        gradients themselves.
+        products of these embeddings, right in the mean over seeds; self influence stays exact.
+        None multiplies the gradients themselves.
     n_draws : int or "auto", default=16
         Draws a row of a loss that has draws in it, at every checkpoint. "auto" takes as many as a
         pilot run on a few rows finds necessary for `tol`.
@@ -121,8 +121,8 @@ class TracInExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_subcla
         Those in use.
     learning_rates_ : ndarray of shape (n_checkpoints,) or dict of these
         eta_c; by parameter where they differ.
-    n_draws_ : int
-        Draws a row; 1 where the loss has none.
+    n_draws_ : int or None
+        Draws a row, where the loss has any.
     score_unit_ : str
         The target where the recorded steps were those of gradient descent, or of Adam with
         ``preconditioner="optimizer"``; "learning rate x gradient product" otherwise.
@@ -189,6 +189,7 @@ class TracInExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_subcla
 
     _parameter_constraints: dict = {
         **Tracing._parameter_constraints,
+        "output": "no_validation",
         # A torch module has no fit.
         "estimator": [None, HasMethods(["fit"]), HasMethods(["forward", "state_dict"])],
         "checkpoints": "no_validation",

@@ -53,7 +53,10 @@ class Tracing(  # type: ignore[call-arg]  # scikit-learn's __init_subclass__ is 
     """Public methods of TracInExplainer, and how it comes by its checkpoints."""
 
     _example = "TracInExplainer(MLPClassifier())"
-    contamination: Any
+    _parameter_constraints: dict = {
+        **Embedding._parameter_constraints,
+        **Detector._parameter_constraints,
+    }
 
     # -- what scikit-learn asks -------------------------------------------------------------------
 
