@@ -22,11 +22,11 @@ from skinfluence.torch.models.elbo import read_elbo  # noqa: E402
 from skinfluence.torch.tracing.draws import TRAINING, DrawnRows  # noqa: E402
 from tests.test_torch.vae_cases import (  # noqa: E402
     CASES,
+    MLPVAE,
     N_ROWS,
     SHARED,
     ConvVAE,
     FoldedVAE,
-    MLPVAE,
     vae_case,
 )
 

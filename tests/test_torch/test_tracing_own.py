@@ -87,7 +87,7 @@ def test_float32_is_as_good():
 
 def test_one_draw_is_refused():
     _, gradients, rows, _ = ready("mlp", 1)
-    with pytest.raises(ValueError, match="n_draws=1 leaves nothing to correct it with. Pass n_d"):
+    with pytest.raises(ValueError, match="n_draws=1 leaves nothing to correct it with"):
         own_squares(gradients, rows)
 
 
@@ -151,7 +151,7 @@ def test_standard_errors_of_a_metric_by_entry_are_on_the_safe_side():
     plain, exact = own_squares(gradients, rows)
     torch.testing.assert_close(values, plain, rtol=1e-9, atol=1e-12)
     ratio = (variances.view(SEEDS, -1).mean(0) / exact.view(SEEDS, -1).mean(0)).sqrt()
-    assert 0.95 < float(ratio.min())
+    assert float(ratio.min()) > 0.95
     assert float(ratio.max()) < 1.5
 
 
