@@ -1,6 +1,8 @@
 """States of a model on its way: recorded, read, and chosen among."""
 
 from skinfluence.checkpoints.checkpoint import Checkpoint, OptimizerInfo
+from skinfluence.checkpoints.given import as_checkpoints
+from skinfluence.checkpoints.reading import read_checkpoints
 from skinfluence.checkpoints.recorder import CheckpointRecorder
 from skinfluence.checkpoints.sequence import Checkpoints
 
@@ -9,4 +11,6 @@ __all__ = [
     "CheckpointRecorder",
     "Checkpoints",
     "OptimizerInfo",
+    "as_checkpoints",
+    "read_checkpoints",
 ]

@@ -16,6 +16,8 @@ Arrays = Mapping[str, NDArray[Any]]
 class Checkpoint:
     """State of a model after some steps of its training.
 
+    As a rule one of many: :class:`Checkpoints` knows which part of the way it stands for.
+
     Parameters
     ----------
     step : int
@@ -67,6 +69,9 @@ class Checkpoint:
 @dataclass(frozen=True)
 class OptimizerInfo:
     """What moved the parameters.
+
+    Steps of "SGD" add up to changes of a loss as they are; those of "Adam" and its like do when
+    gradients are divided by what it divided them by.
 
     Parameters
     ----------

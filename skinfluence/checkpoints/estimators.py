@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ from sklearn.linear_model import LogisticRegression, Perceptron, SGDClassifier, 
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
 from skinfluence import _compat
-from skinfluence.checkpoints.checkpoint import State
+from skinfluence.checkpoints.checkpoint import Arrays, Checkpoint, State
+from skinfluence.checkpoints.stored import shapes_of
 
 NETWORKS = (MLPClassifier, MLPRegressor)
 LINEAR = (SGDClassifier, SGDRegressor, Perceptron, LogisticRegression)
@@ -31,10 +33,11 @@ def snapshot(model: Any, *, optimizer_state: bool = True) -> State:
     return State({name: np.array(values) for name, values in found.items()}, {}, state)
 
 
-def restore(state: State, model: Any) -> None:
+def restore(state: State | Checkpoint, model: Any) -> None:
     """Put coefficients back into an estimator that has had a first step."""
     own = views(model)
-    check_shapes(state, own, type(model).__name__)
+    theirs = shapes_of(state.parameters)
+    check_shapes("The checkpoint", theirs, shapes_of(own), type(model).__name__)
     for name, view in own.items():
         view[...] = state.parameters[name]
     if state.optimizer:
@@ -80,7 +83,7 @@ def _optimizer_state(model: Any, names: list[str]) -> dict[str, dict[str, Array]
     return found
 
 
-def _restore_optimizer(state: dict[str, dict[str, Array]], model: Any, names: list[str]) -> None:
+def _restore_optimizer(state: Mapping[str, Arrays], model: Any, names: list[str]) -> None:
     first = state[names[0]]
     if "rows_seen" in first and hasattr(model, "t_"):
         model.t_ = type(model.t_)(first["rows_seen"])
@@ -104,17 +107,18 @@ def _in_order(values: Any, n: int) -> list[Any]:
     return [values[k // 2 + (k % 2) * half] for k in range(n)]
 
 
-def check_shapes(state: State, arrays: dict[str, Any], owner: str) -> None:
-    """Refuse a state of another architecture."""
-    ours, theirs = {name: tuple(a.shape) for name, a in arrays.items()}, state.shapes()
+def check_shapes(
+    where: str, theirs: Mapping[str, Any], ours: Mapping[str, Any], owner: str
+) -> None:
+    """Refuse a state of another architecture: shapes by name there and here."""
     for name in dict.fromkeys([*theirs, *ours]):
         if ours.get(name) != theirs.get(name):
             raise ValueError(
-                f"The checkpoint and this {owner} have different parameters: {name!r} is "
+                f"{where} and this {owner} have different parameters: {name!r} is "
                 f"{_shown(theirs.get(name))} there and {_shown(ours.get(name))} here. Pass the "
                 "architecture that was recorded."
             )
 
 
 def _shown(shape: tuple[int, ...] | None) -> str:
-    return "missing" if shape is None else f"of shape {shape}"
+    return "missing" if shape is None else f"of shape {tuple(shape)}"

@@ -15,12 +15,14 @@ class MemoryStore:
     ----------
     optimizer : OptimizerInfo or None
     n_rows : int or None
+    stride : int
     """
 
     def __init__(self) -> None:
         self._items: list[Checkpoint] = []
         self.optimizer: OptimizerInfo | None = None
         self.n_rows: int | None = None
+        self.stride = 1
 
     @property
     def steps(self) -> list[int]:
@@ -34,7 +36,12 @@ class MemoryStore:
 
     def add(self, checkpoint: Checkpoint, kept: Sequence[int]) -> None:
         """Add a checkpoint, and drop all whose step is not among those kept."""
-        self._items = [item for item in (*self._items, checkpoint) if item.step in kept]
+        self._items.append(checkpoint)
+        self.drop(kept)
+
+    def drop(self, kept: Sequence[int]) -> None:
+        """Drop all whose step is not among those kept."""
+        self._items = [item for item in self._items if item.step in kept]
 
     def read(self) -> Checkpoints:
         return Checkpoints(self._items, optimizer=self.optimizer, n_rows=self.n_rows)

@@ -36,6 +36,11 @@ class Plan:
     def __post_init__(self) -> None:
         self.stride = max(self.stride, self.every)
 
+    def said(self) -> dict[str, Any]:
+        """The options, as a manifest has them."""
+        at = None if self.at is None else sorted(self.at)
+        return {"every": self.every, "keep": self.keep, "at": at}
+
     def due(self, step: int, newest: int | None) -> bool:
         """Whether a step is to be kept, if `newest` was the last that is."""
         if self.at is not None:

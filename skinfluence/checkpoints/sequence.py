@@ -197,6 +197,23 @@ class Checkpoints(Sequence[Checkpoint]):
         best = known[np.argsort(-drops[known], kind="stable")[:n]]
         return self._chosen(sorted((best + 1).tolist()))
 
+    def replaced(self, checkpoints: Iterable[Checkpoint]) -> Checkpoints:
+        """The same training with other arrays.
+
+        Parameters
+        ----------
+        checkpoints : iterable of Checkpoint
+            One in the place of each.
+
+        Returns
+        -------
+        replaced : Checkpoints
+            With the same optimiser, rows and end of the way.
+        """
+        return Checkpoints(
+            checkpoints, optimizer=self.optimizer, n_rows=self.n_rows, end=self._end
+        )
+
     def _check_number(self, n: int, most: int) -> None:
         if not 1 <= n <= most:
             raise ValueError(

@@ -12,12 +12,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from skinfluence.checkpoints.checkpoint import OptimizerInfo, State
+from skinfluence.checkpoints.checkpoint import Checkpoint, OptimizerInfo, State
 from skinfluence.checkpoints.estimators import check_shapes
+from skinfluence.checkpoints.stored import Shape, shapes_of
 from skinfluence.torch.modules import HALVES, check_module, check_parameters, unwrapped
 
 # Those whose moving average of gradients keeps their length: the rate is how far one goes.
 ADAM_LIKE = {"Adam", "AdamW", "Adamax", "NAdam", "RAdam", "SparseAdam"}
+
+# What training loops call the state dict where they save more than it.
+WRAPPINGS = ("state_dict", "model_state_dict")
 
 Names = dict[int, str]
 
@@ -32,9 +36,22 @@ def module_of(model: Any) -> nn.Module:
     return module
 
 
-def shapes(model: Any) -> dict[str, tuple[int, ...]]:
+def shapes(model: Any) -> dict[str, Shape]:
     """Shape of each parameter, by name; shared ones under their first."""
     return {name: tuple(p.shape) for name, p in module_of(model).named_parameters()}
+
+
+def layout(model: Any) -> tuple[dict[str, Shape], dict[str, Shape], set[str]]:
+    """Shapes of parameters and of buffers by name, and further names of shared parameters."""
+    module = module_of(model)
+    own = shapes(module)
+    every = {name for name, _ in module.named_parameters(remove_duplicate=False)}
+    return own, {name: tuple(b.shape) for name, b in module.named_buffers()}, every - set(own)
+
+
+def arrays_of(state_dict: Any) -> dict[str, NDArray[Any]]:
+    """Arrays of a state dict, or of what a training loop saves around it."""
+    return {name: as_array(t) for name, t in state_dict_of(state_dict, "The dict").items()}
 
 
 def snapshot(model: Any, optimizer: Optimizer | None = None) -> State:
@@ -49,11 +66,12 @@ def snapshot(model: Any, optimizer: Optimizer | None = None) -> State:
     return State(parameters, buffers, state)
 
 
-def restore(state: State, model: Any, optimizer: Optimizer | None = None) -> None:
+def restore(state: State | Checkpoint, model: Any, optimizer: Optimizer | None = None) -> None:
     """Put arrays back into a module and an optimiser, in their own types and on their devices."""
     module = module_of(model)
     own = dict(module.named_parameters())
-    check_shapes(state, own, type(module).__name__)
+    theirs = shapes_of(state.parameters)
+    check_shapes("The checkpoint", theirs, shapes(module), type(module).__name__)
     buffers = dict(module.named_buffers())
     with torch.no_grad():
         for name, p in own.items():
@@ -63,6 +81,29 @@ def restore(state: State, model: Any, optimizer: Optimizer | None = None) -> Non
                 buffers[name].copy_(torch.as_tensor(values))
     if optimizer is not None and state.optimizer is not None:
         _restore_optimizer(state.optimizer, optimizer, _names(module))
+
+
+def state_dict_of(found: Any, where: str) -> dict[str, Tensor]:
+    """Tensors by name, out of the wrapping of a training loop."""
+    for key in WRAPPINGS:
+        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
+            found = found[key]
+    if not isinstance(found, Mapping) or not found:
+        raise ValueError(
+            f"{where} holds a {type(found).__name__}, and a state dict is needed: tensors by "
+            "name. Save module.state_dict()."
+        )
+    tensors = {str(name): t for name, t in found.items() if isinstance(t, Tensor)}
+    # What a module keeps beside its arrays may be anything.
+    others = [
+        n for n, t in found.items() if str(n) not in tensors and "_extra_state" not in str(n)
+    ]
+    if others:
+        raise ValueError(
+            f"{where} holds {others[0]!r}, which is no tensor, so that it is no state dict. Save "
+            "module.state_dict(), or put it under 'state_dict'."
+        )
+    return tensors
 
 
 def as_array(values: Tensor) -> NDArray[Any]:
