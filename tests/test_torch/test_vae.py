@@ -63,6 +63,8 @@ def test_scikit_learn_extras(name):
     run(name, tiny())
 
 
+# The checks pass arrays where they have fitted frames.
+@pytest.mark.filterwarnings("ignore:X (has|does not have valid) feature names:UserWarning")
 @pytest.mark.parametrize(("container", "name"), [*FRAME_CHECKS, *TRANSFORMER_FRAME_CHECKS])
 def test_frames(container, name):
     import_optional(container)
