@@ -63,6 +63,8 @@ def test_scikit_learn_extras(name):
     run(name, tiny())
 
 
+# The checks pass arrays where they have fitted frames.
+@pytest.mark.filterwarnings("ignore:X (has|does not have valid) feature names:UserWarning")
 @pytest.mark.parametrize(("container", "name"), [*FRAME_CHECKS, *TRANSFORMER_FRAME_CHECKS])
 def test_frames(container, name):
     import_optional(container)
@@ -126,6 +128,24 @@ def numpy_state():
 
 def test_seed_none_differs_from_fit_to_fit():
     assert not same(tiny(random_state=None).fit(ROWS), tiny(random_state=None).fit(ROWS))
+
+
+@pytest.mark.parametrize("off", [torch.no_grad, torch.inference_mode])
+def test_fits_where_derivatives_are_switched_off(off):
+    with off():
+        vae = tiny().fit(ROWS)
+    assert same(vae, tiny().fit(ROWS))
+
+
+def test_other_defaults_of_torch_do_not_matter():
+    before = tiny().fit(ROWS)
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.device("meta"):
+            after = tiny().fit(ROWS)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert same(before, after)
 
 
 class Stopped(Exception):
@@ -376,6 +396,18 @@ def test_scales(scale):
     assert np.isfinite(vae.score_samples(1e3 * scale * ROWS)).all()
 
 
+def test_rows_that_are_too_far_away():
+    vae = tiny().fit(ROWS)
+    scores = vae.score_samples(np.vstack([ROWS[:1], 1e30 * ROWS[:1], 1e38 * np.sign(ROWS[:1])]))
+    assert_array_equal(scores[1:], np.finfo(np.float32).min)
+    assert scores[0] == vae.score_samples(ROWS)[0]
+    with pytest.raises(ValueError, match=r"Row 1 is so far .*value is 3e\+38"):
+        large = pickle.loads(pickle.dumps(vae))
+        with torch.no_grad():
+            large.module_.decoder[0].weight.mul_(1e3)
+        large.inverse_transform([[0, 0], [3e38, 3e38]])
+
+
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 @pytest.mark.parametrize("scale", [1e12, 1e30])
 def test_numbers_that_overflow(scale, optimizer):
@@ -397,6 +429,12 @@ def test_images_flat_or_not():
     assert_array_equal(given.score_samples(X.reshape(20, -1)), flat.score_samples(X))
     assert given.sample(3).shape == (3, 40)
     assert any(isinstance(part, torch.nn.ConvTranspose2d) for part in given.module_.modules())
+
+
+def test_numbers_of_numpy():
+    given = {"latent_dim": np.int64(2), "hidden": np.array([4]), "batch_size": np.int64(16)}
+    given |= {"learning_rate": np.float32(0.5) / 512, "beta": np.float32(1)}
+    assert same(tiny(**given).fit(ROWS), tiny(learning_rate=0.5 / 512).fit(ROWS))
 
 
 def test_default_convolutions():

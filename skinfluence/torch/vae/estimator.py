@@ -260,6 +260,9 @@ class BetaVAE(Latents, BaseEstimator):
             self._train(rows, weights)
         return self
 
+    # Also where the caller has switched derivatives off.
+    @torch.inference_mode(False)
+    @torch.enable_grad()
     def _train(self, rows, weights):
         init, order, noise, self._draws_seed = self._seeds()
         device = usable_device(self.device)
@@ -267,9 +270,9 @@ class BetaVAE(Latents, BaseEstimator):
         if weights is not None:
             weights = as_tensor((weights / weights.mean()).astype(rows.dtype), device)
         rows = as_tensor(rows, device)
-        rates = {"lr": self.learning_rate, "weight_decay": self.weight_decay}
+        rates = {"lr": float(self.learning_rate), "weight_decay": float(self.weight_decay)}
         optimizer = OPTIMIZERS[self.optimizer](module, **rates)
-        training = Training(module, optimizer, rows, weights, self.batch_size, (order, noise))
+        training = Training(module, optimizer, rows, weights, int(self.batch_size), (order, noise))
         with self._recorded(training):
             self.loss_curve_ = training.run(
                 self.max_epochs,
@@ -292,15 +295,14 @@ class BetaVAE(Latents, BaseEstimator):
         if self.checkpoints is None:
             yield
             return
-        recorder = self._recorder(self.max_epochs * training.steps_an_epoch)
+        recorder = self._recorder(self.checkpoints, self.max_epochs * training.steps_an_epoch)
         training.note_loss = recorder.note_loss
         recorder.note_loss(training.loss_at_start())
         with recorder.watch(training.module, training.optimizer, n_rows=len(training.rows)):
             yield
         self.checkpoints_ = recorder.checkpoints
 
-    def _recorder(self, n_steps):
-        given = self.checkpoints
+    def _recorder(self, given, n_steps):
         if not isinstance(given, CheckpointRecorder):
             return evenly_recorded(given, n_steps if self.tol is None else None)
         if len(given.checkpoints):

@@ -54,7 +54,15 @@ class Latents(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
                 function(as_tensor(rows[block], device)).cpu()
                 for block in slices(len(rows), int(size))
             ]
-        return torch.cat(found).numpy()
+        values = torch.cat(found).numpy()
+        if not np.isfinite(values).all():
+            i = int(np.flatnonzero(~np.isfinite(values.reshape(len(rows), -1)).all(1))[0])
+            raise ValueError(
+                f"Row {i} is so far from the training rows that it leaves the numbers of "
+                f"{values.dtype}: its largest value is {np.abs(rows[i]).max():.3g}. Scale it as "
+                "the training rows were, or leave it out."
+            )
+        return values
 
     # -- what a VAE is for ------------------------------------------------------------------
 
@@ -70,6 +78,11 @@ class Latents(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         -------
         Z : ndarray of shape (n_samples, latent_dim)
             Means of ``Q(.|x)``; a frame where ``set_output`` asks for one.
+
+        Raises
+        ------
+        ValueError
+            If a row is so large that its latents overflow.
         """
         rows = self._new_rows(X)
         return self._in_blocks(lambda x: self.module_.encode(x)[0], rows, COPIES)
@@ -115,7 +128,8 @@ class Latents(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         Returns
         -------
         bounds : ndarray of shape (n_samples,)
-            Minus the loss of each row, in nats.
+            Minus the loss of each row, in nats. Rows so far away that it overflows get the
+            smallest number of the type.
 
         Raises
         ------
@@ -127,11 +141,12 @@ class Latents(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         rows = self._new_rows(X)
         if self.module_.likelihood == "bernoulli":
             check_unit_interval(rows)
-        noise = self._noise(n_draws)
+        noise, least = self._noise(n_draws), float(np.finfo(rows.dtype).min)
 
         def bounds(x: Tensor) -> Tensor:
             shared = noise.to(x.device, x.dtype).expand(len(x), *noise.shape)
-            return self.module_.elbo(x, shared)
+            # inf - inf, where both the row and its reconstruction have overflowed.
+            return self.module_.elbo(x, shared).nan_to_num(nan=least, neginf=least)
 
         return self._in_blocks(bounds, rows, COPIES * n_draws)
 

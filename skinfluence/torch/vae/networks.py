@@ -22,16 +22,16 @@ DENSE_WIDTH = 256
 def new_module(settings: Any, n_features: int, seed: int) -> VAE:
     """The untrained module of a BetaVAE, on the CPU."""
     hidden = HIDDEN[settings.architecture] if settings.hidden is None else settings.hidden
-    widths = [check_width(width) for width in hidden]
+    widths, latent_dim = [check_width(width) for width in hidden], int(settings.latent_dim)
     # Without values: the constructors of layers draw theirs from torch's global state.
     with torch.device("meta"):
         if settings.architecture == "mlp":
-            made = dense_networks(n_features, widths, settings.latent_dim)
+            made = dense_networks(n_features, widths, latent_dim)
         else:
-            made = image_networks(settings.image_shape_, widths, settings.latent_dim)
+            made = image_networks(settings.image_shape_, widths, latent_dim)
         module = VAE(
             *made,
-            latent_dim=settings.latent_dim,
+            latent_dim=latent_dim,
             beta=settings.beta,
             likelihood=settings.likelihood,
             noise_scale=settings.noise_scale,

@@ -79,7 +79,7 @@ class Training:
         """Mean loss of each epoch, over its own steps; without end."""
         n = len(self.rows)
         while True:
-            order = torch.randperm(n, generator=self._order).to(self.rows.device)
+            order = torch.randperm(n, generator=self._order, device="cpu").to(self.rows.device)
             total = self.rows.new_zeros((), dtype=torch.float64)
             for batch in order.split(self.batch_size):
                 total += len(batch) * self._step(batch)
