@@ -14,7 +14,7 @@ from torch import nn
 
 from skinfluence._peel import target_to_model_space
 from skinfluence.attribution import Block
-from skinfluence.checkpoints import Checkpoints
+from skinfluence.checkpoints import Checkpoints, as_checkpoints
 from skinfluence.engines.base import Array, Engine, Positions
 from skinfluence.metrics import Agreement
 from skinfluence.torch import faults, given
@@ -97,12 +97,8 @@ class TracingEngine(Engine):
             )
         return read(model, X, y, sample_weight, loss=settings.loss, params=settings.params)
 
-    def _checkpoints(self):
+    def _checkpoints(self) -> Checkpoints:
         asked = self.settings.checkpoints
-        if isinstance(asked, Checkpoints):
-            return asked
-        from skinfluence.checkpoints import as_checkpoints
-
         if asked is None:
             asked = getattr(self.model, "checkpoints_", None)
         return as_checkpoints([self.model] if asked is None else asked, self.model)
