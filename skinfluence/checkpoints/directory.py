@@ -81,7 +81,7 @@ class DirectoryStore:
         written = save(arrays)
         name = f"step-{checkpoint.step:09d}.safetensors"
         replace_file(self.directory / name, written)
-        entries = [
+        self._manifest.entries = [
             *self._manifest.entries,
             {
                 "step": checkpoint.step,
@@ -94,6 +94,11 @@ class DirectoryStore:
                 "loss": checkpoint.loss,
             },
         ]
+        self.drop(kept)
+
+    def drop(self, kept: Sequence[int]) -> None:
+        """Drop all whose step is not among those kept."""
+        entries = self._manifest.entries
         self._manifest.entries = [entry for entry in entries if entry["step"] in kept]
         self._manifest.write(self.directory)
         for entry in entries:

@@ -104,6 +104,7 @@ class CheckpointRecorder:
         self._ledger = Ledger()
         self._tally: Any = None
         self._trained: Any = None
+        self._begun = False
         self._newest: int | None = None
         self._loss: Any = None
 
@@ -120,7 +121,6 @@ class CheckpointRecorder:
         loss: Any = None,
         learning_rate: float | Mapping[str, float] | None = None,
         step: int | None = None,
-        last: bool = False,
     ) -> None:
         """Keep the model's state, if it is due.
 
@@ -143,13 +143,27 @@ class CheckpointRecorder:
         step : int or None, default=None
             Number of this step, where it is not one more than at the last call. Rates of the
             steps between are taken to be those of this one, unless the optimiser was counted.
-        last : bool, default=False
-            Keep it whether it is due or not.
         """
         if loss is not None:
             self._loss = loss
         self._count(model, optimizer, learning_rate, step)
-        self._offer(model, optimizer, last=last)
+        self._offer(model, optimizer)
+
+    def keep_last(self, model: Any, optimizer: Any = None) -> None:
+        """Keep the model's state at the end of a training, whether it is due or not.
+
+        `watch` and the callbacks do so themselves; loops around `record` and `partial_fit` may.
+
+        Parameters
+        ----------
+        model : nn.Module, skorch net or estimator
+            The one that was recorded.
+        optimizer : torch.optim.Optimizer or None, default=None
+            The one that was recorded.
+        """
+        if self._follows(model, optimizer):
+            self._count(model, optimizer, None, None)
+        self._offer(model, optimizer, last=True)
 
     @contextmanager
     def watch(
@@ -187,7 +201,7 @@ class CheckpointRecorder:
             yield self
         finally:
             # An interrupted training is gone on with from here, too.
-            self.record(module, optimizer, last=True)
+            self.keep_last(module, optimizer)
             handle.remove()
             self._tally.close()
             self._tally = None
@@ -221,7 +235,7 @@ class CheckpointRecorder:
         path = None if last.path is None else dict(last.path)
         rate = None if last.learning_rate is None else dict(last.learning_rate)
         self._ledger = Ledger(last.step, path, rate)
-        self._newest = last.step
+        self._newest, self._begun = last.step, True
         self._trained = weakref.ref(models.trained_object(model))
         if optimizer is not None:
             self._follow(model, optimizer)
@@ -303,15 +317,16 @@ class CheckpointRecorder:
         """Add up the steps since the last call, and their rates."""
         self._check_going_on(model)
         sums: Any = None
-        if optimizer is not None and self._follows(model, optimizer):
+        if self._follows(model, optimizer):
             steps, sums, rates = self._tally.take()
             self._check_step(step, self._ledger.step + steps)
         else:
             started = self._follow(model, optimizer) if optimizer is not None else False
             rates = None if optimizer is None else self._tally.rates()
             if step is None:
-                steps = int(started or self._ledger.step > 0 or self._newest is not None)
-                steps = 1 if optimizer is None and learning_rate is not None else steps
+                # Before anything else, a state that nothing seems to have moved is step 0.
+                told = optimizer is None and learning_rate is not None
+                steps = int(started or told or self._begun)
             else:
                 steps = step - self._ledger.step
                 self._check_step(step, max(step, self._ledger.step))
@@ -322,7 +337,9 @@ class CheckpointRecorder:
         self._ledger.add(steps, sums, rates)
 
     def _follows(self, model: Any, optimizer: Any) -> bool:
-        return self._tally is not None and self._tally.follows(model, optimizer)
+        """Whether the steps of this optimiser are counted already."""
+        followed = self._tally is not None and optimizer is not None
+        return followed and self._tally.follows(model, optimizer)
 
     def _follow(self, model: Any, optimizer: Any) -> bool:
         """Count the steps of an optimiser from now on; whether it made some before."""
@@ -341,8 +358,8 @@ class CheckpointRecorder:
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy counts no steps, and may meet another training: it must be told to go on.
-        apart = dict.fromkeys(("_tally", "_trained", "_loss", "_newest"))
-        return {**self.__dict__, **apart}
+        apart = dict.fromkeys(("_tally", "_trained", "_loss"))
+        return {**self.__dict__, **apart, "_begun": False}
 
     def _check_going_on(self, model: Any) -> None:
         """Refuse to mix two trainings."""
@@ -353,7 +370,7 @@ class CheckpointRecorder:
                 "a recorder of its own, or call restore(model, optimizer) to go on with this one."
             )
         self._trained = weakref.ref(trained)
-        if self._newest is None and self._store.steps:
+        if not self._begun and self._store.steps:
             raise ValueError(
                 f"The recorder holds {len(self._store.steps)} checkpoints up to step "
                 f"{self._store.steps[-1]}. Call restore(model, optimizer) to go on from there, or "
@@ -363,7 +380,14 @@ class CheckpointRecorder:
     def _offer(self, model: Any, optimizer: Any = None, *, last: bool = False) -> None:
         """Keep the model's state if it is due, or the last of all."""
         step = self._ledger.step
+        self._begun = True
         if step == self._newest or not (last or self._plan.due(step, self._newest)):
+            return
+        kept = self._plan.thinned([*self._store.steps, step], last=last)
+        self._store.stride = self._plan.stride
+        self._newest = kept[-1]
+        if step not in kept:
+            self._store.drop(kept)
             return
         state = models.snapshot(model, optimizer, optimizer_state=self._optimizer_state)
         self._check_same(state, type(model).__name__)
@@ -376,9 +400,6 @@ class CheckpointRecorder:
             self._ledger.path_of(state.parameters),
             None if self._loss is None else float(self._loss),
         )
-        self._newest = step
-        kept = self._plan.thinned([*self._store.steps, step], last=last)
-        self._store.stride = self._plan.stride
         self._store.add(made, kept)
 
     def _check_same(self, state: State, owner: str) -> None:
