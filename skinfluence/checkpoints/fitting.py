@@ -148,7 +148,7 @@ def _fit_mlp(model, X, y, given, n):
     finally:
         model.set_params(**told)
     model.n_iter_ = epoch + 1
-    recorder._offer(model, last=True)
+    recorder.keep_last(model)
     found = recorder.checkpoints
     before = Checkpoint(0, start.parameters, path=dict.fromkeys(start.parameters, 0.0))
     every = Checkpoints([before, *found], optimizer=found.optimizer, n_rows=found.n_rows)
