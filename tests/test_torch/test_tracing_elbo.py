@@ -168,7 +168,20 @@ def test_rows_asked_about_are_judged_as_training_rows_are(one_latent):
     engine = explained(given, n_draws=512)
     found = engine.own_influence(cases.queries(engine, given[1]))
     assert_allclose(found, truth, rtol=0.25, atol=0.1 * truth.max())
-    assert (found != engine.self_influence(None, n_jobs=None, progress=False)).all()
+    own = engine.self_influence(None, n_jobs=None, progress=False)
+    assert_allclose(found, own, rtol=1e-12)
+
+
+def test_draws_belong_to_a_rows_values():
+    given = problem()
+    engine = explained(given)
+    asked = cases.queries(engine, given[1])
+    truth = cases.matrix(engine, asked)
+    order = [3, 0, 5]
+    some = cases.matrix(engine, cases.queries(engine, given[1][order]))
+    assert_allclose(some, truth[order], rtol=1e-10, atol=1e-12)
+    # A row asked about and the same row of the training have others.
+    assert (noise_of(asked.rows, 0) != noise_of(engine.objective.rows, 0)).all()
 
 
 def test_a_number_of_draws_for_an_error(one_latent):

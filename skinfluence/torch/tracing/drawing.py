@@ -59,8 +59,8 @@ def numbers_of(rows: Rows) -> np.ndarray:
     for part in _loops.slices(rows.shape[0], HASHED):
         batch = rows.take(part)
         inputs = [*batch.args, *batch.kwargs.values()]
-        flat = [x.cpu().contiguous().flatten(1).view(torch.uint8).numpy() for x in inputs]
-        found += [_number(values) for values in zip(*flat, strict=True)]
+        flat = [x.reshape(batch.size, -1).contiguous().cpu().view(torch.uint8) for x in inputs]
+        found += [_number(values) for values in zip(*(x.numpy() for x in flat), strict=True)]
     return np.array(found, dtype=np.uint64)
 
 

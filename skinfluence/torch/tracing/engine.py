@@ -10,10 +10,9 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from sklearn.utils.validation import validate_data
 from torch import nn
 
-from skinfluence._peel import peel, target_to_model_space
+from skinfluence._peel import target_to_model_space
 from skinfluence.attribution import Block
 from skinfluence.checkpoints import Checkpoints, as_checkpoints
 from skinfluence.engines.base import Array, Engine, Positions
@@ -28,7 +27,6 @@ from skinfluence.torch.influence.targets import OfOutput, Target, make_target
 from skinfluence.torch.influence.trained import PROBE
 from skinfluence.torch.models import read
 from skinfluence.torch.models.elbo import read_elbo
-from skinfluence.torch.models.skorch_nets import is_skorch
 from skinfluence.torch.objective import NetworkObjective
 from skinfluence.torch.resume import NoRecord
 from skinfluence.torch.tracing import self_influence
@@ -171,13 +169,7 @@ class TracingEngine(Engine):
 
     @classmethod
     def model_rows(cls, owner: Any, heads: Sequence[Any], X: Any, *, reset: bool) -> Any:
-        model = peel(owner.estimator_)[1]
-        if heads or not hasattr(model, "get_params") or is_skorch(model):
-            return given.given_rows(owner, heads, X, reset=reset)
-        # Estimators in the manner of scikit-learn's take what those take, in the same words.
-        least = {"ensure_min_samples": 2} if reset else {}
-        rows = validate_data(owner, X, reset=reset, dtype=np.float64, accept_sparse="csr", **least)
-        return Given(rows)
+        return given.given_rows(owner, heads, X, reset=reset)
 
     @classmethod
     def kept_targets(cls, y: Any) -> Any:
