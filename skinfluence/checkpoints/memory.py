@@ -43,5 +43,8 @@ class MemoryStore:
         """Drop all whose step is not among those kept."""
         self._items = [item for item in self._items if item.step in kept]
 
+    def flush(self) -> None:
+        """Nothing waits."""
+
     def read(self) -> Checkpoints:
         return Checkpoints(self._items, optimizer=self.optimizer, n_rows=self.n_rows)

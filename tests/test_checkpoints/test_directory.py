@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import pickle
@@ -17,6 +18,12 @@ from skinfluence.checkpoints import directory as directory_module
 from tests.conftest import import_optional
 
 import_optional("safetensors")
+
+
+@pytest.fixture(autouse=True)
+def written_at_once(monkeypatch):
+    monkeypatch.setattr(directory_module.DirectoryStore, "patience", 0.0)
+
 
 rng = np.random.default_rng(0)
 X, Y = rng.normal(size=(20, 3)), rng.normal(size=20)
@@ -70,6 +77,18 @@ def test_only_what_is_kept_stays_on_disk(tmp_path):
     assert read_checkpoints(tmp_path).steps == recorder.checkpoints.steps
 
 
+def test_what_waits_to_be_written_is_written_in_the_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(directory_module.DirectoryStore, "patience", 1e12)
+    recorder, _ = recorded(tmp_path, calls=40, keep=4)
+    # The first is written at once, as nothing is known of how long that takes.
+    assert files(tmp_path) == ["manifest.json", "step-000000001.safetensors"]
+    del recorder
+    gc.collect()
+    found = read_checkpoints(tmp_path)
+    assert found.steps == recorded(None, calls=40, keep=4)[0].checkpoints.steps
+    assert len(files(tmp_path)) == 1 + len(found)
+
+
 class Stop(BaseException):
     """A process that is killed."""
 
@@ -121,9 +140,10 @@ def test_a_stop_before_the_first_checkpoint(tmp_path, monkeypatch):
     def stop(*args):
         raise Stop
 
+    recorder = CheckpointRecorder(tmp_path)
     with monkeypatch.context() as patched, pytest.raises(Stop):
         patched.setattr(directory_module, "replace_file", stop)
-        recorded(tmp_path)
+        recorder.partial_fit(SGDRegressor(), X, Y)
     assert read_checkpoints(tmp_path).steps == []
     recorded(tmp_path)
     assert read_checkpoints(tmp_path).steps == [1, 2, 3, 4, 5, 6]
