@@ -86,6 +86,7 @@ def test_scores_of_projected_gradients_are_products_of_points(problem, projectio
         assert width == 2 * 32
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [lambda s: 24, lambda s: Gaussian(24, seed=s)])
 def test_projections_are_unbiased_over_seeds(problem, make):
     truth = scores(problem)
@@ -95,6 +96,7 @@ def test_projections_are_unbiased_over_seeds(problem, make):
     assert np.sqrt((z**2).mean()) < 1.5
 
 
+@pytest.mark.slow
 def test_two_sided_projections_are_unbiased_over_seeds(problem):
     truth = scores(problem)
     found = [scores(problem, projection=TwoSided(3, seed=s)) for s in range(80)]

@@ -41,6 +41,13 @@ def test_rates_are_never_taken_for_granted(problem):
         explained(problem, learning_rates=None)
 
 
+def test_a_recording_that_ends_before_the_first_step(problem):
+    path = dict.fromkeys(dict(problem[0][0].named_parameters()), 0.0)
+    checkpoints = Checkpoints([cases.state(problem[0][0], 0, path=path)])
+    with pytest.raises(ValueError, match="nothing to trace"):
+        explained(problem, checkpoints=checkpoints, learning_rates=None)
+
+
 @pytest.mark.parametrize("rates", [[1.0, 2.0], -1.0, [1.0, np.nan, 1.0], 0.0, np.inf])
 def test_rates_that_are_none(problem, rates):
     with pytest.raises(ValueError, match="learning_rates"):
@@ -113,6 +120,9 @@ def test_a_checkpoint_where_training_diverged(problem, where):
     )
     with pytest.raises(ValueError, match=f"{where} is no finite number at the checkpoint of s"):
         cases.matrix(engine, cases.queries(engine, Z, y[:4]))
+    with pytest.raises(ValueError, match=f"{where} is no finite number at the checkpoint of s"):
+        asked = cases.queries(engine, Z, y[:4])
+        engine.over_queries(asked, "sum", n_jobs=None, progress=False)
 
 
 def test_a_whole_checkpoint_of_nan(problem):

@@ -102,9 +102,10 @@ def test_fewer_checkpoints_stand_for_the_steps_between():
 
 @pytest.mark.parametrize("options", [{"momentum": 0.9}, {"momentum": 0.8, "dampening": 0.5}])
 def test_momentum_carries_a_gradient_further(options):
-    # What the momentum has not spent yet at the end is missing: m / (1 - m) steps of 200.
+    # What the momentum has not spent yet at the end is missing: m / (1 - m) steps of 200,
+    # measured 2.7 and .8 %.
     sums, drops, _ = sums_and_drops(sgd(0.002, **options), steps=200)
-    assert relative_error(sums, drops) < 0.06
+    assert relative_error(sums, drops) < 0.05
     assert np.corrcoef(sums, drops)[0, 1] > 0.999
 
 
@@ -127,9 +128,10 @@ def test_a_schedule_of_the_rate_counts():
 
 
 def test_batches_cost_some_per_cent():
-    # A row's gradient is taken at every checkpoint, and the step used it once an epoch.
+    # A row's gradient is taken at every checkpoint, and the step used it once an epoch: measured
+    # .7 %, as much as of steps with all rows.
     sums, drops, _ = sums_and_drops(sgd(0.02), steps=120, batch=10)
-    assert relative_error(sums, drops) < 0.05
+    assert relative_error(sums, drops) < 0.03
 
 
 def test_weight_decay_is_no_rows():
@@ -182,7 +184,7 @@ def test_groups_of_parameters_have_rates_of_their_own():
 
 def test_adam_with_its_preconditioner():
     # Adam moves by the average of ten gradients, and v changes fastest at the start: measured
-    # 12 % at this rate, 7 % at half of it. Without the scaling 97 % are missing.
+    # 15 % at this rate, 8 % at half of it along the same way. Without the scaling 97 % are missing.
     sums, drops, engine = sums_and_drops(
         adam(0.001), steps=200, options={"preconditioner": "optimizer"}
     )
