@@ -25,8 +25,7 @@ from skinfluence.torch.influence.projection import make_projection
 from skinfluence.torch.influence.queries import Choice, Queries
 from skinfluence.torch.influence.targets import OfOutput, Target, make_target
 from skinfluence.torch.influence.trained import PROBE
-from skinfluence.torch.models import read
-from skinfluence.torch.models.elbo import read_elbo
+from skinfluence.torch.models import read_traced
 from skinfluence.torch.objective import NetworkObjective
 from skinfluence.torch.resume import NoRecord
 from skinfluence.torch.tracing import self_influence
@@ -89,13 +88,15 @@ class TracingEngine(Engine):
     def read(self, model: Any, X: Any, y: Any, sample_weight: Any) -> NetworkObjective:
         """Objective of a model of this kind, with what the user says of it."""
         settings = self.settings
-        module = getattr(model, "module_", model)
-        if settings.loss == "elbo" or (settings.loss is None and hasattr(module, "elbo")):
-            gradient = settings.gradient
-            return read_elbo(
-                module, X, y, sample_weight, params=settings.params, gradient=gradient
-            )
-        return read(model, X, y, sample_weight, loss=settings.loss, params=settings.params)
+        return read_traced(
+            model,
+            X,
+            y,
+            sample_weight,
+            loss=settings.loss,
+            params=settings.params,
+            gradient=settings.gradient,
+        )
 
     def _checkpoints(self) -> Checkpoints:
         asked = self.settings.checkpoints
