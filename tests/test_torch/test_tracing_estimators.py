@@ -150,7 +150,11 @@ def linear_gradients(model, X, y):
 
 @pytest.mark.parametrize(
     "model",
-    [SGDRegressor(random_state=0), SGDClassifier(random_state=0), SGDClassifier("log_loss")],
+    [
+        SGDRegressor(random_state=0),
+        SGDClassifier(random_state=0),
+        SGDClassifier("log_loss", random_state=0),
+    ],
     ids=["squared_error", "hinge", "log_loss"],
 )
 def test_scores_of_linear_models_by_hand(model):
