@@ -91,18 +91,18 @@ def test_a_network_of_skorch():
     X, y = classes(n=80)
     X = X.astype(np.float32)
     recorder = CheckpointRecorder()
+    torch.manual_seed(0)
     net = skorch.NeuralNetClassifier(
         torch.nn.Sequential(torch.nn.Linear(4, 5), torch.nn.Tanh(), torch.nn.Linear(5, 3)),
         criterion=torch.nn.CrossEntropyLoss,
         optimizer=torch.optim.SGD,
-        lr=0.05,
+        lr=0.02,
         batch_size=16,
-        max_epochs=8,
+        max_epochs=10,
         train_split=skorch.dataset.ValidSplit(4, stratified=False),
         callbacks=[recorder.skorch_callback()],
         verbose=0,
     )
-    torch.manual_seed(0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # skorch's and torch's own
         net.fit(X, y)
