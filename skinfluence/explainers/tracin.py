@@ -202,7 +202,7 @@ class TracInExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_subcla
     >>> t = np.random.default_rng(0).normal(size=(300, 1))
     >>> X = np.vstack([np.hstack([t, t, -t]), [[1.5, -1.5, 1.5]]])
     >>> vae = BetaVAE(1, hidden=(16,), noise_scale=0.3, learning_rate=0.01, random_state=0)
-    >>> detector = TracInExplainer(vae, n_checkpoints=1, contamination=0.003, random_state=0)
+    >>> detector = TracInExplainer(vae, n_checkpoints=1, contamination=0.004, random_state=0)
     >>> np.flatnonzero(make_pipeline(StandardScaler(), detector).fit_predict(X) == -1)
     array([300])
     """
