@@ -29,17 +29,17 @@ class FitRecording:
 
     def teardown(self, estimator: Any, context: Any) -> None:
         if self._latest is not None:
-            self.recorder._offer(self._latest, last=True)
+            self.recorder._course.offer(self._latest, last=True)
         self._latest = None
 
     def on_fit_task_begin(
         self, estimator: Any, context: Any, *, X: Any = None, fitted_estimator: Any = None
     ) -> None:
         if X is not None:
-            self.recorder._note_rows(X.shape[0])
+            self.recorder._course.note_rows(X.shape[0])
         if fitted_estimator is not None and self._latest is None:
             self._latest = fitted_estimator
-            self.recorder._offer(fitted_estimator)
+            self.recorder._course.offer(fitted_estimator)
 
     def on_fit_task_end(
         self, estimator: Any, context: Any, *, fitted_estimator: Any = None
@@ -48,8 +48,8 @@ class FitRecording:
         if fitted_estimator is None or context.parent is None:
             return
         self._latest = fitted_estimator
-        self.recorder._ledger.add(1, None, None)
-        self.recorder._offer(fitted_estimator)
+        self.recorder._course.ledger.add(1, None, None)
+        self.recorder._course.offer(fitted_estimator)
 
 
 def fit_recording(recorder: Any) -> FitRecording:

@@ -30,7 +30,7 @@ class SkorchRecording:
 
     def on_epoch_begin(self, net: Any, dataset_train: Any = None, **kwargs: Any) -> None:
         if dataset_train is not None:
-            self.recorder._note_rows(len(dataset_train))
+            self.recorder._course.note_rows(len(dataset_train))
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
         pass
