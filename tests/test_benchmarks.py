@@ -39,3 +39,14 @@ def test_the_speed_of_networks_stands_beside_its_floor():
     scale, rest, _ = next(row for row in rows if "RowGradients" in row).split("|")[-2].split("/")
     assert float(scale) == pytest.approx(1.0, rel=1e-5)
     assert float(rest) < 1e-5
+
+
+def test_the_speed_of_tracing_stands_beside_its_floor():
+    import_optional("torch")
+    printed = _printed("speed_tracing", "T3", "T5")
+    row = next(row for row in printed.splitlines() if "return_std" in row)
+    scale, rest, _ = row.split("|")[-3].split("/")
+    assert float(scale) == pytest.approx(1.0, rel=1e-5)
+    assert float(rest) < 1e-5
+    assert printed.count("| yes ") == 3
+    assert "| NO " not in printed

@@ -262,7 +262,8 @@ def report(recipe, results) -> str:
         parts += [
             f"Wrong labels: {FLIPS[how]}. {recipe.n_train} training images, {recipe.epochs} "
             f"epochs, {recipe.repeats} draw(s). Test accuracy {dirty:.1%} ({clean:.1%} with the "
-            f"right labels, a fifth of the epochs); {own:.1%} of the training labels, wrong ones among them, are fitted.",
+            f"right labels, a fifth of the epochs); {own:.1%} of the training labels, wrong ones "
+            "among them, are fitted.",
             table(header, rows),
         ]
     return "\n\n".join(parts)

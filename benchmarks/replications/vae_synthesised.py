@@ -156,9 +156,7 @@ def main(argv=None):
         "not at hand here: neighbours in pixels and in the VAE's own latents (means) stand in for "
         "it."
     )
-    publish(
-        "vae-synthesised", "Kong & Chaudhuri, table 4: mixtures of two images", text, options
-    )
+    publish("vae-synthesised", "Kong & Chaudhuri, table 4: mixtures of two images", text, options)
     return results
 
 
