@@ -186,6 +186,8 @@ def t5(setting):
         "self_influence": (killed.scored, dict(problem=own, own=True, every=every), "blocks"),
         "training, every=20": (killed.trained, dict(n_steps=n_steps, every=20), "steps"),
     }
+    if setting.quick:
+        del works["score_influence"]
     rng, rows = np.random.default_rng(), []
     for name, (work, arguments, unit) in works.items():
         for share in rng.uniform(0.15, 0.85, tries):

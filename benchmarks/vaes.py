@@ -12,7 +12,8 @@ from torch import Tensor
 
 from skinfluence.torch import VAE, BetaVAE
 from skinfluence.torch.models.elbo import read_elbo
-from skinfluence.torch.tracing.draws import QUERIES, TRAINING, DrawnRows
+from skinfluence.torch.tracing.drawing import make_drawing
+from skinfluence.torch.tracing.trajectory import at_step
 from skinfluence.torch.vae.networks import dense_networks
 
 WIDTHS, LATENTS, BETA = (512, 256), 128, 4.0
@@ -57,19 +58,20 @@ class VaeProblem:
 
     def rows(self, first: int | None = None) -> tuple[Tensor, Tensor]:
         """The first training rows (n, 784) and their noise (n, draws, 128)."""
-        return self._drawn(self.arrays()[0], TRAINING, first)
+        return self._drawn(self.arrays()[0], "training", first)
 
     def queries(self, first: int | None = None) -> tuple[Tensor, Tensor]:
         """The same of the queries."""
-        return self._drawn(self.arrays()[1], QUERIES, first)
+        return self._drawn(self.arrays()[1], "queries", first)
 
-    def _drawn(self, X, stream, first):
-        """Noise as the explainer draws it, so that numbers can be compared."""
-        objective = read_elbo(self.in_type("float64").module(), X[:8])
-        rows = objective.read_rows(X[: len(X) if first is None else first])
-        options = dict(seed=0, stream=stream, step=STEP)
-        drawn = DrawnRows(rows, objective.stochastic, self.draws, **options)
-        x, noise = drawn.take(slice(None)).args
+    def _drawn(self, X, which, first):
+        """Rows with the noise that the explainer draws, so that numbers can be compared."""
+        objective = read_elbo(self.in_type("float32").module(), X[:8])
+        drawing = make_drawing(objective, self.draws, seed=0)
+        drawn = getattr(drawing, which)(
+            objective.read_rows(X[: len(X) if first is None else first])
+        )
+        x, noise = at_step(drawn, STEP).take(slice(None)).args
         kind = dict(dtype=getattr(torch, self.dtype), device=self.device)
         return x.to(**kind), noise.to(**kind)
 
