@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import _check_feature_names_in, _check_sample_weight
 
 __all__ = [
+    "HAS_CALLBACKS",
     "BaseSearchCV",
     "HasMethods",
     "Interval",
@@ -34,6 +36,9 @@ __all__ = [
     "set_mlp_moments",
     "stored_rows",
 ]
+
+# From scikit-learn 1.9 on.
+HAS_CALLBACKS = find_spec("sklearn.callback") is not None
 
 routing_enabled = _routing_enabled
 check_feature_names_in = _check_feature_names_in

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -29,13 +30,25 @@ class DirectoryStore:
     directory : Path
     plan : dict
         Options of the recorder that choose the steps; those of a recording must be the same.
+
+    Attributes
+    ----------
+    patience : float
+        Writing takes at most this part of the time, one in so many: of a training whose length
+        is not known most of the early checkpoints are dropped again, and those that were waiting
+        in memory are never written.
     """
+
+    patience = 100.0
 
     def __init__(self, directory: Path, plan: dict[str, Any]):
         _check_safetensors()
         self.directory = directory
         self.plan: dict[str, Any] = plan
         self._manifest = self._opened()
+        self._steps = [entry["step"] for entry in self._manifest.entries]
+        self._waiting: dict[int, Checkpoint] = {}
+        self._ended, self._lasted = 0.0, 0.0
 
     @property
     def optimizer(self) -> OptimizerInfo | None:
@@ -63,44 +76,67 @@ class DirectoryStore:
 
     @property
     def steps(self) -> list[int]:
-        return [entry["step"] for entry in self._manifest.entries]
+        return [*self._steps]
 
     def shapes(self) -> dict[str, tuple[int, ...]] | None:
         """Shapes of the parameters, or None before the first checkpoint."""
+        for waiting in self._waiting.values():
+            return {name: values.shape for name, values in waiting.parameters.items()}
         entries = self._manifest.entries
         return _part(entries[0]["shapes"], "parameter") if entries else None
 
     def add(self, checkpoint: Checkpoint, kept: Sequence[int]) -> None:
         """Add a checkpoint, and drop all whose step is not among those kept."""
-        from safetensors.numpy import save
+        self._waiting[checkpoint.step] = checkpoint
+        self.drop(kept)
+        if time.monotonic() - self._ended >= self.patience * self._lasted:
+            self.flush()
 
-        if not self._manifest.entries:
+    def drop(self, kept: Sequence[int]) -> None:
+        """Drop all whose step is not among those kept."""
+        self._steps = list(kept)
+        self._waiting = {step: item for step, item in self._waiting.items() if step in kept}
+
+    def flush(self) -> None:
+        """Write what waits, then the manifest, then remove the files that it dropped."""
+        before = self._manifest.entries
+        if [entry["step"] for entry in before] == self._steps:
+            return
+        started = time.monotonic()
+        if not before:
             self.directory.mkdir(parents=True, exist_ok=True)
             self._manifest.write(self.directory)
+        written = [self._write(item) for item in self._waiting.values()]
+        entries = [entry for entry in (*before, *written) if entry["step"] in self._steps]
+        self._manifest.entries, self._waiting = entries, {}
+        self._manifest.write(self.directory)
+        for entry in before:
+            if entry["step"] not in self._steps:
+                (self.directory / entry["file"]).unlink(missing_ok=True)
+        self._ended = time.monotonic()
+        self._lasted = self._ended - started
+
+    def _write(self, checkpoint: Checkpoint) -> dict[str, Any]:
+        """Write a file; its entry in the manifest."""
+        from safetensors.numpy import save
+
         arrays = _flat(checkpoint)
         written = save(arrays)
         name = f"step-{checkpoint.step:09d}.safetensors"
         replace_file(self.directory / name, written)
-        entries = [
-            *self._manifest.entries,
-            {
-                "step": checkpoint.step,
-                "file": name,
-                "size": len(written),
-                "digest": digest_of(written),
-                "shapes": {key: values.shape for key, values in arrays.items()},
-                "learning_rate": checkpoint.learning_rate,
-                "path": checkpoint.path,
-                "loss": checkpoint.loss,
-            },
-        ]
-        self._manifest.entries = [entry for entry in entries if entry["step"] in kept]
-        self._manifest.write(self.directory)
-        for entry in entries:
-            if entry["step"] not in kept:
-                (self.directory / entry["file"]).unlink(missing_ok=True)
+        return {
+            "step": checkpoint.step,
+            "file": name,
+            "size": len(written),
+            "digest": digest_of(written),
+            "shapes": {key: values.shape for key, values in arrays.items()},
+            "learning_rate": checkpoint.learning_rate,
+            "path": checkpoint.path,
+            "loss": checkpoint.loss,
+        }
 
     def read(self) -> Checkpoints:
+        self.flush()
         return checkpoints_of(self.directory, self._manifest)
 
     def _opened(self) -> Manifest:

@@ -100,6 +100,7 @@ def fit_recorded(
         If the training of such a model cannot be recorded.
     """
     check_recordable(model)
+    X, y = _with_positions(X), None if y is None else np.asarray(y)
     check_consistent_length(X, y, sample_weight)
     given = {} if sample_weight is None else {"sample_weight": sample_weight}
     if isinstance(model, _MLP):
@@ -109,6 +110,13 @@ def fit_recorded(
     if is_skorch_net(model):
         return _fit_skorch(model, X, y, given, n_checkpoints or N_CHECKPOINTS)
     return _fit_vae(model, X, given, n_checkpoints)
+
+
+def _with_positions(X):
+    """Rows that can be taken by position, with the names of their columns."""
+    if issparse(X):
+        return X.tocsr()
+    return X if hasattr(X, "columns") else np.asarray(X)
 
 
 def _at_most(checkpoints: Checkpoints, n: int) -> Checkpoints:
@@ -129,25 +137,28 @@ def _fit_mlp(model, X, y, given, n):
     told = {"random_state": model.random_state, "shuffle": model.shuffle}
     first = {"classes": unique_labels(y)} if is_classifier(model) else {}
     model.set_params(random_state=copy.deepcopy(rng), shuffle=False)
+    epochs = _epochs(model.max_iter, X, y, given, rng, told["shuffle"])
     try:
-        recorder.record(_untrained(model, rng, X, y, first))
-        for epoch, rows in enumerate(_epochs(model.max_iter, X, y, given, rng, told["shuffle"])):
-            with _interruptible():
+        with _interruptible():
+            start = models.snapshot(_untrained(model, rng, X, y, first), optimizer_state=False)
+            for epoch, rows in enumerate(epochs):
                 recorder.partial_fit(model, **rows, **(first if epoch == 0 else {}))
-            if has_stopped(model):
-                break
+                if has_stopped(model):
+                    break
     finally:
         model.set_params(**told)
     model.n_iter_ = epoch + 1
-    recorder._offer(model, last=True)
-    return _at_most(recorder.checkpoints, n)
+    recorder.keep_last(model)
+    found = recorder.checkpoints
+    before = Checkpoint(0, start.parameters, path=dict.fromkeys(start.parameters, 0.0))
+    every = Checkpoints([before, *found], optimizer=found.optimizer, n_rows=found.n_rows)
+    return _at_most(every, n)
 
 
 def _epochs(max_iter, X, y, given, rng, shuffled):
     """Rows of each epoch, with their targets and weights."""
-    X = X.tocsr() if issparse(X) else X
-    rows = {"X": X, "y": np.asarray(y), **{name: np.asarray(w) for name, w in given.items()}}
-    order = np.arange(len(rows["y"]))
+    rows = {"X": X, "y": y, **{name: np.asarray(w) for name, w in given.items()}}
+    order = np.arange(len(y))
     for _ in range(max_iter):
         order = shuffle(order, random_state=rng) if shuffled else order
         yield {n: take_rows(of, order) for n, of in rows.items()} if shuffled else rows
@@ -160,7 +171,7 @@ def _untrained(model, rng, X, y, first):
     """
     twin = clone(model).set_params(batch_size=1, learning_rate_init=NO_RATE, random_state=rng)
     one = np.arange(1)[: len(y)]
-    return twin.partial_fit(take_rows(X, one), take_rows(np.asarray(y), one), **first)
+    return twin.partial_fit(take_rows(X, one), take_rows(y, one), **first)
 
 
 @contextlib.contextmanager
@@ -204,8 +215,7 @@ def _fit_sgd(model, X, y, given, n):
         if epoch == 0:  # where fit starts
             parameters = {name: np.zeros_like(values) for name, values in parameters.items()}
         found.append(Checkpoint(epoch, parameters, path=paths[epoch]))
-    n_rows = EpochRates(model, X).n
-    return Checkpoints(found, optimizer=info(model, paths[0]), n_rows=n_rows)
+    return Checkpoints(found, optimizer=info(model, paths[0]), n_rows=X.shape[0])
 
 
 def _after(model, epochs, X, y, given):
@@ -223,10 +233,9 @@ def _paths(model, X, given, last):
     names = models.shapes(model)
     sums = [dict.fromkeys(names, 0.0)]
     for epoch in range(last):
+        clock.t_ = 1.0 + X.shape[0] * epoch  # of one fit
         rates = EpochRates(clock, X, given.get("sample_weight"))
-        clock.t_ = 1.0 + rates.n * epoch  # of one fit
-        rates = EpochRates(clock, X, given.get("sample_weight"))
-        step = rates.by_name(rates.total, names)
+        step = rates.by_name(rates.total, names) or {}
         sums.append({name: sums[-1][name] + step[name] for name in names})
     return sums
 

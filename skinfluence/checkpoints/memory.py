@@ -36,7 +36,15 @@ class MemoryStore:
 
     def add(self, checkpoint: Checkpoint, kept: Sequence[int]) -> None:
         """Add a checkpoint, and drop all whose step is not among those kept."""
-        self._items = [item for item in (*self._items, checkpoint) if item.step in kept]
+        self._items.append(checkpoint)
+        self.drop(kept)
+
+    def drop(self, kept: Sequence[int]) -> None:
+        """Drop all whose step is not among those kept."""
+        self._items = [item for item in self._items if item.step in kept]
+
+    def flush(self) -> None:
+        """Nothing waits."""
 
     def read(self) -> Checkpoints:
         return Checkpoints(self._items, optimizer=self.optimizer, n_rows=self.n_rows)

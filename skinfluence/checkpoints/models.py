@@ -28,6 +28,11 @@ def shapes(model: Any) -> dict[str, Shape]:
     return of_torch().shapes(model)
 
 
+def trained_object(model: Any) -> Any:
+    """What stays the same object while a model is trained: the module, or the estimator."""
+    return model if estimators.known(model) else of_torch().module_of(model)
+
+
 def layout(model: Any) -> tuple[dict[str, Shape], dict[str, Shape], set[str]]:
     """Shapes of parameters and of buffers by name, and further names of shared parameters."""
     if estimators.known(model):

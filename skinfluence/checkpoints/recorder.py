@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from skinfluence.checkpoints import models
-from skinfluence.checkpoints.checkpoint import Checkpoint, State
+from skinfluence.checkpoints.callbacks import fit_recording
+from skinfluence.checkpoints.course import Course
 from skinfluence.checkpoints.directory import DirectoryStore
-from skinfluence.checkpoints.ledger import Ledger, rates_by_name
 from skinfluence.checkpoints.memory import MemoryStore
 from skinfluence.checkpoints.plan import make_plan
 from skinfluence.checkpoints.rates import EpochRates, info
@@ -35,7 +36,8 @@ class CheckpointRecorder:
     ----------
     directory : path-like or None, default=None
         Where checkpoints are written; one that holds a recording is gone on with, after
-        `restore`. None keeps them in memory.
+        `restore`. Writing waits a little where it would take more than a hundredth of the time.
+        None keeps them in memory.
     every : int, default=1
         Steps from one checkpoint to the next (of `partial_fit`, calls).
     keep : int or None, default=None
@@ -91,23 +93,20 @@ class CheckpointRecorder:
         optimizer_state: bool = True,
         n_rows: int | None = None,
     ):
-        self._plan = make_plan(every, keep, at)
-        self._optimizer_state = optimizer_state
-        self._store: MemoryStore | DirectoryStore = MemoryStore()
+        plan = make_plan(every, keep, at)
+        store: MemoryStore | DirectoryStore = MemoryStore()
         if directory is not None:
-            self._store = DirectoryStore(Path(directory), self._plan.said())
-            self._plan.stride = max(self._plan.stride, self._store.stride)
+            store = DirectoryStore(Path(directory), plan.said())
+            # What waits to be written is not lost with the recorder, nor at the process's end.
+            weakref.finalize(self, _flush, store)
         if n_rows is not None:
-            self._store.n_rows = n_rows
-        self._ledger = Ledger()
-        self._tally: Any = None
-        self._newest: int | None = None
-        self._loss: Any = None
+            store.n_rows = n_rows
+        self._course = Course(plan, store, optimizer_state)
 
     @property
     def checkpoints(self) -> Checkpoints:
         """What has been kept so far."""
-        return self._store.read()
+        return self._course.store.read()
 
     def record(
         self,
@@ -117,7 +116,6 @@ class CheckpointRecorder:
         loss: Any = None,
         learning_rate: float | Mapping[str, float] | None = None,
         step: int | None = None,
-        last: bool = False,
     ) -> None:
         """Keep the model's state, if it is due.
 
@@ -140,13 +138,32 @@ class CheckpointRecorder:
         step : int or None, default=None
             Number of this step, where it is not one more than at the last call. Rates of the
             steps between are taken to be those of this one, unless the optimiser was counted.
-        last : bool, default=False
-            Keep it whether it is due or not.
         """
         if loss is not None:
-            self._loss = loss
-        self._count(model, optimizer, learning_rate, step)
-        self._offer(model, optimizer, last=last)
+            self.note_loss(loss)
+        if (
+            step is not None
+            or learning_rate is not None
+            or not self._course.counts(model, optimizer)
+        ):
+            self._course.count(model, optimizer, learning_rate, step)
+        self._course.after_step(model, optimizer)
+
+    def keep_last(self, model: Any, optimizer: Any = None) -> None:
+        """Keep the model's state at the end of a training, whether it is due or not.
+
+        `watch` and the callbacks do so themselves; loops around `record` and `partial_fit` may.
+
+        Parameters
+        ----------
+        model : nn.Module, skorch net or estimator
+            The one that was recorded.
+        optimizer : torch.optim.Optimizer or None, default=None
+            The one that was recorded.
+        """
+        self._course.settle()
+        self._course.offer(model, optimizer, last=True)
+        self._course.store.flush()
 
     @contextmanager
     def watch(
@@ -169,30 +186,34 @@ class CheckpointRecorder:
             This one; `note_loss` tells it losses.
         """
         if n_rows is not None:
-            self._store.n_rows = n_rows
+            self._course.store.n_rows = n_rows
         if not hasattr(optimizer, "register_step_post_hook"):
             raise TypeError(
                 f"watch follows the steps of an optimiser of torch, and this is a "
                 f"{type(optimizer).__name__}. Call record(model, learning_rate=...) after each "
                 "step instead."
             )
-        self._check_going_on()
-        self._follow(module, optimizer)
-        self._offer(module, optimizer)
-        handle = optimizer.register_step_post_hook(lambda *_: self.record(module, optimizer))
+        self._course.check_going_on(module)
+        self._course.follow(module, optimizer)
+        self._course.offer(module, optimizer)
+        handle = optimizer.register_step_post_hook(
+            lambda *_: self._course.after_step(module, optimizer)
+        )
         try:
             yield self
         finally:
-            # An interrupted training is gone on with from here, too.
-            self.record(module, optimizer, last=True)
             handle.remove()
-            self._tally.close()
-            self._tally = None
+            try:
+                # An interrupted training is gone on with from here, too.
+                self.keep_last(module, optimizer)
+            finally:
+                self._course.leave()
 
     def restore(self, model: Any, optimizer: Any = None) -> int:
         """Put the last checkpoint back, so that training and recording go on from there.
 
-        Random numbers and schedulers of learning rates are not recorded, and are the loop's.
+        Random numbers and schedulers of learning rates are not recorded, and are the loop's; so
+        the rates that the optimiser has stay.
 
         Parameters
         ----------
@@ -215,12 +236,7 @@ class CheckpointRecorder:
             )
         last = found[-1]
         models.restore(last, model, optimizer)
-        path = None if last.path is None else dict(last.path)
-        rate = None if last.learning_rate is None else dict(last.learning_rate)
-        self._ledger = Ledger(last.step, path, rate)
-        self._newest = last.step
-        if optimizer is not None:
-            self._follow(model, optimizer)
+        self._course.go_on(last, model, optimizer)
         return last.step
 
     def note_loss(self, loss: Any) -> None:
@@ -231,7 +247,38 @@ class CheckpointRecorder:
         loss : float or Tensor
             A tensor is not waited for until it is needed.
         """
-        self._loss = loss.detach() if hasattr(loss, "detach") else loss
+        self._course.loss = loss.detach() if hasattr(loss, "detach") else loss
+
+    def skorch_callback(self) -> Any:
+        """Recording as a callback of skorch: ``callbacks=[recorder.skorch_callback()]``.
+
+        It watches the net's optimiser from the beginning of its training to the end, and knows
+        the number of its rows. A copy of the net (``clone``, a search) has a copy of the recorder.
+
+        Returns
+        -------
+        callback : object
+            With the methods of skorch's callbacks.
+        """
+        return models.of_torch("skorch_recording").SkorchRecording(self)
+
+    def sklearn_callback(self) -> Any:
+        """Recording as a callback of scikit-learn (1.9 and later).
+
+        As ``LogisticRegression().set_callbacks(recorder.sklearn_callback())``, which keeps the
+        iterates of L-BFGS. Such solvers have no learning rates, so that none are recorded.
+
+        Returns
+        -------
+        callback : object
+            A ``sklearn.callback.FitCallback``, for one fit.
+
+        Raises
+        ------
+        ImportError
+            If scikit-learn has no callbacks.
+        """
+        return fit_recording(self)
 
     def partial_fit(self, estimator: Any, X: Any, y: Any = None, **kwargs: Any) -> None:
         """Call an estimator's ``partial_fit``, and record what comes of it as one step.
@@ -250,90 +297,19 @@ class CheckpointRecorder:
             Passed on: ``classes``, ``sample_weight``.
         """
         rates = EpochRates(estimator, X, kwargs.get("sample_weight"))
-        self._check_going_on()
+        self._course.check_going_on(estimator)
         estimator.partial_fit(X, y, **kwargs)
         names = models.shapes(estimator)
-        self._store.optimizer = info(estimator, names)
-        if self._store.n_rows is None:
-            self._store.n_rows = rates.n
-        self._loss = getattr(estimator, "loss_", None)
-        self._ledger.add(1, rates.by_name(rates.total, names), rates.by_name(rates.last, names))
-        self._offer(estimator)
-
-    def _count(self, model: Any, optimizer: Any, learning_rate: Any, step: int | None) -> None:
-        """Add up the steps since the last call, and their rates."""
-        self._check_going_on()
-        sums: Any = None
-        if optimizer is not None and self._follows(model, optimizer):
-            steps, sums, rates = self._tally.take()
-            self._check_step(step, self._ledger.step + steps)
-        else:
-            started = self._follow(model, optimizer) if optimizer is not None else False
-            rates = None if optimizer is None else self._tally.rates()
-            if step is None:
-                steps = int(started or self._ledger.step > 0 or self._newest is not None)
-                steps = 1 if optimizer is None and learning_rate is not None else steps
-            else:
-                steps = step - self._ledger.step
-                self._check_step(step, max(step, self._ledger.step))
-            sums = None if rates is None else {name: steps * r for name, r in rates.items()}
-        if learning_rate is not None:
-            rates = rates_by_name(learning_rate, models.shapes(model))
-            sums = {name: steps * rate for name, rate in rates.items()}
-        self._ledger.add(steps, sums, rates)
-
-    def _follows(self, model: Any, optimizer: Any) -> bool:
-        return self._tally is not None and self._tally.follows(model, optimizer)
-
-    def _follow(self, model: Any, optimizer: Any) -> bool:
-        """Count the steps of an optimiser from now on; whether it made some before."""
-        if self._tally is not None:
-            self._tally.close()
-        self._tally = models.of_torch().Tally(model, optimizer)
-        self._store.optimizer = self._tally.info
-        return self._tally.started()
-
-    def _check_step(self, step: int | None, counted: int) -> None:
-        if step is not None and step != counted:
-            raise ValueError(
-                f"step={step} is passed, and {counted} steps were counted. Leave step out, and "
-                "call record whenever a state may be kept."
-            )
-
-    def _check_going_on(self) -> None:
-        """Refuse to mix two trainings."""
-        if self._newest is None and self._store.steps:
-            raise ValueError(
-                f"The directory holds {len(self._store.steps)} checkpoints up to step "
-                f"{self._store.steps[-1]}. Call restore(model, optimizer) to go on from there, or "
-                "give this training a directory of its own."
-            )
-
-    def _offer(self, model: Any, optimizer: Any = None, *, last: bool = False) -> None:
-        """Keep the model's state if it is due, or the last of all."""
-        step = self._ledger.step
-        if step == self._newest or not (last or self._plan.due(step, self._newest)):
-            return
-        state = models.snapshot(model, optimizer, optimizer_state=self._optimizer_state)
-        self._check_same(state, type(model).__name__)
-        made = Checkpoint(
-            step,
-            state.parameters,
-            state.buffers,
-            state.optimizer,
-            self._ledger.rate,
-            self._ledger.path_of(state.parameters),
-            None if self._loss is None else float(self._loss),
+        self._course.store.optimizer = info(estimator, names)
+        self._course.note_rows(rates.n)
+        self._course.loss = getattr(estimator, "loss_", None)
+        self._course.ledger.add(
+            1, rates.by_name(rates.total, names), rates.by_name(rates.last, names)
         )
-        self._newest = step
-        kept = self._plan.thinned([*self._store.steps, step], last=last)
-        self._store.stride = self._plan.stride
-        self._store.add(made, kept)
+        self._course.offer(estimator)
 
-    def _check_same(self, state: State, owner: str) -> None:
-        shapes = self._store.shapes()
-        if shapes is not None and shapes != state.shapes():
-            raise ValueError(
-                f"This {owner} has other parameters than the checkpoints recorded so far. Give "
-                "each training a recorder of its own."
-            )
+
+def _flush(store: DirectoryStore) -> None:
+    # The directory may have been a temporary one.
+    with suppress(OSError):
+        store.flush()

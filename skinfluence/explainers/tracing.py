@@ -53,7 +53,10 @@ class Tracing(  # type: ignore[call-arg]  # scikit-learn's __init_subclass__ is 
     """Public methods of TracInExplainer, and how it comes by its checkpoints."""
 
     _example = "TracInExplainer(MLPClassifier())"
-    contamination: Any
+    _parameter_constraints: dict = {
+        **Embedding._parameter_constraints,
+        **Detector._parameter_constraints,
+    }
 
     # -- what scikit-learn asks -------------------------------------------------------------------
 
@@ -123,9 +126,7 @@ class Tracing(  # type: ignore[call-arg]  # scikit-learn's __init_subclass__ is 
         self._path = path_of(self, model) if recorded is None else recorded
         super()._explain(model, rows, y, sample_weight)
         del self._path
-        self._of_rows_alone = (
-            self.target == "loss" and not self._engine.has_targets
-        )
+        self._of_rows_alone = self.target == "loss" and not self._engine.has_targets
         if self._of_rows_alone:
             self._set_offset()
         elif self.contamination != "auto":
@@ -186,7 +187,8 @@ class Tracing(  # type: ignore[call-arg]  # scikit-learn's __init_subclass__ is 
         return clipped(-self._engine.unweighted(self._own[0]))
 
     def _outlier_scores(self, X):
-        return clipped(-self._engine.own_influence(self._queries(X), **self._how()))
+        queries = self._queries(X)
+        return clipped(-self._engine.own_influence(queries, **self._how()))
 
     @available_if(_if_detector)
     def fit_predict(self, X: ArrayLike, y: Any = None, **fit_params: Any) -> np.ndarray:

@@ -17,9 +17,6 @@ from skinfluence.checkpoints.estimators import check_shapes
 from skinfluence.checkpoints.stored import Shape, shapes_of
 from skinfluence.torch.modules import HALVES, check_module, check_parameters, unwrapped
 
-# Those whose moving average of gradients keeps their length: the rate is how far one goes.
-ADAM_LIKE = {"Adam", "AdamW", "Adamax", "NAdam", "RAdam", "SparseAdam"}
-
 # What training loops call the state dict where they save more than it.
 WRAPPINGS = ("state_dict", "model_state_dict")
 
@@ -168,6 +165,9 @@ class Tally:
     Attributes
     ----------
     info : OptimizerInfo
+    model, optimizer
+    steps : int
+        Since they were taken.
     """
 
     def __init__(self, model: Any, optimizer: Any):
@@ -176,7 +176,8 @@ class Tally:
                 f"The optimiser is a {type(optimizer).__name__}, and learning rates are taken "
                 "from those of torch. Pass learning_rate=, that of each step, instead."
             )
-        self._module, self._optimizer = module_of(model), optimizer
+        self.model, self.optimizer = model, optimizer
+        self._module = module_of(model)
         self._names = _names(self._module)
         if not any(id(p) in self._names for g in optimizer.param_groups for p in g["params"]):
             raise ValueError(
@@ -186,30 +187,31 @@ class Tally:
         self._kind = kind(optimizer)
         self._effective = EFFECTIVE.get(self._kind, _rate)
         self.info = OptimizerInfo(self._kind, self._by_name(_options))
-        self._steps = 0
+        self.steps = 0
         self._sums: list[float | None] = [0.0] * len(optimizer.param_groups)
         self._handle = optimizer.register_step_post_hook(self._after_step)
 
     def follows(self, model: Any, optimizer: Any) -> bool:
         """Whether it counts for this module and this optimiser."""
-        return optimizer is self._optimizer and module_of(model) is self._module
+        same = optimizer is self.optimizer
+        return same and (model is self.model or module_of(model) is self._module)
 
     def started(self) -> bool:
         """Whether the optimiser seems to have made a step: it has state, or gradients."""
-        groups = self._optimizer.param_groups
-        return any(self._optimizer.state.values()) or any(
+        groups = self.optimizer.param_groups
+        return any(self.optimizer.state.values()) or any(
             p.grad is not None for group in groups for p in group["params"]
         )
 
     def rates(self) -> dict[str, float] | None:
         """Present effective rate of each parameter, or None where a step has none."""
-        rates = [self._effective(group) for group in self._optimizer.param_groups]
+        rates = [self._effective(group) for group in self.optimizer.param_groups]
         return None if None in rates else self._spread(rates)
 
     def take(self) -> tuple[int, dict[str, float] | None, dict[str, float] | None]:
         """Steps since the last call, the sums of their rates, and the present rates."""
-        steps, sums = self._steps, self._sums
-        self._steps, self._sums = 0, [0.0] * len(sums)
+        steps, sums = self.steps, self._sums
+        self.steps, self._sums = 0, [0.0] * len(sums)
         if not steps:
             return 0, {}, None
         return steps, None if None in sums else self._spread(sums), self.rates()
@@ -219,7 +221,7 @@ class Tally:
         self._handle.remove()
 
     def _after_step(self, optimizer: Optimizer, *_: Any) -> None:
-        self._steps += 1
+        self.steps += 1
         groups = optimizer.param_groups
         # Groups may be added while training.
         self._sums += [0.0] * (len(groups) - len(self._sums))
@@ -231,13 +233,13 @@ class Tally:
         """Numbers of groups, by parameter."""
         return {
             self._names[id(p)]: value
-            for value, group in zip(values, self._optimizer.param_groups, strict=True)
+            for value, group in zip(values, self.optimizer.param_groups, strict=True)
             for p in group["params"]
             if id(p) in self._names
         }
 
     def _by_name(self, of: Callable[[Mapping[str, Any]], Any]) -> dict[str, Any]:
-        return self._spread([of(group) for group in self._optimizer.param_groups])
+        return self._spread([of(group) for group in self.optimizer.param_groups])
 
 
 def kind(optimizer: Optimizer) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 
 import numpy as np
 import pytest
@@ -259,3 +260,58 @@ def test_self_influence_of_some_rows(problem):
     own = engine.own_influence(cases.queries(engine, X[at], y[at]))
     assert_allclose(own, every[at], rtol=1e-12, atol=1e-14)
     assert_array_equal(engine.self_influence_and_error(at)[1], 0.0)
+
+
+# -- around the numbers ---------------------------------------------------------------------------
+
+
+def test_rows_of_a_dataset(problem):
+    modules, (X, y), (Z, t) = problem
+    data = torch.utils.data.TensorDataset(X, y)
+    fetched = torch.utils.data.Subset(data, range(len(X)))
+    for rows in (data, fetched, torch.utils.data.DataLoader(fetched, batch_size=7)):
+        engine = cases.engine(
+            modules[-1], rows, None, checkpoints=recorded(modules), learning_rates=RATES
+        )
+        asked = cases.queries(engine, torch.utils.data.TensorDataset(Z, t))
+        assert_allclose(cases.matrix(engine, asked), scores(problem), rtol=1e-10, atol=1e-12)
+
+
+def test_an_engine_is_pickled(problem):
+    engine = explained(problem)
+    asked = cases.queries(engine, *problem[2])
+    truth = cases.matrix(engine, asked)
+    again = pickle.loads(pickle.dumps(engine))
+    found = cases.matrix(again, cases.queries(again, *problem[2]))
+    assert_array_equal(found, truth)
+
+
+def test_a_bar_moves_to_its_end(problem, monkeypatch):
+    seen = []
+
+    def bar(iterable, *, total, enabled, desc):
+        assert enabled
+        for k, value in enumerate(iterable):
+            yield value
+            seen.append((desc, k + 1, total))
+
+    monkeypatch.setattr("skinfluence._loops.progress_bar", bar)
+    engine = explained(problem)
+    asked = cases.queries(engine, *problem[2])
+    with config_context(working_memory=0.004):
+        list(engine.tiles(asked, n_jobs=None, progress=True, desc="proponents"))
+    assert seen[-1][0] == "proponents" and seen[-1][1] == seen[-1][2]
+    engine.self_influence(None, n_jobs=None, progress=True)
+    assert seen[-1] == ("self_influence", 3 * 40, 3 * 40)
+
+
+def test_training_goes_on_without_the_explainer(problem):
+    modules, (X, y), asked = problem
+    module = copy.deepcopy(modules[-1]).train()
+    engine = cases.engine(module, X, y, checkpoints=recorded(modules), learning_rates=RATES)
+    with torch.no_grad():
+        for p in module.parameters():
+            p.zero_()
+    assert module.training and all(p.requires_grad for p in module.parameters())
+    found = cases.matrix(engine, cases.queries(engine, *asked))
+    assert_allclose(found, scores(problem), rtol=1e-12, atol=1e-15)

@@ -11,7 +11,7 @@ from tests.conftest import import_optional
 
 torch = import_optional("torch")
 
-from skinfluence.checkpoints import Checkpoint, Checkpoints, OptimizerInfo  # noqa: E402
+from skinfluence.checkpoints import Checkpoint  # noqa: E402
 from skinfluence.torch.given import Given  # noqa: E402
 from skinfluence.torch.losses import make_loss  # noqa: E402
 from skinfluence.torch.tracing.engine import TracingEngine  # noqa: E402
@@ -104,53 +104,3 @@ def brute_force(modules, rates, rows, asked, loss, target=None):
         t = gradients(module, *asked, loss if target is None else target)
         total = total + (t * np.asarray(rate)) @ g.T
     return total
-
-
-def train(module, optimizer, X, y, loss, *, steps, batch=None, seed=0, every=1, recorded=True):
-    """Train, and record every so many steps as a recorder does; deterministic."""
-    criterion = make_loss(loss)
-    draw = np.random.default_rng(seed)
-    path, found, order = 0.0, [], []
-    keep = {"path": dict.fromkeys(_names(module), 0.0)} if recorded else {}
-    found.append(state(module, 0, **keep))
-    for step in range(1, steps + 1):
-        if batch is None:
-            at = np.arange(len(X))
-        else:
-            if len(order) < batch:
-                order = [*draw.permutation(len(X))]
-            at, order = order[:batch], order[batch:]
-        optimizer.zero_grad()
-        criterion(module(X[at]), y[at]).mean().backward()
-        optimizer.step()
-        path += effective(optimizer)
-        if step % every == 0 or step == steps:
-            found.append(
-                state(
-                    module,
-                    step,
-                    path=dict.fromkeys(_names(module), path) if recorded else None,
-                    optimizer=_optimizer_state(module, optimizer),
-                )
-            )
-    options = dict(optimizer.param_groups[0])
-    del options["params"]
-    info = OptimizerInfo(type(optimizer).__name__, dict.fromkeys(_names(module), options))
-    return Checkpoints(found, optimizer=info if recorded else None, n_rows=len(X))
-
-
-def effective(optimizer):
-    """How far a gradient moves the parameters in the end."""
-    group = optimizer.param_groups[0]
-    return group["lr"] / (1.0 - group.get("momentum", 0.0))
-
-
-def _names(module):
-    return [name for name, _ in module.named_parameters()]
-
-
-def _optimizer_state(module, optimizer):
-    return {
-        name: {k: np.array(v) for k, v in optimizer.state[p].items() if v is not None}
-        for name, p in module.named_parameters()
-    }

@@ -105,7 +105,9 @@ def drops(
     for c in bar:
         point = trajectory.point(c)
         moves = _moves(point, trajectory, intervals, c, weights)
-        for part, found, change in _at(point, queries, moves):
+        # The same noise all the way: else its differences would be taken for drops.
+        asked = point.asked(queries, step=trajectory.steps[0])
+        for part, found, change in _at(point, asked, moves):
             values[part, c] = found
             if c > 0:
                 estimated[part, c - 1] += change[:, 0]
@@ -130,9 +132,8 @@ def _moves(
 
 
 def _at(
-    point: Point, queries: Queries, moves: Tensor
+    point: Point, asked: Queries, moves: Tensor
 ) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
-    asked = point.asked(queries)
     for part, block in gradient_blocks(asked.gradients, asked.take, asked.shape[0]):
         check_finite(block.values, point, "The value of query", part.start)
         yield part, as_array(block.values), as_array(block.times(moves))

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from numbers import Integral
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
+from skinfluence import _loops
 from skinfluence.torch.data import Batch, Rows
 from skinfluence.torch.influence.targets import OfLoss, Target
 from skinfluence.torch.objective import Draws, NetworkObjective
 from skinfluence.torch.tracing.draws import QUERIES, TRAINING, DrawnRows
 from skinfluence.torch.tracing.pilot import PILOT_DRAWS, Pilot
 from skinfluence.torch.tracing.trajectory import Trajectory
+
+# Rows that are looked at in one go.
+HASHED = 1024
 
 
 @dataclass
@@ -34,11 +41,34 @@ class Drawing:
 
     def training(self, rows: Rows) -> DrawnRows:
         """Training rows with theirs."""
-        return DrawnRows(rows, self.draws, self.n_draws, seed=self.seed, stream=TRAINING)
+        return self._drawn(rows, TRAINING)
 
     def queries(self, rows: Rows) -> DrawnRows:
         """Queries with theirs, which are others even where the rows are the same."""
-        return DrawnRows(rows, self.draws, self.n_draws, seed=self.seed, stream=QUERIES)
+        return self._drawn(rows, QUERIES)
+
+    def _drawn(self, rows, stream):
+        # By value: a row has the same draws alone and among others, in any order.
+        named = {"seed": self.seed, "stream": stream, "positions": numbers_of(rows)}
+        return DrawnRows(rows, self.draws, self.n_draws, **named)
+
+
+def numbers_of(rows: Rows) -> np.ndarray:
+    """A number for every row that depends on nothing but its values, (n,)."""
+    found = []
+    for part in _loops.slices(rows.shape[0], HASHED):
+        batch = rows.take(part)
+        inputs = [*batch.args, *batch.kwargs.values()]
+        flat = [x.reshape(batch.size, -1).contiguous().cpu().view(torch.uint8) for x in inputs]
+        found += [_number(values) for values in zip(*(x.numpy() for x in flat), strict=True)]
+    return np.array(found, dtype=np.uint64)
+
+
+def _number(values: Sequence[np.ndarray]) -> int:
+    digest = blake2b(digest_size=8)
+    for value in values:
+        digest.update(value.tobytes())
+    return int.from_bytes(digest.digest(), "little")
 
 
 def make_drawing(objective: NetworkObjective, asked: Any, seed: int) -> Drawing | None:

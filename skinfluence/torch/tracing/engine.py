@@ -14,7 +14,7 @@ from torch import nn
 
 from skinfluence._peel import target_to_model_space
 from skinfluence.attribution import Block
-from skinfluence.checkpoints import Checkpoints
+from skinfluence.checkpoints import Checkpoints, as_checkpoints
 from skinfluence.engines.base import Array, Engine, Positions
 from skinfluence.metrics import Agreement
 from skinfluence.torch import faults, given
@@ -22,11 +22,10 @@ from skinfluence.torch.alone import alone, one_by_one
 from skinfluence.torch.given import Given
 from skinfluence.torch.gradients import RowGradients
 from skinfluence.torch.influence.projection import make_projection
-from skinfluence.torch.influence.queries import Choice, Queries
-from skinfluence.torch.influence.targets import OfOutput, Target, make_target
+from skinfluence.torch.influence.queries import Queries
+from skinfluence.torch.influence.targets import OfOutput, Target
 from skinfluence.torch.influence.trained import PROBE
-from skinfluence.torch.models import read
-from skinfluence.torch.models.elbo import read_elbo
+from skinfluence.torch.models import read_traced
 from skinfluence.torch.objective import NetworkObjective
 from skinfluence.torch.resume import NoRecord
 from skinfluence.torch.tracing import self_influence
@@ -47,6 +46,7 @@ from skinfluence.torch.tracing.rates import make_rates, shown
 from skinfluence.torch.tracing.resuming import name_of, open_record
 from skinfluence.torch.tracing.scores import Scores
 from skinfluence.torch.tracing.sums import Sums
+from skinfluence.torch.tracing.targets import choice_of, traced_target
 from skinfluence.torch.tracing.trajectory import Point, Trajectory
 
 
@@ -76,7 +76,7 @@ class TracingEngine(Engine):
         self.objective = self.read(model, rows.X, y, sample_weight)
         self.n_train = self.objective.n_train
         self.checkpoints = chosen(self._checkpoints(), settings.n_checkpoints)
-        self.target = self._target()
+        self.target = traced_target(settings.target, self.objective)
         self.pilot: Pilot | None = None
         self.drawing = make_drawing(self.objective, settings.n_draws, self._seed)
         self._draw()
@@ -89,28 +89,21 @@ class TracingEngine(Engine):
     def read(self, model: Any, X: Any, y: Any, sample_weight: Any) -> NetworkObjective:
         """Objective of a model of this kind, with what the user says of it."""
         settings = self.settings
-        module = getattr(model, "module_", model)
-        if settings.loss == "elbo" or (settings.loss is None and hasattr(module, "elbo")):
-            gradient = settings.gradient
-            return read_elbo(
-                module, X, y, sample_weight, params=settings.params, gradient=gradient
-            )
-        return read(model, X, y, sample_weight, loss=settings.loss, params=settings.params)
+        return read_traced(
+            model,
+            X,
+            y,
+            sample_weight,
+            loss=settings.loss,
+            params=settings.params,
+            gradient=settings.gradient,
+        )
 
-    def _checkpoints(self):
+    def _checkpoints(self) -> Checkpoints:
         asked = self.settings.checkpoints
-        if isinstance(asked, Checkpoints):
-            return asked
-        from skinfluence.checkpoints import as_checkpoints
-
         if asked is None:
             asked = getattr(self.model, "checkpoints_", None)
         return as_checkpoints([self.model] if asked is None else asked, self.model)
-
-    def _target(self) -> Target:
-        target = make_target(self.settings.target, self.objective)
-        assert target is not None  # check_options has seen to it
-        return target
 
     def _draw(self):
         """Give the training rows their noise."""
@@ -261,10 +254,8 @@ class TracingEngine(Engine):
             rows = self.drawing.queries(rows)
         if not isinstance(target, OfOutput):
             return Queries(rows, self._base)
-        y = self.objective.rows.take(slice(0, 1)).y
-        labels = y is not None and y.ndim == 1 and not y.is_floating_point()
-        choice = Choice(self.objective.network, target, rows, self.objective.classes, labels)
-        return Queries(rows, self._base, choice.of(self.settings.output, by_y=by_y))
+        choice = choice_of(self.objective, target, rows, self.settings.output, by_y=by_y)
+        return Queries(rows, self._base, choice)
 
     def _checked(self, queries: Queries) -> Queries:
         """Queries at which the target is a number: one that is not would spoil its block."""
@@ -337,8 +328,9 @@ class TracingEngine(Engine):
     ) -> Array:
         """Self influence of rows asked about by their loss, as training rows of weight 1."""
         name = name_of(self._record, "own", queries)
-        if isinstance(queries.rows, DrawnRows):
-            rows = queries.rows
+        if self.drawing is not None and isinstance(queries.rows, DrawnRows):
+            # With the draws that they have as training rows, which are judged in the same way.
+            rows = self.drawing.training(queries.rows.rows)
             return self_influence.of_draws(self._sums, rows, name, progress=progress)[0]
         return self_influence.of_queries(self._sums, queries, name, progress=progress)
 
@@ -390,9 +382,7 @@ class TracingEngine(Engine):
         """
         target = self.target
         if y is None and self.settings.target == "loss" and self._lacks_y(rows):
-            found = make_target("decision_function", self.objective)
-            assert found is not None
-            target = found
+            target = traced_target("decision_function", self.objective)
         queries = self._queries(self._read_rows(rows, y), target, by_y=y is not None)
         return self._embedding(target).of_queries(queries)
 

@@ -53,7 +53,14 @@ def make_rates(
             "(1.0 adds up plain gradient products)."
         )
     n = checkpoints.n_rows or n_train
-    return [_divided(shares, names, n) for shares in checkpoints.shares()]
+    found = [_divided(shares, names, n) for shares in checkpoints.shares()]
+    if not any(any(rates.values()) for rates in found):
+        raise ValueError(
+            "By the checkpoints, no step of the optimiser has moved what is explained, so that "
+            "there is nothing to trace: they end before training, or are of another optimiser. "
+            "Record the whole training, or pass learning_rates=."
+        )
+    return found
 
 
 def _divided(shares: Mapping[str, float], names: Sequence[str], n: int) -> dict[str, float]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from skinfluence import _loops
@@ -77,7 +78,7 @@ class Scores:
         ticks = Ticks(n * len(self.sums.trajectory), enabled=progress, desc="score_influence")
 
         def of_point(point: Point) -> tuple[int, Callable[[slice], Tensor]]:
-            V = point.metric.times(point.asked(queries).summed())
+            V = point.metric.times(_summed(point, point.asked(queries)))
             size = product_rows(point, 1)
             return size, lambda rows: checked(point, rows).times(V)[:, 0]
 
@@ -101,11 +102,7 @@ class Scores:
         return size, of_rows
 
     def _products(self, point: Point, asked: Queries) -> Products:
-        held: list[GradientBlock] = []
-        for part, block in gradient_blocks(asked.gradients, asked.take, asked.shape[0]):
-            check_finite(block.values, point, "The value of query", part.start)
-            held.append(block)
-        return self.kernel(point).products(held)
+        return self.kernel(point).products(list(query_blocks(point, asked)))
 
     # -- sizes ------------------------------------------------------------------------------------
 
@@ -119,6 +116,22 @@ class Scores:
     def _row_slices(self, queries, part):
         each = TILE * 8.0 * (part.stop - part.start)
         return _loops.slices(len(self.weights), int(_loops.memory_budget() / each))
+
+
+def query_blocks(point: Point, asked: Queries) -> Iterator[GradientBlock]:
+    """Gradients of queries, one block after the other, whose values are numbers."""
+    for part, block in gradient_blocks(asked.gradients, asked.take, asked.shape[0]):
+        check_finite(block.values, point, "The value of query", part.start)
+        yield block
+
+
+def _summed(point, asked):
+    """Sum of the gradients of all queries, (1, p)."""
+    network = point.objective.network
+    total = torch.zeros(1, network.n_params, dtype=torch.float64, device=network.device)
+    for block in query_blocks(point, asked):
+        total += block.adjoint(network.theta.new_ones(1, len(block)))
+    return total
 
 
 def checked(point: Point, at: slice | np.ndarray) -> GradientBlock:

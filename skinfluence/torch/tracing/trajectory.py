@@ -54,9 +54,10 @@ class Point:
         """Gradients of the losses of some training rows."""
         return self.gradients.block(self.objective.rows.take(at))
 
-    def asked(self, queries: Queries) -> Queries:
-        """The same queries of this network."""
-        queries = replace(queries, rows=at_step(queries.rows, self.step))
+    def asked(self, queries: Queries, *, step: int | None = None) -> Queries:
+        """The same queries of this network, with the noise of its step or of another."""
+        step = self.step if step is None else step
+        queries = replace(queries, rows=at_step(queries.rows, step))
         if isinstance(self.target, OfLoss):
             return replace(queries, gradients=self.gradients)
         probe = queries.take(slice(0, PROBE))
