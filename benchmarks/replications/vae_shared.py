@@ -137,7 +137,7 @@ def cifar_recipe(latent_dim: int) -> Recipe:
         hidden=(32, 32, 64, 64),
         image_shape=(3, 32, 32),
         batch_size=64,
-        max_epochs=100,
+        max_epochs=60,
     )
 
 
