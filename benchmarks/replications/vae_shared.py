@@ -111,7 +111,7 @@ class Recipe:
     optimizer: str = "adam"
     learning_rate: float = 1e-3
     batch_size: int = 256
-    max_epochs: int = 200
+    max_epochs: int = 120
     checkpoints: int = 10
     random_state: int = 0
 
