@@ -35,10 +35,10 @@ STEPS = 1_000  # the paper's
 N_IMAGES = 1_000
 CUT = """\
 Cut: the paper keeps each of the first 1,000 steps, here {checkpoints} of them are kept, and the
-way between two is the mean of the products at both ends. Of CIFAR-10 the first {n_images} images of a
-class are trained on instead of 5,000, 32 pixels wide instead of 64; MNIST is not in the paper's
-table. Its learning rate of 3e-4 is that of Adam here; gradient descent has one of its own, which
-does not diverge."""
+way between two is the mean of the products at both ends. Of CIFAR-10 the first {n_images} images
+of a class are trained on instead of 5,000, 32 pixels wide instead of 64; MNIST is not in the
+paper's table. Its learning rate of 3e-4 is that of Adam here; gradient descent has one of its
+own, which does not diverge."""
 
 
 @dataclasses.dataclass(frozen=True)
