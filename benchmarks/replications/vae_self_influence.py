@@ -18,6 +18,7 @@ from shared import note, pearson, publish, table
 from sklearn.ensemble import IsolationForest
 from sklearn.neighbors import KernelDensity
 from vae_shared import (
+    AS_EMNIST,
     CIFAR_CLASSES,
     DRAWS,
     Work,
@@ -35,7 +36,6 @@ from vae_shared import (
 from skinfluence.metrics import detection_auc
 
 PAPER = {64: 0.858, 128: 0.887}
-PENS = "Omniglot, pens as MNIST's"  # nearest to the paper's EMNIST
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Plan:
     n_foreign: int = 1_000
     latents: tuple[int, ...] = (64, 128)
     epochs: int = 60
-    trained_on: str = PENS
+    trained_on: str = AS_EMNIST
     small: bool = False
 
 

@@ -68,7 +68,7 @@ def scores_at(vae, X, positions, work, settings):
 
 
 def study(vae, X, n_checkpoints, work, name):
-    """Ranks of the queries among their own proponents: last checkpoint, all, and before training."""
+    """Ranks of the queries among their own proponents, at the last checkpoint and over all."""
     positions = spaced(len(vae.checkpoints_), n_checkpoints)
     each = scores_at(vae, X, positions, work, name)
     last = each[positions[-1]]
