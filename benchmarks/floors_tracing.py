@@ -67,7 +67,7 @@ def row_factors(networks, x, noise, apart=False):
 def vae_products(networks, x, noise, xq, noise_q, block=125):
     """``<g_q, g_i>`` of the means over draws, (q, n): for decoder layers all pairs of draws."""
     (early_q, late_q), (q, m, _) = row_factors(networks, xq, noise_q), noise_q.shape
-    out = torch.zeros(q, len(x), dtype=x.dtype)
+    out = torch.zeros(q, len(x), dtype=x.dtype, device=x.device)
     for start in range(0, len(x), block):
         part = slice(start, start + block)
         early, late = row_factors(networks, x[part], noise[part])
@@ -82,7 +82,7 @@ def vae_products(networks, x, noise, xq, noise_q, block=125):
 def vae_squares(networks, x, noise, block=125):
     """Unbiased ``|g_i|^2`` of the mean over draws: products of all pairs of two draws, (n,)."""
     m = noise.shape[1]
-    out = torch.zeros(len(x), dtype=x.dtype)
+    out = torch.zeros(len(x), dtype=x.dtype, device=x.device)
     for start in range(0, len(x), block):
         part = slice(start, start + block)
         early, late = row_factors(networks, x[part], noise[part], apart=True)
