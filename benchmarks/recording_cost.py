@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 import time
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,15 +38,26 @@ NETS = {
 }
 
 
-class Timed(CheckpointRecorder):
-    """A recorder with a clock: the seconds that went by inside it, but for entering `watch`."""
+class Clock:
+    """The seconds that go by inside the hooks of an optimiser, and where else it is running."""
 
-    seconds = 0.0
+    def __init__(self, optimizer: torch.optim.Optimizer):
+        self.seconds = 0.0
+        for name in ("register_step_pre_hook", "register_step_post_hook"):
+            setattr(optimizer, name, partial(self._register, getattr(optimizer, name)))
 
-    def record(self, *args: Any, **options: Any) -> None:
-        """Record, on the clock."""
+    def _register(self, register, hook):
+        def timed(*args):
+            with self.running():
+                return hook(*args)
+
+        return register(timed)
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """Let it run."""
         start = time.perf_counter()
-        super().record(*args, **options)
+        yield
         self.seconds += time.perf_counter() - start
 
 
@@ -72,12 +86,17 @@ def training(kind: str, n_steps: int, where: str | None = None, **options: Any) 
             if where is None:
                 steps(module, optimizer, X, y, n_steps)
                 return module, time.perf_counter() - start, 0.0, 0, 0.0
-            recorder = Timed(directory if where == "disk" else None, **options)
-            with recorder.watch(module, optimizer, n_rows=len(X)):
-                steps(module, optimizer, X, y, n_steps)
+            clock = Clock(optimizer)
+            recorder = CheckpointRecorder(directory if where == "disk" else None, **options)
+            watching = recorder.watch(module, optimizer, n_rows=len(X))
+            with clock.running():
+                watching.__enter__()
+            steps(module, optimizer, X, y, n_steps)
+            with clock.running():
+                watching.__exit__(None, None, None)
             whole, kept = time.perf_counter() - start, len(recorder.checkpoints)
             size = sum(file.stat().st_size for file in Path(directory).iterdir()) / 2**20
-            return module, whole, recorder.seconds, kept, size
+            return module, whole, clock.seconds, kept, size
 
     def digest(found):
         module, *measured = found
