@@ -61,14 +61,14 @@ def test_the_lighter_half_is_found_more_often_than_by_chance(small):
 
 
 def test_proponents_of_a_digit_are_mostly_of_its_class_and_opponents_often(small):
-    rates = small("vae_test_influence")["found"][64]["classes"]
+    rates = small("vae_test_influence")["found"]["64 latents"]["classes"]
     assert rates["proponents"] > 0.5
     assert rates["proponents"] > rates["opponents"] + 0.15
     assert rates["opponents"] > 1.5 * rates["all"]
 
 
 def test_both_are_nearer_than_other_rows_in_the_latent_space(small):
-    far = small("vae_test_influence")["found"][64]["distances"]
+    far = small("vae_test_influence")["found"]["64 latents"]["distances"]
     assert far["proponents"].mean() < far["opponents"].mean() < far["all"].mean()
 
 
