@@ -134,6 +134,23 @@ def test_decay_beside_a_sum_over_the_batch(size, rows):
     torch.testing.assert_close(decay, torch.full_like(decay, 0.5 / rows), rtol=1e-6, atol=0)
 
 
+def test_decay_beside_a_weighted_sum_over_the_batch():
+    share = torch.tensor([1.0, 2.0, 3.0])
+    model = net(
+        skorch.NeuralNetClassifier,
+        criterion=nn.CrossEntropyLoss,
+        criterion__reduction="sum",
+        criterion__weight=share,
+        batch_size=10,
+        lr=1e-4,
+        optimizer__weight_decay=0.5,
+    ).fit(X, CLASSES)
+    objective = read(model, X, CLASSES)
+    # An epoch has N / 10 steps, and each has the decay once.
+    expected = torch.full_like(objective.decay, 0.5 * N / 10)
+    torch.testing.assert_close(objective.penalty_curvature(), expected, rtol=1e-6, atol=0)
+
+
 # -- rows -----------------------------------------------------------------------------------------
 
 

@@ -81,4 +81,6 @@ def _extremes(loss: RowLoss, outputs: Tensor, y: Tensor | None) -> tuple[Tensor,
 
 
 def _name(loss: RowLoss) -> str:
-    return "the function passed as loss" if isinstance(loss, UserLoss) else type(loss).__name__
+    if isinstance(loss, UserLoss):
+        return "the function passed as loss"
+    return type(getattr(loss, "module", loss)).__name__  # torch's own, where it is one

@@ -59,7 +59,7 @@ def read_skorch(
     weights = criterion.weigh(row_weights(sample_weight, rows.shape[0]), rows)
     trained_on = _trained_on(net, X, y, rows.shape[0])
     weights = weights * trained_on
-    decay = _weight_decay(net, float(weights.sum())) if weight_decay is None else weight_decay
+    decay = _weight_decay(net, trained_on, weights) if weight_decay is None else weight_decay
     return NetworkObjective(
         network,
         criterion.loss,
@@ -162,7 +162,7 @@ def _check_shapes(net: Any, network: Network, rows: Rows) -> None:
         )
 
 
-def _weight_decay(net: Any, total_weight: float) -> dict[str, float]:
+def _weight_decay(net: Any, trained_on: Tensor, weights: Tensor) -> dict[str, float]:
     """Weight decay by parameter name, on a mean loss."""
     names = {id(p): name for name, p in unwrapped(net.module_).named_parameters()}
     found = {}
@@ -175,7 +175,8 @@ def _weight_decay(net: Any, total_weight: float) -> dict[str, float]:
                 )
             found[names[id(p)]] = float(group.get("weight_decay", 0.0))
     if getattr(net.criterion_, "reduction", "mean") == "sum":
-        # The sum over a batch is its mean times the batch's size.
-        size = net.batch_size if net.batch_size > 0 else total_weight
-        found = {name: decay / min(size, total_weight) for name, decay in found.items()}
+        # The sum over a batch is its mean weight times its size, times the mean loss.
+        n, total = float(trained_on.sum()), float(weights.sum())
+        size = min(net.batch_size, n) if net.batch_size > 0 else n
+        found = {name: decay * n / (size * total) for name, decay in found.items()}
     return found
