@@ -128,6 +128,27 @@ def test_own_target_sees_what_the_module_gives():
     assert_allclose(flat.score_influence(X), wide.score_influence(X), **SAME)
 
 
+class SqueezedWhole(Squeezed):
+    """The same, but a single row leaves a number, and no axis."""
+
+    def forward(self, x):
+        return self.inner(x).squeeze()
+
+
+def test_squeeze_without_an_axis():
+    options = {"loss": "squared_error", "method": "newton"}
+    flat = explain(SqueezedWhole(module()), REALS, **options)
+    wide = explain(module(), REALS, **options)
+    for rows in (slice(0, 1), slice(0, N)):
+        assert_allclose(
+            flat.score_influence(X[rows], REALS[rows]),
+            wide.score_influence(X[rows], REALS[rows]),
+            **SAME,
+        )
+    with pytest.raises(ValueError, match=r"returns shape \(3,\) for one row and .*squeeze\(-1\)"):
+        explain(SqueezedWhole(module(n_outputs=3)), torch.arange(N) % 3, loss="cross_entropy")
+
+
 def test_flatten_0():
     flat = explain(module(nn.Flatten(0)), REALS, loss="squared_error")
     wide = explain(module(), REALS, loss="squared_error")
