@@ -216,7 +216,7 @@ class Questions(EngineBacked):
             Row j takes the place, and the weight, of the training row at ``rows[j]``; one at a
             time. None for the inputs that these rows have, under other targets.
         y_new : array-like of shape (n_rows,), default=None
-            Targets of the new rows.
+            Targets of the new rows; None for those that the rows at `rows` have.
         rows : array-like of int of shape (n_rows,)
             Positions of training rows; one may come several times.
         queries : tuple of (X, y), or X

@@ -19,6 +19,7 @@ from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.metrics import Agreement
 from skinfluence.torch import faults, given
 from skinfluence.torch.alone import alone, one_by_one
+from skinfluence.torch.data import FetchedRows
 from skinfluence.torch.given import Given
 from skinfluence.torch.influence import first_order, groups, self_influence, stationarity
 from skinfluence.torch.influence.building import Built
@@ -30,7 +31,7 @@ from skinfluence.torch.influence.perturbation import perturbation
 from skinfluence.torch.influence.projection import make_projection
 from skinfluence.torch.influence.queries import Parameters, Queries, make_queries
 from skinfluence.torch.influence.replacement import replacement
-from skinfluence.torch.influence.retraining import refits
+from skinfluence.torch.influence.retraining import Paired, refits
 from skinfluence.torch.influence.targets import Target, make_target
 from skinfluence.torch.influence.trained import as_array
 from skinfluence.torch.influence.validation import retrained_agreement
@@ -347,6 +348,9 @@ class NetworkEngine(DeletionEngine):
     @alone
     def score_replacement(self, queries: Any, rows: Positions, new: Any, new_y: Any) -> Array:
         read = self._read_rows(new, new_y)
+        if new_y is None and not given.has_targets(new.X):
+            was = FetchedRows(self.objective.rows.take, rows, device=read.device)
+            read = Paired(read, was)
         faults.check_values(self.objective.network, self.objective.loss, read, what="loss")
         return replacement(self.trained, queries, rows, read)
 

@@ -14,7 +14,7 @@ from skinfluence.torch.curvature.kfac_fit import FactorFit
 from skinfluence.torch.curvature.kfac_inverse import EigenInverse
 from skinfluence.torch.curvature.kfac_roots import ROOTS
 from skinfluence.torch.objective import NetworkObjective
-from skinfluence.torch.resume import NoRecord, Record, fingerprint
+from skinfluence.torch.resume import NoRecord, Record, check_functions, fingerprint
 
 # Sums whose eigenvectors EK-FAC can take.
 BASES = {"marginal": "marginal", "kfac": "kronecker"}
@@ -110,6 +110,7 @@ class Kfac(Curvature):
         record = NoRecord()
         if resume is not None:
             record = Record(resume, fingerprint(objective, fisher=fisher, **self._options()))
+            check_functions(record, objective)
         fit = FactorFit(objective, fisher, record=record, progress=progress)
         self.gradients = fit.gradients
         self.layer_blocks = [self._penalised(block) for block in self._fit(fit)]

@@ -168,7 +168,7 @@ class Choice:
                 f"A row has {width} outputs, at several positions. Say which one the scores are "
                 f"about: output=0, ..., {width - 1}; or pass a function of the outputs as target."
             )
-        named = self.classes is not None or self.labels or self.target.two_classes(width)
+        named = self.classes is not None or self.labels or self._yes_or_no()
         of_classes = named and width > 1  # counts are whole numbers too
         if output is not None:
             return torch.full((n,), self._position(output, width))
@@ -196,6 +196,12 @@ class Choice:
     def _has_positions(self):
         with torch.no_grad():
             return self.network.outputs(self.rows.take(slice(0, 1))).ndim > 2
+
+    def _yes_or_no(self):
+        """Whether two columns are made of one logit, and are not two labels of a row."""
+        with torch.no_grad():
+            single = self.network.outputs(self.rows.take(slice(0, 1)))[0].numel() == 1
+        return self.target.binary and single
 
     def _columns(self, part):
         with torch.no_grad():

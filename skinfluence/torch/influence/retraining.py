@@ -174,4 +174,18 @@ def _network(engine, model, X=None, y=None, weights=None):
         )
     if X is None:
         X, y, weights = engine.rows.X, engine.y, engine.sample_weight
-    return engine.read(model, X, y, weights).network
+    found = engine.read(model, X, y, weights)
+    _check_classes(engine.objective.classes, found.classes)
+    return found.network
+
+
+def _check_classes(before, after):
+    """Refuse a network whose outputs stand for other classes."""
+    if before is None or after is None or np.array_equal(before, after):
+        return
+    lost = ", ".join(map(str, np.setdiff1d(before, after)[:4]))
+    raise ValueError(
+        f"The network that was trained again knows {len(after)} classes instead of "
+        f"{len(before)}: without some rows nothing is left of class {lost}, so that its outputs "
+        "cannot be compared. Merge classes that have a single row, or leave them out."
+    )
