@@ -165,6 +165,23 @@ def test_rows_that_the_net_held_out_have_weight_zero(stratified):
     assert not weights[held_out].any()
 
 
+@pytest.mark.parametrize("stratified", [False, True])
+def test_rows_that_the_net_held_out_of_a_subset(stratified):
+    from torch.utils.data import Subset
+
+    rows = Subset(skorch.dataset.Dataset(X, CLASSES), range(N - 1, 9, -1))
+    y = CLASSES[rows.indices]
+    model = net(skorch.NeuralNetClassifier, criterion=nn.CrossEntropyLoss)
+    assert read(model.fit(rows, y), rows).held_out.sum() == 0
+    held = skorch.helper.predefined_split(skorch.dataset.Dataset(X[:5], CLASSES[:5]))
+    model.set_params(train_split=held)
+    assert read(model.fit(rows, y), rows).held_out.sum() == 0
+    model.set_params(train_split=skorch.dataset.ValidSplit(3, stratified=stratified))
+    found = read(model.fit(rows, y), rows)
+    held_out = model.get_split_datasets(rows, y)[1].indices
+    assert sorted(held_out) == found.held_out.nonzero()[0].tolist()
+
+
 def test_a_split_that_cannot_be_repeated():
     split = skorch.dataset.ValidSplit(0.2)
     model = net(skorch.NeuralNetClassifier, criterion=nn.CrossEntropyLoss, train_split=split)

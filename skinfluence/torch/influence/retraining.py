@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn.base import clone
 from torch import Tensor, nn
 
 from skinfluence._peel import (
@@ -106,9 +107,22 @@ class _Retrained:
 
 
 def _refit(engine, kept):
+    model, held_out = engine.model, engine.objective.held_out
+    if held_out is not None and held_out.any():
+        out = held_out[kept]
+        model, kept = _with_held_out(engine, kept[out]), kept[~out]
     X, y = given.some(engine.rows.X, kept), given.some(engine.y, kept)
     weights = _kept_weights(engine, kept)
-    return _network(engine, _fitted(engine.model, X, y, weights), X, y, weights)
+    return _network(engine, _fitted(model, X, y, weights), X, y, weights)
+
+
+def _with_held_out(engine, rows):
+    """The skorch net of an engine, with these rows held out and not those it would choose now."""
+    from skorch.helper import predefined_split
+
+    net = clone(engine.model)
+    X, y = given.some(engine.rows.X, rows), given.some(engine.y, rows)
+    return net.set_params(train_split=predefined_split(net.get_dataset(X, y)))
 
 
 def _whole_refit(engine, queries, whole, kept):
