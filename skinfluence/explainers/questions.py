@@ -208,7 +208,8 @@ class Questions(EngineBacked):
         """First-order change at queries when training rows take other values. Networks only.
 
         ``-w_i <H^-1 g_z, g(new row) - g_i>``: what another label, or other inputs, of a row would
-        do to each query.
+        do to each query. It is no deletion score, so that `method` and `relative` are no part of
+        it.
 
         Parameters
         ----------
