@@ -87,6 +87,14 @@ def test_refits_hold_the_same_rows_out(fitted, as_dataset):
     assert not torch.equal(refit(np.delete(every, trained))[0].theta, before)
 
 
+def test_refits_cannot_have_weights(fitted):
+    X, y = fitted
+    explainer = InfluenceExplainer(net(max_epochs=5).fit(X, y), damping=0.3)
+    explainer.fit(X, y, sample_weight=np.ones(len(X)))
+    with pytest.raises(ValueError, match=r"skorch has no sample_weight in fit.*Pass retrain="):
+        explainer.validate(n_refits=1)
+
+
 def test_a_weight_decay_overrules_that_of_the_optimiser(fitted):
     X, y = fitted
     own = net().fit(X, y)

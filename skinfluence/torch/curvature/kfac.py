@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from skinfluence.torch.curvature.base import Curvature
+from skinfluence.torch.curvature.convexity import require_curved
 from skinfluence.torch.curvature.kfac_blocks import EigenBlock
 from skinfluence.torch.curvature.kfac_fit import FactorFit
 from skinfluence.torch.curvature.kfac_inverse import EigenInverse
@@ -107,6 +108,8 @@ class Kfac(Curvature):
                 f"fisher={fisher!r} is none of {', '.join(map(repr, ROOTS))}. The first is the "
                 "Gauss-Newton matrix; the second takes the gradients of the rows' own labels."
             )
+        if fisher == "expected":
+            require_curved(objective)
         record = NoRecord()
         if resume is not None:
             record = Record(resume, fingerprint(objective, fisher=fisher, **self._options()))

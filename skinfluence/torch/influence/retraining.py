@@ -23,6 +23,7 @@ from skinfluence.metrics._training import takes
 from skinfluence.torch import given
 from skinfluence.torch.data import Batch, Rows
 from skinfluence.torch.influence.queries import Parameters, Queries
+from skinfluence.torch.models.skorch_nets import is_skorch
 from skinfluence.torch.network import Network
 
 # From positions of the rows to keep to a network trained on them, and the queries it is asked.
@@ -169,6 +170,12 @@ class Paired(Rows):
 
 
 def _fitted(estimator, X, y, weights):
+    if weights is not None and is_skorch(peel(estimator)[1]):
+        raise ValueError(
+            "skorch has no sample_weight in fit, so that a net cannot be trained with these "
+            "weights again. Pass retrain=, a function of the positions of the rows to keep that "
+            "trains it the way this one was."
+        )
     fresh = clone_with_seed(estimator, SEED)
     with torch.random.fork_rng():
         torch.manual_seed(SEED)  # skorch draws from torch's own state
