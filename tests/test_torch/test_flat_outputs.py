@@ -194,6 +194,28 @@ def test_soft_labels_follow_the_type_of_the_network(curvature, loss):
         )
 
 
+@pytest.mark.parametrize("weight", [None, torch.ones(3, dtype=torch.float64)])
+def test_probabilities_are_of_classes(weight):
+    soft = torch.softmax(torch.randn(N, 3, dtype=torch.float64), 1)
+    options = {"loss": nn.CrossEntropyLoss(weight), "target": "proba"}
+    net = module(n_outputs=3)
+    predicted = explain(net, soft, **options)
+    most = net(X).argmax(1)
+    for k in range(3):
+        one = explain(net, soft, output=k, **options).score_influence(X)
+        assert_allclose(predicted.score_influence(X)[most == k], one[most == k], **SAME)
+
+
+def test_probabilities_under_smoothed_labels():
+    y = torch.arange(N) % 3
+    smoothed = nn.CrossEntropyLoss(label_smoothing=0.1)
+    found = explain(module(n_outputs=3), y, loss=smoothed, target="proba", curvature="fisher")
+    assert found.transform(X).shape[0] == N
+    assert found.score_influence(X, y).shape == (N, N)
+    with pytest.raises(ValueError, match="and SmoothL1Loss says nothing of them"):
+        explain(module(), REALS, loss=nn.SmoothL1Loss(), target="proba")
+
+
 class Padded(nn.Module):
     """An encoder as torch builds it by default, told which positions are padding."""
 

@@ -15,6 +15,8 @@ from skinfluence.torch.data import Batch, Rows
 from skinfluence.torch.gradients import RowGradients
 from skinfluence.torch.influence.targets import OfLoss, OfOutput, Target
 from skinfluence.torch.influence.trained import PROBE, Trained, dense_gradients, gradient_blocks
+from skinfluence.torch.losses import CrossEntropy
+from skinfluence.torch.models.batch_losses import OverPositions
 from skinfluence.torch.network import Network
 
 
@@ -135,9 +137,11 @@ def make_queries(
 
 
 def _labels_train(trained):
-    """Whether the training rows have a label each, and not values or several labels."""
+    """Whether the training rows have a label each, or its probabilities, and not values."""
     y = trained.batch(slice(0, 1)).y
-    return y is not None and y.ndim == 1 and not y.is_floating_point()
+    if y is not None and y.is_floating_point():
+        return y.ndim > 1 and isinstance(trained.objective.loss, CrossEntropy | OverPositions)
+    return y is not None and y.ndim == 1
 
 
 @dataclass
@@ -151,7 +155,8 @@ class Choice:
     rows : Rows
     classes : array-like or None
     labels : bool
-        Whether the training rows have labels, so that columns are classes all the same.
+        Whether the training rows have labels, or probabilities of them, so that columns are
+        classes all the same.
     """
 
     network: Network

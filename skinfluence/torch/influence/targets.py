@@ -103,8 +103,9 @@ def probabilities_of(loss: RowLoss) -> Callable[[Tensor], Tensor]:
         return _softmax
     if isinstance(loss, BinaryCrossEntropy):
         return _sigmoid
+    name = type(getattr(loss, "module", loss)).__name__  # torch's own, where it is one
     raise ValueError(
-        f"target='proba' needs a loss of probabilities, and {type(loss).__name__} says nothing of "
+        f"target='proba' needs a loss of probabilities, and {name} says nothing of "
         "them. Use target='decision_function', or a function of the outputs as the target."
     )
 

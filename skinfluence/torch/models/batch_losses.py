@@ -85,3 +85,7 @@ class OverPositions(TorchLoss):
             return values.flatten(1).sum(1)
         mass = shares(self.module, y).to(values.dtype).flatten(1).sum(1)
         return values.flatten(1).sum(1) / mass.clamp_min(torch.finfo(mass.dtype).tiny)
+
+    def probabilities(self, outputs: Tensor) -> Tensor:
+        """Those of the classes, in columns; positions of a sequence one after the other."""
+        return outputs.softmax(1).reshape(len(outputs), -1)
