@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from scipy import sparse
 
 from skinfluence import InfluenceExplainer
 from tests.conftest import import_optional
@@ -100,3 +101,11 @@ def test_derivatives_in_an_input_with_a_name():
     e = InfluenceExplainer(Named(), loss="cross_entropy", damping=0.3).fit({"x": X}, Y)
     expected = fitted(X, Y).perturbation(X[:2], Y[:2])
     assert_allclose(e.perturbation({"x": X[:2]}, Y[:2]), expected, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("kind", ["csr", "coo", "csc"])
+def test_other_labels_of_sparse_rows(kind):
+    found = fitted(sparse.csr_matrix(X).asformat(kind), Y)
+    expected = fitted(X, Y).score_replacement(y_new=OTHER, rows=ROWS, queries=(X, Y))
+    scores = found.score_replacement(y_new=OTHER, rows=ROWS, queries=(X, Y))
+    assert_allclose(scores, expected, rtol=1e-12, atol=1e-14)
