@@ -130,10 +130,12 @@ class Architecture:
         names = self._without_prefixes(item.parameters)
         # A shared parameter is saved under each of its names, and is one.
         own = {new: old for new, old in names.items() if new not in self.aliases}
-        parameters = {new: old for new, old in own.items() if new not in self.buffers}
+        # In the order of the model, which files do not keep.
+        order = dict.fromkeys([*self.parameters, *own])
+        parameters = {n: own[n] for n in order if n in own and n not in self.buffers}
         buffers = item.buffers
         if not buffers:
-            kept = {new: old for new, old in own.items() if new in self.buffers}
+            kept = {n: own[n] for n in self.buffers if n in own}
             buffers = renamed(item.parameters, kept)
         found = replace(item, parameters=renamed(item.parameters, parameters), buffers=buffers)
         where = f"The checkpoint of step {item.step}"

@@ -12,6 +12,7 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 
 from skinfluence import _compat
 from skinfluence.checkpoints.checkpoint import OptimizerInfo
+from skinfluence.checkpoints.estimators import known
 from skinfluence.exceptions import UnsupportedEstimatorError
 
 # What scikit-learn multiplies the intercept's rate by where most columns of a row are 0.
@@ -64,12 +65,18 @@ class EpochRates:
 def check_steps(model: Any) -> None:
     """Refuse what takes no steps of gradients one by one."""
     name = type(model).__name__
-    if isinstance(model, LogisticRegression) or not hasattr(model, "partial_fit"):
+    if not known(model):
         raise UnsupportedEstimatorError(
-            f"{name} has no steps of gradients to record, or its solver has none "
-            f"({getattr(model, 'solver', 'no solver')!r}): those are SGDClassifier, SGDRegressor, "
-            "Perceptron, and MLPs with solver='sgd' or 'adam'. Record its states by "
-            "sklearn_callback, or pass one of these."
+            f"{name} is not among the estimators whose steps are known: SGDClassifier, "
+            "SGDRegressor, Perceptron, and MLPs with solver='sgd' or 'adam'. Pass one of these, "
+            "or call record(model, learning_rate=...) yourself."
+        )
+    if isinstance(model, LogisticRegression) or getattr(model, "solver", "") == "lbfgs":
+        raise UnsupportedEstimatorError(
+            f"{name} is not fitted by steps of gradients that could be recorded: its solver has "
+            f"none ({model.solver!r}). Fit an MLP with solver='adam' or 'sgd', and "
+            "SGDClassifier(loss='log_loss') in the place of LogisticRegression, whose iterates "
+            "sklearn_callback records without rates."
         )
     if getattr(model, "average", False):
         raise UnsupportedEstimatorError(

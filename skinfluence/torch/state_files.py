@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,23 +57,42 @@ class StateFile:
             ) from None
 
     def _unpickled(self, mapped: bool) -> Any:
+        zipped = zipfile.is_zipfile(self.path)
+        self._check_kind(zipped)
         try:
-            return torch.load(self.path, map_location="cpu", weights_only=True, mmap=mapped)
+            return torch.load(
+                self.path, map_location="cpu", weights_only=True, mmap=mapped and zipped
+            )
         except pickle.UnpicklingError as error:
             raise ValueError(_not_plain(self.path, str(error))) from None
-        except (RuntimeError, EOFError, ValueError, OSError) as error:
-            if mapped:  # files of old releases cannot be mapped
-                return self._unpickled(False)
+        except Exception as error:  # whatever bytes that mean nothing lead to
+            seen = str(error).partition("\n")[0] or type(error).__name__
             raise ValueError(
-                f"{self.path} cannot be read as a file of torch.save: "
-                f"{str(error).splitlines()[0]} It was cut short, or is of another kind (a "
-                "TorchScript archive is). Save module.state_dict() again."
+                f"{self.path} cannot be read as a file of torch.save ({seen}): it was cut short, "
+                "or is of another kind. Save module.state_dict() again."
             ) from None
+
+    def _check_kind(self, zipped: bool) -> None:
+        """Refuse the kinds of files that torch would open in another way than as plain numbers."""
+        if zipped:
+            with zipfile.ZipFile(self.path) as archive:
+                if any(name.endswith("constants.pkl") for name in archive.namelist()):
+                    raise ValueError(
+                        f"{self.path} is a TorchScript archive, which holds code. Save the "
+                        "state_dict() of the module that it was made from."
+                    )
+        elif torch.__version__ < (2, 6):
+            raise ValueError(
+                f"{self.path} is no zip file, and other formats are opened by torch 2.6 and "
+                "later only: before, they could run code whatever torch.load was told "
+                "(CVE-2025-32434). Update torch, or save module.state_dict() again."
+            )
 
 
 def _not_plain(path: Path, error: str) -> str:
+    seen = error.partition("\n")[0][:200]
     return (
         f"{path} is not opened: it holds more than tensors, numbers and texts, and opening such "
-        f"a pickle can run code ({error.splitlines()[0][:200]}). If it is a whole module of your "
-        "own, load it where you trust it and save its module.state_dict()."
+        f"a pickle can run code ({seen}). If it is a whole module of your own, load it where you "
+        "trust it and save its module.state_dict()."
     )
