@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+from typing import Any
+
 import numpy as np
 from sklearn.base import _fit_context
 from sklearn.model_selection._search import BaseSearchCV
@@ -16,6 +19,7 @@ from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import _check_feature_names_in, _check_sample_weight
 
 __all__ = [
+    "HAS_CALLBACKS",
     "BaseSearchCV",
     "HasMethods",
     "Interval",
@@ -24,11 +28,16 @@ __all__ = [
     "_fit_context",
     "check_feature_names_in",
     "check_weights",
+    "mlp_moments",
     "output_container",
     "routing_enabled",
     "searches_by_brute_force",
+    "set_mlp_moments",
     "stored_rows",
 ]
+
+# From scikit-learn 1.9 on.
+HAS_CALLBACKS = find_spec("sklearn.callback") is not None
 
 routing_enabled = _routing_enabled
 check_feature_names_in = _check_feature_names_in
@@ -61,3 +70,27 @@ def searches_by_brute_force(neighbors):
 def stored_rows(neighbors):
     """Rows that a fitted NearestNeighbors keeps."""
     return neighbors._fit_X
+
+
+def mlp_moments(model):
+    """State of the optimiser of scikit-learn's MLPs, under torch's names; {} where it has none.
+
+    Lists over coefficients and then intercepts, and the number of steps.
+    """
+    optimizer: Any = getattr(model, "_optimizer", None)
+    if hasattr(optimizer, "vs"):
+        return {"exp_avg": optimizer.ms, "exp_avg_sq": optimizer.vs, "step": float(optimizer.t)}
+    if hasattr(optimizer, "velocities"):
+        return {"velocity": optimizer.velocities, "rate": float(optimizer.learning_rate)}
+    return {}
+
+
+def set_mlp_moments(model, moments):
+    """Put back what :func:`mlp_moments` returned, if it is the same optimiser's."""
+    optimizer: Any = getattr(model, "_optimizer", None)
+    if hasattr(optimizer, "vs") and "exp_avg_sq" in moments:
+        optimizer.ms, optimizer.vs = moments["exp_avg"], moments["exp_avg_sq"]
+        optimizer.t = int(moments["step"][0])
+    elif hasattr(optimizer, "velocities") and "velocity" in moments:
+        optimizer.velocities = moments["velocity"]
+        optimizer.learning_rate = float(moments["rate"][0])

@@ -12,6 +12,7 @@ from typing import Any
 
 PUBLIC_MODULES = (
     "skinfluence",
+    "skinfluence.checkpoints",
     "skinfluence.datasets",
     "skinfluence.diagnostics",
     "skinfluence.displays",

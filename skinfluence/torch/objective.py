@@ -13,6 +13,25 @@ from skinfluence.torch.losses import RowLoss
 from skinfluence.torch.network import Network
 
 
+@dataclass(frozen=True)
+class Draws:
+    """Standard normal noise that a loss averages over.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of one draw for one row.
+    dtype : torch.dtype
+    shared : bool
+        Whether the module takes several draws of a row at once, and runs what does not depend
+        on them (an encoder) once.
+    """
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    shared: bool
+
+
 @dataclass
 class NetworkObjective:
     """``F(theta) = sum_i w_i l_i(theta) + sum_k (c_k / 2) theta_k^2``.
@@ -36,6 +55,9 @@ class NetworkObjective:
         Labels in the order of the outputs, where the model knows them.
     held_out : ndarray of bool of shape (n,) or None
         Rows that the model itself kept out of its training, whose weight is 0.
+    stochastic : Draws or None
+        The noise that the network takes as its last input, (b, n_draws, \\*shape), where the loss
+        is a mean over draws. `rows` do not hold it.
     """
 
     network: Network
@@ -47,6 +69,7 @@ class NetworkObjective:
     read_rows: RowReader | None = None
     classes: np.ndarray | None = None
     held_out: np.ndarray | None = None
+    stochastic: Draws | None = None
 
     @property
     def n_train(self) -> int:

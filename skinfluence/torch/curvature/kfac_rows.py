@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -168,7 +168,8 @@ def _formed(module: nn.Module, uses: Sequence[Use], names: Names) -> LayerRows:
     handler = LAYERS[type(module)]
 
     def under_one(*deltas):
-        return handler(module, [Use(u.input, d) for u, d in zip(uses, deltas, strict=True)], names)
+        own = [replace(use, delta=d) for use, d in zip(uses, deltas, strict=True)]
+        return handler(module, own, names)
 
     K = len(uses[0].delta)
     factors = [under_one(*(use.delta[k] for use in uses)) for k in range(K)]

@@ -11,7 +11,7 @@ they are fewer numbers than its inputs.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeGuard
 
 import torch
@@ -137,7 +137,7 @@ class OutputGradients:
         """The factors of the K outputs of one layer, together."""
         module, names = self.gradients.layers[path], self.gradients.owners[path]
         each = [
-            LAYERS[type(module)](module, [Use(use.input, use.delta[k]) for use in uses], names)
+            LAYERS[type(module)](module, [replace(use, delta=use.delta[k]) for use in uses], names)
             for k in range(outputs[0].numel())
         ]
         first = each[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -57,6 +57,25 @@ class GradientBlock:
     def squares(self) -> Tensor:
         """``|g_i|^2``, (b,)."""
         return self._over_layers(lambda factor: factor.squares(), len(self))
+
+    def grams(self, m: int) -> Tensor:
+        """Products within each group of m consecutive rows, (b/m, m, m)."""
+        return self._over_layers(lambda factor: factor.grams(m), len(self) // m, m, m)
+
+    def scaled(self, scales: Mapping[str, float]) -> GradientBlock:
+        """The block with each parameter's gradient times a number, given by name."""
+        factors = [factor.scaled(scales) for factor in self.factors]
+        return GradientBlock(self.network, factors, self.values)
+
+    def weighted_squares(self, D: Tensor) -> Tensor:
+        """``sum_k D_k g_ik^2``, (b,), of numbers D (p,)."""
+        parts = self.network.params(D.to(self.network.dtype))
+        return self._over_layers(lambda factor: factor.weighted_squares(parts), len(self))
+
+    def weighted_sums(self, D: Tensor, m: int) -> Tensor:
+        """``sum_k D_k g_ik s_k``, (b/m, m), s the sum over the row's group of m."""
+        parts = self.network.params(D.to(self.network.dtype))
+        return self._over_layers(lambda factor: factor.weighted_sums(parts, m), len(self) // m, m)
 
     def times(self, V: Tensor) -> Tensor:
         """``G V^T``, (b, M)."""

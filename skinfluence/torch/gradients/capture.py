@@ -118,7 +118,8 @@ def _uses(layers, calls: list[Call], b: int, total: Tensor, vectors: Tensor | No
     for call, delta in zip(calls, slopes, strict=True):
         if delta is not None:
             of_rows = _rows_first(delta, b, 0 if vectors is None else 1)
-            uses[call.name].append(Use(_rows_first(call.input, b, 0), of_rows))
+            seen = _rows_first(call.input, b, 0)
+            uses[call.name].append(Use(seen, of_rows, seen.ndim > call.input.ndim))
     return uses
 
 

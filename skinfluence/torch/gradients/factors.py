@@ -47,6 +47,22 @@ class Factor(ABC):
         """``|g_i|^2``, (b,)."""
 
     @abstractmethod
+    def grams(self, m: int) -> Tensor:
+        """``<g_i, g_j>`` within groups of m consecutive rows, (b/m, m, m)."""
+
+    @abstractmethod
+    def scaled(self, scales: Mapping[str, float]) -> Factor:
+        """The gradient of each parameter times a number."""
+
+    @abstractmethod
+    def weighted_squares(self, D: Parts) -> Tensor:
+        """``sum_k D_k g_ik^2``, (b,); D has the shape of each parameter."""
+
+    @abstractmethod
+    def weighted_sums(self, D: Parts, m: int) -> Tensor:
+        """``sum_k D_k g_ik s_k``, s the sum over the m rows of the group, (b/m, m)."""
+
+    @abstractmethod
     def times(self, parts: Parts) -> Tensor:
         """``<g_i, v_m>``, (b, M)."""
 
@@ -78,6 +94,22 @@ class Dense(Factor):
     def squares(self) -> Tensor:
         return total(norms(g.flatten(1)) for g in self.values.values())
 
+    def grams(self, m: int) -> Tensor:
+        return total(products(g.view(-1, m, g[0].numel())) for g in self.values.values())
+
+    def scaled(self, scales: Mapping[str, float]) -> Dense:
+        return Dense({name: g * scales[name] for name, g in self.values.items()})
+
+    def weighted_squares(self, D: Parts) -> Tensor:
+        return total(g.flatten(1).square() @ D[name].flatten() for name, g in self.values.items())
+
+    def weighted_sums(self, D: Parts, m: int) -> Tensor:
+        return total(self._weighted_sums(name, D[name].flatten(), m) for name in self.values)
+
+    def _weighted_sums(self, name: str, D: Tensor, m: int) -> Tensor:
+        g = self.values[name].view(-1, m, len(D))
+        return (g @ (g.sum(1) * D)[:, :, None])[:, :, 0]
+
     def times(self, parts: Parts) -> Tensor:
         return total(g.flatten(1) @ parts[name].flatten(1).T for name, g in self.values.items())
 
@@ -99,6 +131,11 @@ def total(terms: Iterable[Tensor]) -> Tensor:
 def norms(values: Tensor) -> Tensor:
     """Squared norms of rows; the norm reads them once, where a square would also write them."""
     return torch.linalg.vector_norm(values, dim=1).square_()
+
+
+def products(values: Tensor) -> Tensor:
+    """``V V^T`` of every matrix of a stack, (b, m, d) to (b, m, m)."""
+    return values @ values.transpose(1, 2)
 
 
 def chunks(length: int, bytes_each: float) -> Iterator[slice]:

@@ -24,10 +24,18 @@ class Use:
 
     Rows come first in both, (b, ...); ``capture_outputs`` puts M cotangents before those of
     ``delta``, (M, b, ...).
+
+    Parameters
+    ----------
+    input, delta : Tensor
+    folded : bool, default=False
+        Whether the forward had put positions of a row on the rows' axis; they are the second
+        axis here, (b, positions, ...), where layers expect their channels.
     """
 
     input: Tensor
     delta: Tensor
+    folded: bool = False
 
 
 # Names of a layer's explained parameters, by the attribute they sit in: {"weight": "0.weight"}.

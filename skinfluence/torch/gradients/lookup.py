@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -71,7 +71,7 @@ class Lookup(Factor):
         found = []
         entries = self.index.unique()
         for rows in chunks(len(other.index), 2.0 * len(entries) * d * self.delta.element_size()):
-            theirs = Lookup(other.weight, other.index[rows], other.delta[rows], other.n_entries)
+            theirs = other._rows(rows)
             at = torch.searchsorted(entries, theirs.index)
             # What is not in the table goes to a last entry, which is cut off.
             known = entries[at.clamp(max=len(entries) - 1)] == theirs.index
@@ -81,12 +81,43 @@ class Lookup(Factor):
         return torch.cat(found, 1)
 
     def squares(self) -> Tensor:
+        row, _, sums = self._used()
+        return self.delta.new_zeros(len(self.index)).index_add_(0, row, norms(sums))
+
+    def _used(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Row, entry and derivative (d,) of every entry that a row uses, once each."""
         b, d = len(self.index), self.delta.shape[2]
         rows = torch.arange(b, device=self.index.device)[:, None].expand_as(self.index)
         codes, at = (rows * self.n_entries + self.index).unique(return_inverse=True)
         sums = self.delta.new_zeros(len(codes), d)
         sums.index_add_(0, at.reshape(-1), self.delta.reshape(-1, d))
-        return self.delta.new_zeros(b).index_add_(0, codes // self.n_entries, norms(sums))
+        return codes // self.n_entries, codes % self.n_entries, sums
+
+    def _rows(self, rows: slice) -> Lookup:
+        return replace(self, index=self.index[rows], delta=self.delta[rows])
+
+    def _groups(self, m: int) -> list[Lookup]:
+        return [self._rows(slice(i, i + m)) for i in range(0, len(self.index), m)]
+
+    def grams(self, m: int) -> Tensor:
+        return torch.stack([group.pairs(group) for group in self._groups(m)])
+
+    def scaled(self, scales: Mapping[str, float]) -> Lookup:
+        return replace(self, delta=self.delta * scales[self.weight])
+
+    def weighted_squares(self, D: Parts) -> Tensor:
+        row, entry, sums = self._used()
+        found = self.delta.new_zeros(len(self.index))
+        return found.index_add_(0, row, (sums.square_() * D[self.weight][entry]).sum(1))
+
+    def weighted_sums(self, D: Parts, m: int) -> Tensor:
+        return torch.cat([group._weighted_sum(D[self.weight]) for group in self._groups(m)])
+
+    def _weighted_sum(self, D: Tensor) -> Tensor:
+        """Products with the sum of these rows, over the entries that they use, (1, b)."""
+        entries, at = self.index.unique(return_inverse=True)
+        g = self._spread(at, len(entries))
+        return (g.flatten(1) @ (g.sum(0) * D[entries]).flatten())[None]
 
     def times(self, parts: Parts) -> Tensor:
         entries = self.index.unique()

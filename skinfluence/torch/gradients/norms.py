@@ -17,11 +17,17 @@ def _affine(module: Any, uses: Sequence[Use], names: Names, normal, over) -> Fac
     """``delta * normal(x)`` for the weight and ``delta`` for the bias, summed over places."""
     found: dict[str, list[Tensor]] = {name: [] for name in names.values()}
     for use in uses:
+        x, delta = (v.flatten(0, 1) if use.folded else v for v in (use.input, use.delta))
         if "weight" in names:
-            found[names["weight"]].append(over(use.delta * normal(use.input)))
+            found[names["weight"]].append(_by_row(over(delta * normal(x)), use))
         if "bias" in names:
-            found[names["bias"]].append(over(use.delta))
+            found[names["bias"]].append(_by_row(over(delta), use))
     return Dense({name: torch.stack(parts).sum(0) for name, parts in found.items()})
+
+
+def _by_row(values: Tensor, use: Use) -> Tensor:
+    """Sums over positions that were on the rows' axis: (b * positions, ...) to (b, ...)."""
+    return values.unflatten(0, use.input.shape[:2]).sum(1) if use.folded else values
 
 
 @layer(nn.LayerNorm, nn.RMSNorm)

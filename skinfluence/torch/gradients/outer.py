@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from skinfluence.torch.gradients.factors import Factor, Parts, chunks, norms, total
+from skinfluence.torch.gradients.factors import Factor, Parts, chunks, norms, products, total
 
 # What touching one number of an intermediate costs, in multiply-adds of a matrix product: with 40
 # the ratio of the two ways is met within a factor of 2, and their order wherever they differ by
@@ -20,7 +21,7 @@ class Outer(Factor):
     """Weight (d_out, d_in) and bias of a linear map that is used T times a row.
 
     ``g_i = sum_t delta_it (x) a_it`` with the map's input a and the derivative delta of the row's
-    value in its output; the bias has ``sum_t delta_it``.
+    value in its output; the bias has ``sum_t delta_it``, as if its input were constant.
 
     Parameters
     ----------
@@ -31,6 +32,8 @@ class Outer(Factor):
     shape : torch.Size or None
         Shape of the weight where it is not (d_out, d_in) itself but flattens to it, as a
         convolution's does.
+    constant : float, default=1.0
+        The input of the bias, which is not 1 where gradients are scaled.
     """
 
     weight: str
@@ -38,6 +41,7 @@ class Outer(Factor):
     a: Tensor
     delta: Tensor
     shape: tuple[int, ...] | None = None
+    constant: float = 1.0
 
     @property
     def names(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -47,11 +51,20 @@ class Outer(Factor):
         g = self._formed(slice(None))
         found = {self.weight: g if self.shape is None else g.view(len(g), *self.shape)}
         if self.bias is not None:
-            found[self.bias] = self.delta.sum(1)
+            found[self.bias] = self._of_bias()
         return found
 
     def n_elements(self) -> int:
         return self.a.numel() + self.delta.numel()
+
+    def _of_bias(self) -> Tensor:
+        return self.delta.sum(1) * self.constant
+
+    def _added(self, inner: Tensor, other: Outer | None = None) -> Tensor:
+        """Products of inputs, that of the biases' added in place."""
+        if self.bias is None:
+            return inner
+        return inner.add_(self.constant * (other or self).constant)
 
     def _formed(self, out: slice) -> Tensor:
         """Gradients in some rows of the weight, (b, n_out, d_in)."""
@@ -76,10 +89,10 @@ class Outer(Factor):
             self._formed(out).flatten(1) @ other._formed(out).flatten(1).T
             for out in self._outputs(len(self.a) + len(other.a))
         )
-        return found if self.bias is None else found + self.delta.sum(1) @ other.delta.sum(1).T
+        return found if self.bias is None else found + self._of_bias() @ other._of_bias().T
 
     def _rows(self, rows: slice) -> Outer:
-        return Outer(self.weight, self.bias, self.a[rows], self.delta[rows], self.shape)
+        return replace(self, a=self.a[rows], delta=self.delta[rows])
 
     def _few_rows(self, other: Outer):
         each = self.a.shape[1] * other.a.shape[0] * other.a.shape[1]
@@ -89,15 +102,77 @@ class Outer(Factor):
     def squares(self) -> Tensor:
         (b, T, d_in), d_out = self.a.shape, self.delta.shape[2]
         if T == 1:
-            inner = norms(self.a[:, 0])
-            inner = inner if self.bias is None else inner + 1.0
-            return inner * norms(self.delta[:, 0])
+            return self._added(norms(self.a[:, 0])) * norms(self.delta[:, 0])
         if T * T * (d_in + d_out + TOUCH) < d_in * d_out * (T + TOUCH):
-            inner = self.a @ self.a.transpose(1, 2)
-            inner = inner if self.bias is None else inner.add_(1.0)
-            return inner.mul_(self.delta @ self.delta.transpose(1, 2)).sum((1, 2))
+            return self._added(products(self.a)).mul_(products(self.delta)).sum((1, 2))
         found = total(norms(self._formed(out).flatten(1)) for out in self._outputs(b))
-        return found if self.bias is None else found + norms(self.delta.sum(1))
+        return found if self.bias is None else found + norms(self._of_bias())
+
+    # -- groups of rows ---------------------------------------------------------------------------
+
+    def grams(self, m: int) -> Tensor:
+        if self._contracts_groups(m):
+            each = 2.0 * (m * self.a.shape[1]) ** 2 * self.a.element_size()
+            groups = chunks(len(self.a) // m, each)
+            return torch.cat([self._contracted_groups(g, m) for g in groups])
+        found = total(
+            products(self._formed(out).reshape(len(self.a) // m, m, -1))
+            for out in self._outputs(len(self.a))
+        )
+        return found if self.bias is None else found + products(self._grouped(self._of_bias(), m))
+
+    @staticmethod
+    def _grouped(values: Tensor, m: int) -> Tensor:
+        """(b, ..., d) as (b/m, all positions of m rows, d)."""
+        return values.reshape(len(values) // m, -1, values.shape[-1])
+
+    def _contracts_groups(self, m: int) -> bool:
+        (_, T, d_in), d_out = self.a.shape, self.delta.shape[2]
+        return m * T * T * (d_in + d_out + TOUCH) < d_in * d_out * (T + m + TOUCH)
+
+    def _contracted_groups(self, groups: slice, m: int) -> Tensor:
+        T = self.a.shape[1]
+        inner = self._added(products(self._grouped(self.a, m)[groups]))
+        inner *= products(self._grouped(self.delta, m)[groups])
+        return inner if T == 1 else inner.view(-1, m, T, m, T).sum((2, 4))
+
+    # -- numbers that gradients are multiplied with -----------------------------------------------
+
+    def scaled(self, scales: Mapping[str, float]) -> Outer:
+        """Inputs are scaled, so that a weight and its bias may differ, and either be zero."""
+        own = scales[self.weight]
+        constant = self.constant * (1.0 if self.bias is None else scales[self.bias])
+        return replace(self, a=self.a if own == 1.0 else self.a * own, constant=constant)
+
+    def weighted_squares(self, D: Parts) -> Tensor:
+        (b, T), W = self.a.shape[:2], D[self.weight].flatten(1)
+        if T * (T + 1) < 2 * (T + TOUCH):
+            # (sum_t delta_t a_t)^2 is a sum over pairs of positions; each is there twice.
+            s, t = torch.triu_indices(T, T, device=self.a.device)
+            both = (self.delta[:, s] * self.delta[:, t]).flatten(0, 1) @ W
+            both *= (self.a[:, s] * self.a[:, t]).flatten(0, 1)
+            found = both.sum(1).view(b, -1) @ torch.where(s == t, 1.0, 2.0).to(both)
+        else:
+            found = total(
+                self._formed(out).square_().flatten(1) @ W[out].flatten()
+                for out in self._outputs(b)
+            )
+        return found if self.bias is None else found + self._of_bias().square() @ D[self.bias]
+
+    def weighted_sums(self, D: Parts, m: int) -> Tensor:
+        W = D[self.weight].flatten(1)
+        each = 2.0 * W.numel() * W.element_size()
+        groups = chunks(len(self.a) // m, each)
+        found = torch.cat([self._weighted_groups(g, m, W) for g in groups])
+        if self.bias is None:
+            return found
+        own = self._grouped(self._of_bias(), m)
+        return found + (own @ (own.sum(1) * D[self.bias])[:, :, None])[:, :, 0]
+
+    def _weighted_groups(self, groups: slice, m: int, W: Tensor) -> Tensor:
+        a, delta = self._grouped(self.a, m)[groups], self._grouped(self.delta, m)[groups]
+        weighted = (delta.transpose(1, 2) @ a).mul_(W)  # (groups, d_out, d_in)
+        return (delta @ weighted).mul_(a).sum(2).view(len(a), m, -1).sum(2)
 
     # -- products with vectors --------------------------------------------------------------------
 
@@ -105,7 +180,7 @@ class Outer(Factor):
         V = parts[self.weight].flatten(2)  # (M, d_out, d_in)
         found = self._times_formed(V) if self._forms(len(V)) else self._times_rank_one(V)
         if self.bias is not None:
-            found += self.delta.sum(1) @ parts[self.bias].T
+            found += self._of_bias() @ parts[self.bias].T
         return found
 
     def _forms(self, M: int) -> bool:
@@ -138,14 +213,13 @@ class Outer(Factor):
             g = torch.cat([out.view(len(C), -1, d_in) for out in outs], 1)
         found = {self.weight: g if self.shape is None else g.view(len(g), *self.shape)}
         if self.bias is not None:
-            found[self.bias] = C @ self.delta.sum(1)
+            found[self.bias] = C @ self._of_bias()
         return found
 
 
 def _rank_one(mine: Outer, theirs: Outer) -> Tensor:
     """``(a_i' a_j + 1) (delta_i' delta_j)``: rows that use the map once."""
-    inner = mine.a[:, 0] @ theirs.a[:, 0].T
-    inner = inner if mine.bias is None else inner.add_(1.0)
+    inner = mine._added(mine.a[:, 0] @ theirs.a[:, 0].T, theirs)
     return inner.mul_(mine.delta[:, 0] @ theirs.delta[:, 0].T)
 
 
@@ -161,7 +235,6 @@ def _contracts(mine: Outer, theirs: Outer) -> bool:
 def _contracted(mine: Outer, theirs: Outer) -> Tensor:
     """Sum over the positions of both, (b, c)."""
     (b, T), (c, S) = mine.a.shape[:2], theirs.a.shape[:2]
-    inner = mine.a.flatten(0, 1) @ theirs.a.flatten(0, 1).T
-    inner = inner if mine.bias is None else inner.add_(1.0)
+    inner = mine._added(mine.a.flatten(0, 1) @ theirs.a.flatten(0, 1).T, theirs)
     inner *= mine.delta.flatten(0, 1) @ theirs.delta.flatten(0, 1).T
     return inner.view(b, T, c, S).sum((1, 3))

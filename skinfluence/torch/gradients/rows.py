@@ -81,13 +81,17 @@ class RowGradients:
     def _factors(self, batch: Batch) -> tuple[Tensor, list[Factor]]:
         return self._routes.factors(batch)
 
-    def block_size(self) -> int:
-        """Rows of a block: within caches if it can be, within ``working_memory`` in any case."""
+    def block_size(self, like: Batch | None = None) -> int:
+        """Rows of a block: within caches if it can be, within ``working_memory`` in any case.
+
+        Rows like those of another batch may be of another size, such as those of single draws.
+        """
         memory = get_config()["working_memory"] * 2**20
-        rows = min(MOST, max(FEWEST, CACHED // self._row_bytes))
+        row_bytes = self._row_bytes if like is None else self._measure(like)
+        rows = min(MOST, max(FEWEST, CACHED // row_bytes))
         if self.network.device.type != "cpu":
             rows = MOST
-        return max(1, min(rows, int(memory / self._row_bytes)))
+        return max(1, min(rows, int(memory / row_bytes)))
 
     def _measure(self, probe: Batch) -> int:
         """Bytes of a row's activations, factors and formed gradients."""

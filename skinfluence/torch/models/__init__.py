@@ -12,13 +12,14 @@ from torch import nn
 
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.torch import faults
+from skinfluence.torch.models.linear import TRACED, read_linear
 from skinfluence.torch.models.mlp import read_mlp
 from skinfluence.torch.models.module import read_module
 from skinfluence.torch.models.skorch_nets import is_skorch, read_skorch
-from skinfluence.torch.modules import check_module
+from skinfluence.torch.modules import check_module, unwrapped
 from skinfluence.torch.objective import NetworkObjective
 
-__all__ = ["read"]
+__all__ = ["read", "read_traced"]
 
 
 def read(
@@ -64,6 +65,58 @@ def read(
     objective = reader(model, X, y, sample_weight, params=params)
     faults.check(objective.network, objective.loss, objective.rows)
     return objective
+
+
+def read_traced(
+    model: Any,
+    X: Any,
+    y: Any = None,
+    sample_weight: ArrayLike | None = None,
+    *,
+    loss: str | Callable[..., Any] | None = None,
+    params: str | Sequence[str] | None = None,
+    gradient: str = "reparameterized",
+) -> NetworkObjective:
+    """Objective of a model whose training is traced, at whatever parameters it has.
+
+    Beside what :func:`read` takes, these are scikit-learn's linear models that are trained by
+    steps of gradients, and what has an ``elbo``. Penalties are no row's.
+
+    Parameters
+    ----------
+    model : nn.Module, skorch net, MLP*, SGD*, Perceptron, LogisticRegression or BetaVAE
+    X, y, sample_weight, params
+        As for :func:`read`.
+    loss : str, callable or torch loss module, default=None
+        As for :func:`read`; "elbo", the default of what has one, is minus the module's ``elbo``.
+    gradient : {"reparameterized", "score"}, default="reparameterized"
+        Of "elbo", which gradients are taken.
+
+    Returns
+    -------
+    objective : NetworkObjective
+    """
+    module = _with_elbo(model)
+    if loss == "elbo" or (loss is None and module is not None):
+        from skinfluence.torch.models.elbo import read_elbo
+
+        inner = model if module is None else module
+        return read_elbo(inner, X, y, sample_weight, params=params, gradient=gradient)
+    if isinstance(model, TRACED):
+        _knows_itself(model, {"loss": loss})
+        objective = read_linear(model, X, y, sample_weight, params=params)
+        faults.check(objective.network, objective.loss, objective.rows)
+        return objective
+    return read(model, X, y, sample_weight, loss=loss, params=params)
+
+
+def _with_elbo(model: Any) -> Any:
+    """Module with a method ``elbo``: the model, or what an estimator that is no net fitted."""
+    if isinstance(model, nn.Module):
+        inner = unwrapped(model)
+    else:
+        inner = None if is_skorch(model) else getattr(model, "module_", None)
+    return inner if callable(getattr(inner, "elbo", None)) else None
 
 
 def _reader_of(model: Any, **told: Any) -> Callable[..., NetworkObjective]:

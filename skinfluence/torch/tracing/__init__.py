@@ -1,0 +1,1 @@
+"""Influence traced through training."""
