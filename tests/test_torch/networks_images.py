@@ -80,6 +80,20 @@ def conv_transposed():
 
 
 @network
+def conv_transposed_wide():
+    """Many channels on a small map: patches are fewer numbers than the gradient."""
+    layers = (nn.ConvTranspose2d(12, 10, 3, stride=2, padding=1), nn.Tanh(), nn.Flatten())
+    return nn.Sequential(*layers, nn.Linear(90, 3)), rows(12, 2, 2)
+
+
+@network
+def conv_transposed_wide_margin():
+    """Wide again, with more places in the output than patches of the input fill."""
+    layers = (nn.ConvTranspose1d(12, 10, 2, stride=2, dilation=3, output_padding=2, bias=False),)
+    return nn.Sequential(*layers, nn.Tanh(), nn.Flatten(), nn.Linear(80, 3)), rows(12, 2)
+
+
+@network
 def cnn():
     norm = nn.BatchNorm2d(4)
     norm.running_mean.normal_()

@@ -77,6 +77,33 @@ def test_blocks_do_not_matter(monkeypatch):
     torch.testing.assert_close(torch.cat(parts), whole[0], rtol=1e-12, atol=0)
 
 
+@METRICS
+def test_many_draws_are_multiplied_in_groups(metric):
+    objective, gradients, rows, _ = ready("shared", 150)
+    given, D = metrics(objective.network)[metric]
+    G = gradients.block(rows.apart(slice(None))).dense().view(N_ROWS, 150, -1)
+    parts = G.split(50, 1)
+    own = [(g.sum(1).square() - g.square().sum(1)) @ D / (50 * 49) for g in parts]
+    values, variances = own_squares(gradients, rows, given)
+    torch.testing.assert_close(values, sum(own) / 3, rtol=1e-9, atol=1e-12)
+    fewer = own_squares(gradients, ready("shared", 50)[2], given)[1]
+    assert 0.15 < float((variances / fewer).mean()) < 0.7  # about a third
+
+
+def test_little_memory(monkeypatch):
+    """Not even the draws of one row fit a block."""
+    _, gradients, rows, _ = ready("mlp", 40)
+    whole = own_squares(gradients, rows)[0]
+    sizes, block = [], type(gradients).block
+    monkeypatch.setattr(type(gradients), "block_size", lambda self, like=None: 3)
+    monkeypatch.setattr(
+        type(gradients), "block", lambda self, b: (sizes.append(b.size), block(self, b))[1]
+    )
+    found, variances = own_squares(gradients, rows)
+    assert max(sizes) <= 16
+    assert bool(((found - whole).abs() < 4 * variances.sqrt()).all())
+
+
 def test_float32_is_as_good():
     single, double = (ready("shared", 16, dtype) for dtype in (torch.float32, torch.float64))
     found, truth = (own_squares(gradients, rows) for _, gradients, rows, _ in (single, double))

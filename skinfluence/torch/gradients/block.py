@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from skinfluence.torch.gradients.factors import Factor, total
+from skinfluence.torch.gradients.factors import Dense, Factor, total
 from skinfluence.torch.network import Network
 
 
@@ -52,7 +52,7 @@ class GradientBlock:
             return torch.zeros(len(self), len(other), dtype=torch.float64, device=self.device)
         # Layers are added up in their own type: rounding a sum of a few is no more than that of
         # the products, where a float64 copy of each would cost as much as they do.
-        return total(factor.pairs(theirs[factor.names]) for factor in shared).double()
+        return total(_pairs(factor, theirs[factor.names]) for factor in shared).double()
 
     def squares(self) -> Tensor:
         """``|g_i|^2``, (b,)."""
@@ -96,3 +96,10 @@ class GradientBlock:
         for factor in self.factors:
             found += product(factor)
         return found
+
+
+def _pairs(mine: Factor, theirs: Factor) -> Tensor:
+    """Products of two factors of a layer, whose form may differ with the number of positions."""
+    if type(mine) is type(theirs):
+        return mine.pairs(theirs)
+    return Dense(mine.dense()).pairs(Dense(theirs.dense()))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn import grad
 
-from skinfluence.torch.gradients.factors import Dense, Factor
+from skinfluence.torch.gradients.factors import Dense, Factor, Together
 from skinfluence.torch.gradients.layers import Names, Use, joined, layer
 from skinfluence.torch.gradients.outer import Outer
 
@@ -33,7 +33,7 @@ def convolution(module: Any, uses: Sequence[Use], names: Names) -> Factor:
     wide = module.weight.numel() > places * (module.weight[0].numel() + shape[0])
     if wide and module.groups == 1:
         a = joined([_positions(conv_patches(module, x)) for x, _ in frames])
-        delta = joined([d.flatten(3).transpose(2, 3).flatten(1, 2) for _, d in frames])
+        delta = joined([_positions(d.flatten(3)) for _, d in frames])
         return Outer(names["weight"], names.get("bias"), a, delta, shape)
     found = {names["weight"]: _formed(module, frames)}
     if "bias" in names:
@@ -45,15 +45,33 @@ def convolution(module: Any, uses: Sequence[Use], names: Names) -> Factor:
 def transposed(module: Any, uses: Sequence[Use], names: Names) -> Factor:
     """A transposed convolution's weight has the gradient of a convolution's, roles exchanged."""
     frames = [(_frames(module, u.input), _frames(module, u.delta)) for u in uses]
-    found = {}
-    if "weight" in names:
-        turned = [(delta, x) for x, delta in frames]
-        found[names["weight"]] = sum(
-            _weight_gradients(module, x, d, module.padding) for x, d in turned
-        )
-    if "bias" in names:
-        found[names["bias"]] = total_bias(frames)
-    return Dense(found)
+    found = {names["bias"]: total_bias(frames)} if "bias" in names else {}
+    if "weight" not in names:
+        return Dense(found)
+    turned = [(_reached(module, delta, x), x) for x, delta in frames]
+    shape = tuple(module.weight.shape)
+    places = sum(x[0, :, 0].numel() for x, _ in frames)
+    wide = module.weight.numel() > places * (module.weight[0].numel() + shape[0])
+    if wide and module.groups == 1:
+        a = joined([_positions(_unfolded(module, delta)) for delta, _ in turned])
+        inputs = joined([_positions(x.flatten(3)) for x, _ in frames])
+        outer = Outer(names["weight"], None, a, inputs, shape)
+        return Together((outer, Dense(found))) if found else outer
+    formed = [_weight_gradients(module, delta, x) for delta, x in turned]
+    own = torch.stack(formed).sum(0) if len(formed) > 1 else formed[0]
+    return Dense({names["weight"]: own, **found})
+
+
+def _reached(module: Any, delta: Tensor, x: Tensor) -> Tensor:
+    """Derivatives of the outputs that inputs reach, with the margin that the layer cuts off.
+
+    `output_padding` may add others, which only the bias moves.
+    """
+    found, dims = padded(module, delta), len(module.kernel_size)
+    axes = zip(module.kernel_size, module.stride, module.dilation, strict=True)
+    for axis, (size, step, gap) in enumerate(axes, -dims):
+        found = found.narrow(axis, 0, (x.shape[axis] - 1) * step + gap * (size - 1) + 1)
+    return found
 
 
 def total_bias(frames: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
@@ -70,19 +88,21 @@ def _frames(module: Any, values: Tensor) -> Tensor:
 
 def _formed(module: Any, frames) -> Tensor:
     """Gradients of the weight, (b, *shape)."""
-    found = [_weight_gradients(module, padded(module, x), delta, 0) for x, delta in frames]
+    found = [_weight_gradients(module, padded(module, x), delta) for x, delta in frames]
     return torch.stack(found).sum(0) if len(found) > 1 else found[0]
 
 
-def _weight_gradients(module: Any, x: Tensor, delta: Tensor, padding: Any) -> Tensor:
-    """The weight's gradient of every row, (b, *shape): one convolution of b times the groups."""
+def _weight_gradients(module: Any, x: Tensor, delta: Tensor) -> Tensor:
+    """The weight's gradient of every row, (b, *shape): one convolution of b times the groups.
+
+    `x` has its margin.
+    """
     b, shape = len(x), module.weight.shape
     gradient = WEIGHT_GRADIENTS[len(module.kernel_size)](
         x.transpose(0, 1).flatten(1, 2),
         (b * shape[0], *shape[1:]),
         delta.transpose(0, 1).flatten(1, 2),
         stride=module.stride,
-        padding=padding,
         dilation=module.dilation,
         groups=b * module.groups,
     )
@@ -121,7 +141,12 @@ def conv_patches(module: Any, x: Tensor) -> Tensor:
         In the order in which the weight is flattened, ``weight.flatten(1)``; the channels of all
         groups, one group after the other.
     """
-    x = padded(module, x).contiguous()
+    return _unfolded(module, padded(module, x))
+
+
+def _unfolded(module: Any, x: Tensor) -> Tensor:
+    """The patches of maps that have their margin."""
+    x = x.contiguous()
     dims = len(module.kernel_size)
     lead, (channels, *size) = x.shape[: -dims - 1], x.shape[-dims - 1 :]
     steps = x.stride()[-dims:]

@@ -119,6 +119,48 @@ class Dense(Factor):
         }
 
 
+@dataclass
+class Together(Factor):
+    """Factors of one layer, whose parameters' gradients come in different forms."""
+
+    parts: tuple[Factor, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:  # type: ignore[override]
+        return tuple(name for part in self.parts for name in part.names)
+
+    def dense(self) -> dict[str, Tensor]:
+        return {name: g for part in self.parts for name, g in part.dense().items()}
+
+    def n_elements(self) -> int:
+        return sum(part.n_elements() for part in self.parts)
+
+    def pairs(self, other: Factor) -> Tensor:
+        assert isinstance(other, Together)
+        return total(a.pairs(b) for a, b in zip(self.parts, other.parts, strict=True))
+
+    def squares(self) -> Tensor:
+        return total(part.squares() for part in self.parts)
+
+    def grams(self, m: int) -> Tensor:
+        return total(part.grams(m) for part in self.parts)
+
+    def scaled(self, scales: Mapping[str, float]) -> Together:
+        return Together(tuple(part.scaled(scales) for part in self.parts))
+
+    def weighted_squares(self, D: Parts) -> Tensor:
+        return total(part.weighted_squares(D) for part in self.parts)
+
+    def weighted_sums(self, D: Parts, m: int) -> Tensor:
+        return total(part.weighted_sums(D, m) for part in self.parts)
+
+    def times(self, parts: Parts) -> Tensor:
+        return total(part.times(parts) for part in self.parts)
+
+    def adjoint(self, C: Tensor) -> dict[str, Tensor]:
+        return {name: g for part in self.parts for name, g in part.adjoint(C).items()}
+
+
 def total(terms: Iterable[Tensor]) -> Tensor:
     """Sum of tensors; the first is added to, so it has to be the caller's own."""
     terms = iter(terms)

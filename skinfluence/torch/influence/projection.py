@@ -115,7 +115,8 @@ class TwoSided:
             if isinstance(factor, Outer):
                 a = factor.a
                 if factor.bias is not None:
-                    a = torch.cat([a, a.new_ones(*a.shape[:-1], 1)], -1)
+                    constant = a.new_full((*a.shape[:-1], 1), factor.constant)
+                    a = torch.cat([a, constant], -1)
                 found.append(self._outer(j, factor.delta, a))
             else:
                 flat = torch.cat([g.flatten(1) for g in factor.dense().values()], 1)

@@ -67,9 +67,7 @@ class DrawnRows(Rows):
 
         Those of a row follow one another.
         """
-        batch, noise = self.rows.take(rows), self.noise(rows)
-        repeated = batch.map(lambda values: values.repeat_interleave(self.n_draws, 0))
-        return with_noise(repeated, noise.flatten(0, 1)[:, None])
+        return one_by_one(self.rows.take(rows), self.noise(rows))
 
     def __getitem__(self, rows: slice) -> DrawnRows:
         return DrawnRows(
@@ -97,6 +95,12 @@ class DrawnRows(Rows):
         # The lowest word counts the numbers of a row, of which there are fewer than 2^64.
         counter = np.array([0, position, self.step, self.stream], dtype=np.uint64)
         return np.random.Generator(np.random.Philox(counter=counter, key=self.seed))
+
+
+def one_by_one(batch: Batch, noise: Tensor) -> Batch:
+    """Rows repeated, one draw of their noise (b, m, \\*shape) with each, (b * m, ...)."""
+    repeated = batch.map(lambda values: values.repeat_interleave(noise.shape[1], 0))
+    return with_noise(repeated, noise.flatten(0, 1)[:, None])
 
 
 def with_noise(batch: Batch, noise: Tensor) -> Batch:

@@ -43,8 +43,8 @@ class Pilot:
 def pilot(gradients: RowGradients, rows: DrawnRows, tol: float, metric: Metric = None) -> Pilot:
     """Number of draws for which scores have a relative standard error of `tol`.
 
-    Some rows, evenly spaced, are run with 16 draws each, and the variances of self influence and
-    of scores among these rows are taken apart into what falls as 1/m and what falls as 1/m^2.
+    Up to 16 rows, evenly spaced, are run with 16 draws each, and the variances of self influence
+    and of scores among these rows are taken apart into what falls as 1/m and as 1/m^2.
     Errors are root mean squares over the rows (pairs of rows) relative to the root mean square
     value: single scores near zero have a larger error relative to themselves.
 
@@ -73,7 +73,10 @@ def pilot(gradients: RowGradients, rows: DrawnRows, tol: float, metric: Metric =
 def _pilot_products(gradients, rows, metric):
     """Products of all draws of all pilot rows, (rows, draws, rows, draws)."""
     n = rows.shape[0]
-    at = np.unique(np.linspace(0, n - 1, min(n, PILOT_ROWS)).astype(np.intp))
+    # All of them are held at once, so that there are fewer of a large network.
+    fit = gradients.block_size(rows.apart(slice(0, 1))[:4]) // PILOT_DRAWS
+    count = min(n, PILOT_ROWS, max(2, fit))
+    at = np.unique(np.linspace(0, n - 1, count).astype(np.intp))
     # Draws of its own: a number of draws chosen by how these came out would bias the scores.
     few = DrawnRows(
         rows.rows, rows.draws, PILOT_DRAWS, seed=rows.seed, stream=PILOT, step=rows.step
