@@ -21,9 +21,12 @@ from skinfluence.torch.solvers import (
     Solver,
     choose_solver,
 )
+from skinfluence.torch.vae import VAE, BetaVAE
 
 __all__ = [
+    "VAE",
     "Arnoldi",
+    "BetaVAE",
     "ConjugateGradients",
     "Corrected",
     "Curvature",
