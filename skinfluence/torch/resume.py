@@ -132,15 +132,16 @@ def fingerprint(objective: NetworkObjective, **options: str) -> str:
     digest.update(json.dumps([type(loss).__name__, own, function, names, options]).encode())
     for name, tensor in sorted(objective.network.module.state_dict().items()):
         digest.update(name.encode())
-        _update(digest, tensor)
-    _update(digest, objective.weights)
+        update(digest, tensor)
+    update(digest, objective.weights)
     for start in range(0, objective.n_train, 1024):
         batch = objective.rows.take(slice(start, min(start + 1024, objective.n_train)))
-        batch.map(lambda values: _update(digest, values))
+        batch.map(lambda values: update(digest, values))
     return digest.hexdigest()
 
 
-def _update(digest: Any, tensor: Tensor) -> Tensor:
+def update(digest: Any, tensor: Tensor) -> Tensor:
+    """Add a tensor's shape, type and numbers to a digest; the tensor comes back."""
     digest.update(f"{tuple(tensor.shape)} {tensor.dtype}".encode())
     digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return tensor

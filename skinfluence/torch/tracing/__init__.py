@@ -1,1 +1,1 @@
-"""Influence traced through training."""
+"""Influence along the path of training: gradient products added up over checkpoints."""
