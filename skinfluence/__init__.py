@@ -5,6 +5,7 @@ from skinfluence.explainers.influence import InfluenceExplainer
 from skinfluence.explainers.kde import KDEInfluence
 from skinfluence.explainers.knn import KNNInfluence
 from skinfluence.explainers.pyod import PyODAdapter
+from skinfluence.explainers.tracin import TracInExplainer
 from skinfluence.polishing import polish
 
 __version__ = "0.1.0.dev0"
@@ -15,5 +16,6 @@ __all__ = [
     "KDEInfluence",
     "KNNInfluence",
     "PyODAdapter",
+    "TracInExplainer",
     "polish",
 ]

@@ -28,6 +28,7 @@ __all__ = [
     "_fit_context",
     "check_feature_names_in",
     "check_weights",
+    "has_stopped",
     "mlp_moments",
     "output_container",
     "routing_enabled",
@@ -55,6 +56,11 @@ def check_weights(sample_weight, X):
             "Pass sample_weight=None for equal weights."
         )
     return weights
+
+
+def has_stopped(network):
+    """Whether the last epoch of a multi-layer perceptron is where its ``fit`` would stop."""
+    return network._no_improvement_count > network.n_iter_no_change
 
 
 def output_container(estimator):

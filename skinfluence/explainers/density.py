@@ -3,35 +3,25 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from numbers import Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import OutlierMixin, TransformerMixin
+from sklearn.base import TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from skinfluence import _loops, attribution
-from skinfluence._compat import Interval, StrOptions, check_feature_names_in
+from skinfluence._compat import check_feature_names_in
 from skinfluence._output import labelled
-from skinfluence._stats import weighted_quantile
 from skinfluence.base import BaseInfluence
 from skinfluence.explainers import refits
+from skinfluence.explainers.detector import Detector, clipped
 from skinfluence.metrics import Agreement
 
-# What a threshold and a mean must survive; self_influence keeps the infinities.
-LARGEST_SCORE = 1e300
 # Queries a call where one number a query is wanted.
 QUERIES = 256
-# Scores closer than this (relative, and absolute below 1) count as ties at the threshold.
-TIE = 1e-9
-
-
-def clipped(scores):
-    """Scores with the infinities clipped to ``LARGEST_SCORE``."""
-    return np.clip(scores, -LARGEST_SCORE, LARGEST_SCORE)
 
 
 def check_training_rows(model, stored, rows):
@@ -47,10 +37,6 @@ def check_training_rows(model, stored, rows):
     )
 
 
-def _tie(score):
-    return TIE * max(1.0, abs(score))
-
-
 def _has_influence_features(explainer):
     if explainer.influence_features:
         return True
@@ -61,7 +47,7 @@ def _has_influence_features(explainer):
 
 
 class DensityInfluence(  # type: ignore[call-arg]  # scikit-learn's __init_subclass__ is untyped
-    OutlierMixin, TransformerMixin, BaseInfluence, auto_wrap_output_keys=None
+    Detector, TransformerMixin, BaseInfluence, auto_wrap_output_keys=None
 ):
     """Shared surface of the explainers of density estimators.
 
@@ -72,7 +58,7 @@ class DensityInfluence(  # type: ignore[call-arg]  # scikit-learn's __init_subcl
 
     _parameter_constraints: dict = {
         **BaseInfluence._parameter_constraints,
-        "contamination": [None, StrOptions({"auto"}), Interval(Real, 0, 0.5, closed="right")],
+        **Detector._parameter_constraints,
         "influence_features": ["boolean"],
     }
 
@@ -85,31 +71,7 @@ class DensityInfluence(  # type: ignore[call-arg]  # scikit-learn's __init_subcl
         self._deletion = self._make_deletion(model, rows, sample_weight)
         self._fit_X = rows
         self.score_unit_ = "loss"
-        self.__dict__.pop("offset_", None)
-        if self.contamination is not None:
-            self.offset_ = self._threshold(self._training_scores())
-
-    def _training_scores(self):
-        """Scores of the training rows, which the threshold is drawn on."""
-        return clipped(-self._added(self._fit_X))
-
-    def _threshold(self, scores):
-        """Offset below which a share `contamination` of the training rows lies, by weight."""
-        weights = self._deletion.weights
-        if weights is not None:
-            # A row of weight 0 is no row.
-            scores, weights = scores[weights > 0], weights[weights > 0]
-        if self.contamination == "auto":
-            q25, q50 = (weighted_quantile(scores, weights, q) for q in (0.25, 0.5))
-            return q50 - 6.0 * (q50 - q25) - _tie(q50)
-        first_inlier = weighted_quantile(scores, weights, self.contamination, side="upper")
-        # Half way to the last outlier, so that rounding cannot carry a training row across;
-        # rows that tie with the first inlier are inliers too.
-        outliers = scores[scores < first_inlier - _tie(first_inlier)]
-        # Not half way to infinity either: every finite score would be an inlier.
-        if not outliers.size or outliers.max() == -LARGEST_SCORE:
-            return first_inlier - _tie(first_inlier)
-        return 0.5 * (float(outliers.max()) + first_inlier)
+        self._set_offset()
 
     # -- influence --------------------------------------------------------------------------
 
@@ -183,67 +145,14 @@ class DensityInfluence(  # type: ignore[call-arg]  # scikit-learn's __init_subcl
     def _added(self, queries):
         return self._in_blocks(self._deletion.addition, queries)
 
-    def score_samples(self, X: ArrayLike) -> np.ndarray:
-        """Score rows: minus the self influence that each would have if it were added.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_queries, n_features)
-            Rows to judge; each is judged on its own.
-
-        Returns
-        -------
-        scores : ndarray of shape (n_queries,)
-            In nats; low for outliers. Infinities are clipped to 1e300.
-        """
-        return self._outlier_scores(X)
-
     def _outlier_scores(self, X):
         return clipped(-self._added(self._queries(X)))
 
-    def decision_function(self, X: ArrayLike) -> np.ndarray:
-        """Shifted scores: negative for outliers.
+    def _training_scores(self):
+        return clipped(-self._added(self._fit_X))
 
-        Parameters
-        ----------
-        X : array-like of shape (n_queries, n_features)
-            Rows to judge.
-
-        Returns
-        -------
-        scores : ndarray of shape (n_queries,)
-            ``score_samples(X) - offset_``.
-
-        Raises
-        ------
-        ValueError
-            If ``contamination=None``, which sets no threshold.
-        """
-        scores = self.score_samples(X)
-        return scores - self._offset()
-
-    def _offset(self):
-        if not hasattr(self, "offset_"):
-            raise ValueError(
-                "contamination=None sets no threshold, so nothing can be labelled. Fit with "
-                'contamination="auto" or a share, or rank rows by score_samples.'
-            )
-        return self.offset_
-
-    def predict(self, X: ArrayLike) -> np.ndarray:
-        """Label rows as inliers or outliers.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_queries, n_features)
-            Rows to judge.
-
-        Returns
-        -------
-        labels : ndarray of int of shape (n_queries,)
-            1 for inliers, -1 for outliers.
-        """
-        return np.where(self.decision_function(X) >= 0, 1, -1)
+    def _training_weights(self):
+        return self._deletion.weights
 
     # -- features ---------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Rows as points whose dot products are first-order scores, for InfluenceExplainer."""
+"""Rows as points whose dot products are first-order scores."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ from sklearn.utils.validation import check_is_fitted
 
 from skinfluence._compat import check_feature_names_in
 from skinfluence._output import labelled, row_labels
-from skinfluence.explainers.questions import Questions
+from skinfluence.explainers.engine_backed import EngineBacked
 
 
 class Embedding(  # type: ignore[call-arg]  # scikit-learn's __init_subclass__ is untyped
-    TransformerMixin, Questions, auto_wrap_output_keys=None
+    TransformerMixin, EngineBacked, auto_wrap_output_keys=None
 ):
-    """What makes an explainer of supervised models a transformer."""
+    """What makes an explainer of models a transformer."""
+
+    # Its engine embeds: embed, train_embedding, embedding_width.
+    _engine: Any
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -25,7 +28,7 @@ class Embedding(  # type: ignore[call-arg]  # scikit-learn's __init_subclass__ i
         return tags
 
     # TransformerMixin has one of its own, which rules transform alone.
-    set_output = Questions.set_output
+    set_output = EngineBacked.set_output
 
     def transform(self, X: ArrayLike) -> Any:
         """Embed rows so that dot products with ``train_embedding`` are first-order scores.

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from skinfluence._compat import HasMethods, Interval, StrOptions, _fit_context
 from skinfluence.explainers.embedding import Embedding
+from skinfluence.explainers.questions import Questions
 from skinfluence.explainers.refusals import refuse_no_estimator
 
 # "auto", "dense" and "cg" are those of linear models too.
@@ -19,7 +20,7 @@ _SOLVERS = {"auto", "dense", "cg", "lissa", "arnoldi", "nystroem", "ekfac", "dat
 
 
 class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_subclass__ is untyped
-    Embedding, auto_wrap_output_keys=None
+    Embedding, Questions, auto_wrap_output_keys=None
 ):
     """Influence of the training rows on a fitted model: what deleting each would change.
 

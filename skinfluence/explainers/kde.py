@@ -14,7 +14,8 @@ from skinfluence._compat import _fit_context, check_weights, routing_enabled
 from skinfluence.deletion.kde import KDEDeletion
 from skinfluence.deletion.kernels import FALLING
 from skinfluence.exceptions import UnsupportedEstimatorError
-from skinfluence.explainers.density import check_training_rows, clipped
+from skinfluence.explainers.density import check_training_rows
+from skinfluence.explainers.detector import clipped
 from skinfluence.explainers.novelty import NoveltyInfluence
 
 # Trees beat a pass over all rows only in low dimension.

@@ -13,7 +13,8 @@ from sklearn.neighbors import NearestNeighbors
 from skinfluence._compat import Interval, _fit_context, stored_rows
 from skinfluence.deletion.knn import KNNDeletion
 from skinfluence.exceptions import UnsupportedEstimatorError
-from skinfluence.explainers.density import check_training_rows, clipped
+from skinfluence.explainers.density import check_training_rows
+from skinfluence.explainers.detector import clipped
 from skinfluence.explainers.novelty import NoveltyInfluence
 
 DEFAULT_NEIGHBORS = 5

@@ -9,7 +9,8 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils.validation import check_is_fitted
 
-from skinfluence.explainers.density import DensityInfluence, clipped
+from skinfluence.explainers.density import DensityInfluence
+from skinfluence.explainers.detector import clipped
 
 
 class PyODAdapter(BaseEstimator):

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.neural_network import MLPClassifier, MLPRegressor
+from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from skinfluence._peel import peel
+from skinfluence._seen import is_skorch_net, is_vae
 from skinfluence.metrics._rows import take_rows
 from skinfluence.torch.data.datasets import check_positions
 
@@ -51,17 +52,22 @@ def has_targets(X: Any) -> bool:
 def given_rows(owner: Any, heads: Sequence[Any], X: Any, *, reset: bool) -> Given:
     """Rows behind the transformers, with the columns of tables and matrices kept or compared.
 
-    Scikit-learn's own networks take what scikit-learn takes, in its own words; of others, whose
-    inputs may be anything, only the number and names of columns are looked at.
+    Estimators of scikit-learn's kind take what scikit-learn takes, in its own words; of others,
+    whose inputs may be anything, only the number and names of columns are looked at.
     """
-    if heads:
-        for head in heads:
-            X = head.transform(X)
-        return Given(X)
-    if isinstance(peel(owner.estimator_)[1], MLPClassifier | MLPRegressor):
+    for head in heads:
+        X = head.transform(X)
+    model = peel(owner.estimator_)[1]
+    if hasattr(model, "fit") and not is_skorch_net(model):
+        if is_vae(model) and getattr(X, "ndim", 2) > 2:  # images, which it flattens itself
+            X = np.reshape(X, (len(X), -1))
         least = {"ensure_min_samples": 2} if reset else {}
         given = {"dtype": np.float64, "accept_sparse": "csr", **least}
+        if heads:  # whose columns are those of the pipeline
+            return Given(check_array(X, **given))
         return Given(validate_data(owner, X, reset=reset, **given))
+    if heads:
+        return Given(X)
     if not isinstance(X, Tensor) and not has_targets(X) and len(Given(X).shape) == 2:
         validate_data(owner, X, reset=reset, skip_check_array=True)
     return Given(X)
