@@ -86,8 +86,9 @@ def _collected(given: Any) -> Checkpoints:
         return Checkpoints([_one(given, 1)])
     if not isinstance(given, Iterable):
         raise TypeError(
-            f"Checkpoints are passed as a {type(given).__name__}. Pass a CheckpointRecorder, its "
-            "checkpoints, a directory, or a list of files, state dicts or models."
+            f"{given!r} is passed for checkpoints, and is none. Pass a CheckpointRecorder, its "
+            "checkpoints, a directory, or a list of files, state dicts or models. (How many of "
+            "them are used is n_checkpoints=.)"
         )
     several = list(given)
     if several and all(isinstance(one, str | PathLike) for one in several):

@@ -29,7 +29,7 @@ def read_checkpoints(path: AnyPath | Iterable[AnyPath]) -> Checkpoints:
     path : path-like, or iterable of path-like
         A directory that `CheckpointRecorder` has written; or files of one module's state dicts,
         safetensors (``.safetensors``) or torch's (``.pt``, ``.pth``, ``.bin``), also where they
-        lie under "state_dict" or "model_state_dict" beside other things. Tensors of any device
+        lie under "state_dict", "model" or another name beside other things. Tensors of any device
         are read on the CPU.
 
     Returns

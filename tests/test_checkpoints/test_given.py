@@ -72,7 +72,7 @@ def test_one_state_is_not_two_checkpoints(given):
     [
         ([], ValueError, "There are no checkpoints"),
         (CheckpointRecorder(), ValueError, "There are no checkpoints"),
-        (7, TypeError, "Checkpoints are passed as a int"),
+        (7, TypeError, "7 is passed for checkpoints, and is none.*n_checkpoints="),
         ([MODEL, 7], TypeError, "Checkpoint 2 is a int"),
         ([SGDRegressor()], TypeError, "Checkpoint 1 is a SGDRegressor"),
         ([{"weight": np.ones((1, 4))}], ValueError, r"'weight' is of shape \(1, 4\) there and"),
