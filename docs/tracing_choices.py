@@ -82,7 +82,14 @@ CHOICES = {
     },
 }
 
-header = ("checkpoints", "sum over drop", "error of the sums", "Pearson with all", "AUC", "seconds")
+header = (
+    "checkpoints",
+    "sum over drop",
+    "error of the sums",
+    "Pearson with all",
+    "AUC",
+    "seconds",
+)
 table = []
 for name, options in CHOICES.items():
     begun = time.process_time()
