@@ -145,7 +145,7 @@ for name, (options, settings) in OPTIMISERS.items():
 
 # -- against training without a row --------------------------------------------------------------
 
-N_DELETED, RATE = 8, 0.1
+N_DELETED, RATE = 6, 0.1
 
 
 def losses(estimator):

@@ -141,9 +141,9 @@ right.margins(x=0.1)
 plt.show()
 
 # %%
-# Two forces pull at it, each of them many times the loss that there is to lose, and what remains is
-# their small difference. That is why a score is no prediction of what happens *without* the row:
-# the other force would have gone with it.
+# Two forces pull at it, each of them many times the loss that there is to lose, and what remains
+# is their small difference. That is why a score is no prediction of what happens *without* the
+# row: the other force would have gone with it.
 #
 # Whom to look at
 # ---------------

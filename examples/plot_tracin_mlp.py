@@ -3,9 +3,9 @@ What did each image do to the training?
 =======================================
 
 A neural network starts from noise and goes down a slope, and every step of the way is made of the
-gradients of a few training rows. Add up what the steps of one row did to the loss of another image
-and you have its influence (Pruthi et al. 2020). Here: scikit-learn's own ``MLPClassifier``, digits,
-and one label in twelve is wrong.
+gradients of a few training rows. Add up what the steps of one row did to the loss of another
+image, and you have its influence (Pruthi et al. 2020). Here: scikit-learn's own
+``MLPClassifier``, digits, and one label in twelve is wrong.
 """
 
 # %%

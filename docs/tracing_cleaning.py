@@ -48,7 +48,7 @@ def another_digit():
 
 
 def vae_of(X, noise_scale):
-    vae = BetaVAE(8, noise_scale=noise_scale, hidden=(128, 64), max_epochs=60, random_state=0)
+    vae = BetaVAE(8, noise_scale=noise_scale, hidden=(128, 64), max_epochs=40, random_state=0)
     return TracInExplainer(vae, n_draws=8, contamination=None, random_state=0).fit(X)
 
 
@@ -92,9 +92,9 @@ table = [[who, *(f"{found[name][who]:.3f}" for name in CASES)] for who in found[
 # -- draws ---------------------------------------------------------------------------------------
 
 X, _ = CASES["turned by 90 degrees"]
-some = X[:300]
+some = X[:200]
 traced = vae_of(X, 0.3)
-draws_header = ("``n_draws``", "error it reports", "error against 512 draws", "bias")
+draws_header = ("``n_draws``", "error it reports", "error against 256 draws", "bias")
 
 
 def own_of(n_draws, seed):
@@ -113,7 +113,7 @@ def share(values):
     return f"{100 * values:.1f}\N{NO-BREAK SPACE}%"
 
 
-truth, _ = own_of(512, 1)
+truth, _ = own_of(256, 1)
 size = np.sqrt(np.mean(truth**2))
 draws_table = []
 for n_draws in (4, 16, 64):
