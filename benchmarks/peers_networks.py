@@ -21,6 +21,9 @@ from torch_problem import TorchProblem
 
 Scores = Callable[..., Any]
 
+# Rows that pyDVL scores at a time.
+SCORED = 500
+
 
 # -- captum -------------------------------------------------------------------------------------
 
@@ -133,7 +136,10 @@ def pydvl_ekfac(problem: TorchProblem, damping: float, batch_size: int | None = 
 def _pydvl_scores(influence, problem, batch_size):
     influence = influence.fit(problem.loader(problem.n if batch_size is None else batch_size))
     solved = influence.influence_factors(problem.Xq, problem.yq)
-    return influence.influences_from_factors(solved, problem.X, problem.y).detach()
+    # Gradients of all rows at once take more than 20 GB in some of its methods.
+    parts = zip(problem.X.split(SCORED), problem.y.split(SCORED), strict=True)
+    found = [influence.influences_from_factors(solved, X, y) for X, y in parts]
+    return torch.cat(found, 1).detach()
 
 
 # -- kronfluence --------------------------------------------------------------------------------

@@ -247,7 +247,8 @@ def _factor_peers(setting, given):
         ("kronfluence kfac", "kronfluence_scores", dict(strategy="kfac")),
         ("curvlinops EKFAC, rows by vmap", "curvlinops_ekfac", {}),
         ("curvlinops EKFAC, no scores", "curvlinops_ekfac", dict(scores=False, compared=False)),
-        ("pyDVL EkFac", "pydvl_ekfac", {}),
+        # All rows in one batch take more than 20 GB.
+        ("pyDVL EkFac, batches of 500", "pydvl_ekfac", dict(batch_size=500)),
     ]
     found = [setting.torch_peer(name, call, **own, **given) for name, call, own in peers]
     return [case for cases in found for case in cases]

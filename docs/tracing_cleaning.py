@@ -1,6 +1,7 @@
 """Foreign rows among digits, and who finds them: VAE-TracIn beside what costs nothing."""
 
 import numpy as np
+import torch
 from sklearn.datasets import load_digits
 from sklearn.ensemble import IsolationForest
 from sklearn.neighbors import KernelDensity
@@ -127,6 +128,37 @@ for n_draws in (4, 16, 64):
         ]
     )
 
+# -- the two gradients ---------------------------------------------------------------------------
+
+gradient_header = ("latents", "of the means", "of the variances")
+
+
+def encoder_gradients(module, bound, x, noise):
+    """Gradients of one bound in the encoder, one draw at a time, (m, p)."""
+    weights = list(module.encoder.parameters())
+    gradients = [torch.autograd.grad(bound(x, one[None]).sum(), weights) for one in noise]
+    return torch.stack([torch.cat([part.ravel() for part in g]) for g in gradients])
+
+
+gradient_table = []
+for latent_dim in (1, 2, 8):
+    vae = BetaVAE(
+        latent_dim, noise_scale=0.3, hidden=(32,), max_epochs=20, dtype="float64", random_state=0
+    )
+    module = vae.fit(images).module_
+    noise = torch.randn(1000, latent_dim, generator=torch.Generator().manual_seed(0)).double()
+    x = torch.from_numpy(images[:1]).double()
+    ways = [encoder_gradients(module, way, x, noise) for way in (module.elbo, module.elbo_score)]
+    lengths = [way.mean(0).norm() for way in ways]
+    spreads = [way.var(0).sum() for way in ways]
+    gradient_table.append(
+        [str(latent_dim), f"{lengths[1] / lengths[0]:.1f}", f"{spreads[1] / spreads[0]:,.0f}"]
+    )
+
 if __name__ == "__main__":
-    for head, rows in (header, table), (draws_header, draws_table):
+    for head, rows in (
+        (header, table),
+        (draws_header, draws_table),
+        (gradient_header, gradient_table),
+    ):
         print(*[" | ".join(row) for row in [head, *rows]], sep="\n")

@@ -40,7 +40,7 @@ class Manifest:
     def write(self, directory: Path) -> None:
         """Write beside the place and move there, so that a stop leaves the older one whole."""
         said = {"format": FORMAT, "version": VERSION, **asdict(self)}
-        replace_file(directory / NAME, json.dumps(said).encode())
+        replace_file(directory / NAME, json.dumps(said, default=float).encode())
 
 
 def read_manifest(directory: Path) -> Manifest:

@@ -202,16 +202,18 @@ class CheckpointRecorder:
         try:
             yield self
         finally:
-            # An interrupted training is gone on with from here, too.
-            self.keep_last(module, optimizer)
             handle.remove()
-            self._course.leave()
-            self._course.store.flush()
+            try:
+                # An interrupted training is gone on with from here, too.
+                self.keep_last(module, optimizer)
+            finally:
+                self._course.leave()
 
     def restore(self, model: Any, optimizer: Any = None) -> int:
         """Put the last checkpoint back, so that training and recording go on from there.
 
-        Random numbers and schedulers of learning rates are not recorded, and are the loop's.
+        Random numbers and schedulers of learning rates are not recorded, and are the loop's; so
+        the rates that the optimiser has stay.
 
         Parameters
         ----------

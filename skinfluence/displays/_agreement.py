@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -117,7 +118,8 @@ class AgreementDisplay:
         y : array-like of shape (n_queries,), default=None
             Their targets, where the model has some.
         n_refits : int, default=20
-            How many rows to delete, one at a time.
+            How many rows to delete, one at a time. TracInExplainer deletes none: its points are
+            queries, and what training did to them.
         random_state : int, RandomState instance or None, default=None
             Chooses the rows.
         name : str, default=None
@@ -134,7 +136,9 @@ class AgreementDisplay:
         """
         check_is_fitted(explainer)
         queries = (X,) if y is None else (X, y)
-        result = explainer.validate(*queries, n_refits=n_refits, random_state=random_state)
+        refits = "n_refits" in signature(explainer.validate).parameters
+        more = {"n_refits": n_refits} if refits else {}
+        result = explainer.validate(*queries, **more, random_state=random_state)
         name = type(explainer).__name__ if name is None else name
         return cls.from_agreement(result, name=name, ax=ax, **plot_params)
 

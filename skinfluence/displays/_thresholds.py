@@ -138,6 +138,11 @@ def _by_name(name: str, known: Statistic, n: int, k: float | None, df: float | N
 
 def diagnostics_of(explainer: Any) -> Any:
     """The diagnostics of a fitted explainer, which a figure shows for one problem at a time."""
+    if not hasattr(explainer, "diagnostics"):
+        raise TypeError(
+            f"{type(explainer).__name__} has no diagnostics(), which are those of regressions at "
+            "their minimum, as InfluenceExplainer has them. Draw SelfInfluenceDisplay instead."
+        )
     diagnostics = explainer.diagnostics()
     if isinstance(diagnostics, list):
         raise ValueError(

@@ -261,6 +261,12 @@ def _check_alone(network: Network, outputs: Tensor, batch: Batch) -> None:
                 "each other. Use batch normalisation with running statistics, and nothing else "
                 "that needs several rows."
             ) from error
+        if isinstance(alone, Tensor) and alone.shape != (1, *outputs.shape[1:]):
+            raise ValueError(
+                f"{type(network.module).__name__} returns shape {tuple(alone.shape)} for one row "
+                f"and {tuple(outputs.shape)} for {batch.size}: squeeze() without an axis, or a "
+                "reshape, drops that of the rows. Name the axis: squeeze(-1)."
+            )
         gap = _gap(alone, outputs[i : i + 1], outputs)
         if gap > allowed:
             raise ValueError(

@@ -17,9 +17,6 @@ from skinfluence.checkpoints.estimators import check_shapes
 from skinfluence.checkpoints.stored import Shape, shapes_of
 from skinfluence.torch.modules import HALVES, check_module, check_parameters, unwrapped
 
-# Those whose moving average of gradients keeps their length: the rate is how far one goes.
-ADAM_LIKE = {"Adam", "AdamW", "Adamax", "NAdam", "RAdam", "SparseAdam"}
-
 # What training loops call the state dict where they save more than it.
 WRAPPINGS = ("state_dict", "model_state_dict")
 

@@ -18,6 +18,9 @@ from skinfluence.torch.objective import NetworkObjective
 
 Tensors = dict[str, Tensor]
 
+# Rows on which functions are compared, and by how much machines may differ.
+PROBE, NEAR = 8, 1e-3
+
 
 class NoRecord:
     """Nothing is kept."""
@@ -116,10 +119,50 @@ class Record(NoRecord):
 
 
 def _facts(file: Path) -> dict[str, str]:
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
-    with safe_open(file, framework="pt") as opened:
-        return opened.metadata() or {}
+    try:
+        with safe_open(file, framework="pt") as opened:
+            return opened.metadata() or {}
+    except SafetensorError as error:
+        raise ValueError(
+            f"{file} cannot be read ({error}): it was cut short, or is no record of ours. Remove "
+            "it, or give this fit a directory of its own."
+        ) from error
+
+
+def check_functions(record: NoRecord, objective: NetworkObjective) -> None:
+    """Refuse a record of a network or a loss that computes something else.
+
+    What functions compute is in no digest of their names and parameters, so that it is looked at
+    on a few rows: outputs and losses, here and at other parameters, where losses do not vanish.
+
+    Raises
+    ------
+    ValueError
+    """
+    found = _computed(objective)
+    known = record.once("functions", lambda: found)
+    for key, value in found.items():
+        before = known[key].to(value) if key in known else value.new_empty(0)
+        size = float(value.abs().max())
+        if before.shape != value.shape or float((before - value).abs().max()) > NEAR * size:
+            raise ValueError(
+                f"The record belongs to another fit: on the same rows the {key} were others, "
+                "so that the module's forward or the loss has changed since. Give this fit a "
+                "directory of its own, or remove that one."
+            )
+
+
+def _computed(objective: NetworkObjective) -> Tensors:
+    network, batch = objective.network, objective.rows.take(slice(0, PROBE))
+    found: Tensors = {}
+    with torch.no_grad():
+        for where, theta in (("", network.theta), (" elsewhere", 0.5 * network.theta)):
+            outputs = network.outputs(batch, network.params(theta))
+            losses = objective.loss(outputs, batch.y)
+            found |= {f"outputs{where}": outputs, f"losses{where}": losses}
+    return {key: value.nan_to_num() for key, value in found.items()}
 
 
 def fingerprint(objective: NetworkObjective, **options: str) -> str:

@@ -7,6 +7,10 @@ import json
 import os
 import pickle
 import shutil
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -75,6 +79,48 @@ def test_only_what_is_kept_stays_on_disk(tmp_path):
     recorder, _ = recorded(tmp_path, calls=40, keep=4)
     assert len(files(tmp_path)) == 1 + len(recorder.checkpoints) <= 5
     assert read_checkpoints(tmp_path).steps == recorder.checkpoints.steps
+
+
+def test_keep_one_has_one_file(tmp_path):
+    recorder, _ = recorded(tmp_path, calls=9, keep=1)
+    assert len(files(tmp_path)) == 2 and recorder.checkpoints.steps == [8]
+
+
+ENDLESS = """
+import sys
+import numpy as np
+from sklearn.linear_model import SGDRegressor
+from skinfluence.checkpoints import CheckpointRecorder
+from skinfluence.checkpoints.directory import DirectoryStore
+
+DirectoryStore.patience = 0.0
+rng = np.random.default_rng(0)
+X, y = rng.normal(size=(20, 3)), rng.normal(size=20)
+recorder, model = CheckpointRecorder(sys.argv[1], keep=6), SGDRegressor(random_state=0)
+while True:
+    recorder.partial_fit(model, X, y)
+"""
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed(tmp_path):
+    run = subprocess.Popen([sys.executable, "-c", ENDLESS, str(tmp_path)])
+    try:
+        deadline = time.monotonic() + 120
+        while run.poll() is None and len(files(tmp_path)) < 5:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        time.sleep(0.1)
+    finally:
+        run.kill()
+    assert run.wait() == -signal.SIGKILL
+    found = read_checkpoints(tmp_path)
+    assert 3 <= len(found) <= 6
+    assert all(item.parameters["weight"].shape == (1, 3) for item in found)
+    model, going_on = SGDRegressor(random_state=0), CheckpointRecorder(tmp_path, keep=6)
+    model.partial_fit(X, Y)
+    assert going_on.restore(model) == found.steps[-1]
+    assert len(files(tmp_path)) == 1 + len(found)
 
 
 def test_what_waits_to_be_written_is_written_in_the_end(tmp_path, monkeypatch):

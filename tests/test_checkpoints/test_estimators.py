@@ -99,7 +99,11 @@ def test_sparse_rows_move_the_intercept_less():
 
 @pytest.mark.parametrize(
     "model",
-    [SGDClassifier(), Perceptron(eta0=0.5), SGDClassifier("log_loss", learning_rate="invscaling")],
+    [
+        SGDClassifier(),
+        Perceptron(eta0=0.5),
+        SGDClassifier("log_loss", learning_rate="invscaling", eta0=0.1),
+    ],
     ids=str,
 )
 def test_classifiers(model):

@@ -14,6 +14,7 @@ from skinfluence.checkpoints import (
     as_checkpoints,
     models,
 )
+from tests.conftest import import_optional
 
 X, Y = np.eye(3), np.arange(3.0)
 RECORDER, MODEL = CheckpointRecorder(), SGDRegressor(random_state=0)
@@ -37,6 +38,7 @@ def test_the_way_of_chosen_ones_stays_whole():
 
 
 def test_a_directory(tmp_path):
+    import_optional("safetensors")
     recorder, model = CheckpointRecorder(tmp_path), SGDRegressor()
     recorder.partial_fit(model, X, Y)
     found = as_checkpoints(str(tmp_path), model)

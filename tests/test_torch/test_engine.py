@@ -310,6 +310,17 @@ def test_two_classes_of_one_logit():
     assert_allclose(own, np.stack(both)[y[:4], np.arange(4)])
 
 
+@pytest.mark.parametrize("k", [2, 3])
+def test_labels_that_go_together_are_no_classes(k):
+    X, y = regression()
+    labels = np.stack([y > 0, y > 1, y > 2][:k], axis=1).astype(float)
+    given = {"loss": "binary_cross_entropy", "target": "decision_function", "damping": 0.3}
+    module = minimum(mlp(k=k), X, labels, loss="binary_cross_entropy", decay=DECAY)
+    with pytest.raises(ValueError, match=rf"The model has {k} outputs. Say which one"):
+        explain(module, X, labels, **given).score_influence(X)
+    assert explain(module, X, labels, output=1, **given).score_influence(X[:2]).shape[0] == 2
+
+
 def test_several_outputs_of_a_regression_need_a_choice():
     X, y = regression()
     Y = np.stack([y, -2 * y], axis=1)

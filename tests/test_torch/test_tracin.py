@@ -7,13 +7,21 @@ import pickle
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+<<<<<<< HEAD
+=======
+from scipy import sparse
+>>>>>>> main
 from sklearn.base import clone
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.datasets import make_blobs
 from sklearn.exceptions import NotFittedError
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.frozen import FrozenEstimator
+<<<<<<< HEAD
 from sklearn.linear_model import LinearRegression
+=======
+from sklearn.linear_model import LinearRegression, SGDClassifier, SGDRegressor
+>>>>>>> main
 from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KernelDensity
 from sklearn.neural_network import MLPClassifier, MLPRegressor
@@ -283,6 +291,67 @@ def test_seeds_reach_the_clone():
     assert not np.array_equal(runs[0], runs[2])
 
 
+<<<<<<< HEAD
+=======
+STEPS = {
+    "learning_rate": "constant",
+    "eta0": 1e-4,
+    "max_iter": 60,
+    "alpha": 0.0,
+    "random_state": 0,
+}
+LINEAR = {
+    "squares": (SGDRegressor(**STEPS), REAL),
+    "classes": (SGDClassifier("log_loss", **STEPS), CLASSES),
+    "hinge": (SGDClassifier(**STEPS), CLASSES == "a"),
+    "class weights": (SGDClassifier("log_loss", class_weight={"a": 3.0}, **STEPS), CLASSES),
+    "sparse": (SGDRegressor(**STEPS), REAL),
+}
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["", "weighted"])
+@pytest.mark.parametrize("name", LINEAR)
+def test_linear_models_trained_by_steps(name, weighted):
+    model, y = LINEAR[name]
+    rows = sparse.csr_array(X) if name == "sparse" else X
+    weights = rng.uniform(0.5, 2.0, N) if weighted else None
+    explainer = TracInExplainer(model).fit(rows, y, sample_weight=weights)
+    expected = clone(model).fit(rows, y, sample_weight=weights)
+    # Classes that have stopped go on to the end of the last.
+    if len(np.unique(y)) != 3:
+        assert_array_equal(explainer.estimator_.coef_, expected.coef_)
+    agreement = explainer.validate()
+    assert agreement.relative_error < (0.1 if name == "class weights" else 0.03), agreement
+    assert explainer.score_unit_ == "loss"
+    assert explainer.score_influence(rows[:2], y[:2]).shape == (2, N)
+
+
+def test_skorch_nets_are_fitted_and_recorded():
+    skorch = import_optional("skorch")
+    torch.manual_seed(0)
+    net = skorch.NeuralNetClassifier(
+        Scores, max_epochs=6, lr=0.05, batch_size=20, train_split=None, verbose=0
+    )
+    rows = X.astype("f4")
+    explainer = TracInExplainer(net, n_checkpoints=7).fit(rows, PLACES)
+    assert explainer.estimator_.callbacks is None
+    assert all(name != "recorder" for name, _ in explainer.estimator_.callbacks_)
+    assert explainer.checkpoints_.steps[-1] == 18
+    assert explainer.score_unit_ == "loss"
+    assert explainer.validate().relative_error < 0.1
+    assert not net.initialized_
+
+
+class Scores(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(3, 3)
+
+    def forward(self, x):
+        return torch.softmax(self.linear(x), 1)
+
+
+>>>>>>> main
 # -- frames, copies -------------------------------------------------------------------------------
 
 

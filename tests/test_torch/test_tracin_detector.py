@@ -44,7 +44,7 @@ def vae(**options):
 def detector(estimator=None, **options):
     return TracInExplainer(
         vae() if estimator is None else estimator,
-        **{"n_checkpoints": 2, "n_draws": 8, "random_state": 0, **options},
+        **{"n_checkpoints": 1, "n_draws": 8, "random_state": 0, **options},
     )
 
 
@@ -62,7 +62,7 @@ def test_a_step_of_a_pipeline(scaler, noise, inside):
     if inside:
         pipeline = TracInExplainer(
             make_pipeline(scaler, net),
-            n_checkpoints=2,
+            n_checkpoints=1,
             n_draws=8,
             contamination=0.05,
             random_state=0,
@@ -79,6 +79,15 @@ def test_a_step_of_a_pipeline(scaler, noise, inside):
     assert_allclose(pipeline.decision_function(NEW), scores - last.offset_)
 
 
+def test_missing_values_behind_a_scaler_that_lets_them_through():
+    pipeline = TracInExplainer(make_pipeline(StandardScaler(), vae(max_epochs=2)), n_draws=2)
+    broken = np.where(np.arange(6) == 2, np.nan, X)
+    with pytest.raises(ValueError, match="contains NaN"):
+        pipeline.fit(broken)
+    with pytest.raises(ValueError, match="contains NaN"):
+        pipeline.fit(X).predict(broken)
+
+
 def test_what_is_scored_is_the_self_influence():
     explainer = detector().fit(X)
     # In float32, whose sums depend on what they are computed beside.
@@ -86,7 +95,6 @@ def test_what_is_scored_is_the_self_influence():
     scores, std = explainer.self_influence(return_std=True)
     assert (std > 0).all()
     others = detector(random_state=1).fit(X)
-    assert not np.array_equal(others.checkpoints_[0].parameters, None)
     assert_allclose(
         np.median(np.abs(others.self_influence() - scores) / std), 0.67 * np.sqrt(2), rtol=0.35
     )
@@ -146,7 +154,7 @@ def test_copies_and_crossed_predictions():
 def test_frames():
     pandas = import_optional("pandas")
     rows = pandas.DataFrame(X, columns=list("abcdef"), index=[f"r{i}" for i in range(N)])
-    explainer = detector(projection=3).set_output(transform="pandas").fit(rows)
+    explainer = detector(projection=3, n_checkpoints=2).set_output(transform="pandas").fit(rows)
     assert list(explainer.feature_names_in_) == list("abcdef")
     own, std = explainer.self_influence(return_std=True)
     assert list(own.index[:2]) == list(std.index[:2]) == ["r0", "r1"]

@@ -184,7 +184,8 @@ def test_groups_of_parameters_have_rates_of_their_own():
 
 def test_adam_with_its_preconditioner():
     # Adam moves by the average of ten gradients, and v changes fastest at the start: measured
-    # 15 % at this rate, 8 % at half of it along the same way. Without the scaling 97 % are missing.
+    # 15 % at this rate, 8 % at half of it along the same way. Without the scaling 97 % are
+    # missing.
     sums, drops, engine = sums_and_drops(
         adam(0.001), steps=200, options={"preconditioner": "optimizer"}
     )

@@ -9,22 +9,23 @@ from types import SimpleNamespace
 from typing import Any, Self
 
 import numpy as np
-import torch
 from torch import nn
 
-from skinfluence._peel import target_to_model_space
 from skinfluence.attribution import Block
-from skinfluence.checkpoints import Checkpoints, as_checkpoints
-from skinfluence.engines.base import Array, Engine, Positions
+from skinfluence.engines.base import Array, Positions
 from skinfluence.metrics import Agreement
 from skinfluence.torch import faults, given
 from skinfluence.torch.alone import alone, one_by_one
 from skinfluence.torch.given import Given
 from skinfluence.torch.gradients import RowGradients
 from skinfluence.torch.influence.projection import make_projection
-from skinfluence.torch.influence.queries import Choice, Queries
-from skinfluence.torch.influence.targets import OfOutput, Target, make_target
+from skinfluence.torch.influence.queries import Queries
+from skinfluence.torch.influence.targets import OfOutput, Target
 from skinfluence.torch.influence.trained import PROBE
+<<<<<<< HEAD
+=======
+from skinfluence.torch.inputs import TakesAnyRows
+>>>>>>> main
 from skinfluence.torch.models import read_traced
 from skinfluence.torch.objective import NetworkObjective
 from skinfluence.torch.resume import NoRecord
@@ -40,16 +41,17 @@ from skinfluence.torch.tracing.draws import DrawnRows
 from skinfluence.torch.tracing.embedding import Embedding, embedded
 from skinfluence.torch.tracing.metric import Kernel
 from skinfluence.torch.tracing.optimizer import check_optimizer
-from skinfluence.torch.tracing.options import check_options, chosen, unit
+from skinfluence.torch.tracing.options import check_options, checkpoints_of, unit
 from skinfluence.torch.tracing.pilot import Pilot
 from skinfluence.torch.tracing.rates import make_rates, shown
 from skinfluence.torch.tracing.resuming import name_of, open_record
 from skinfluence.torch.tracing.scores import Scores
 from skinfluence.torch.tracing.sums import Sums
+from skinfluence.torch.tracing.targets import choice_of, traced_target
 from skinfluence.torch.tracing.trajectory import Point, Trajectory
 
 
-class TracingEngine(Engine):
+class TracingEngine(TakesAnyRows):
     """Gradient products along the checkpoints of a training.
 
     ``score[z, i] = sum_c eta_c (w_i n / W) <grad t(z; theta_c), M_c grad l(x_i; theta_c)>`` with
@@ -74,8 +76,8 @@ class TracingEngine(Engine):
         self.model, self.rows, self.y, self.settings = model, rows, y, settings
         self.objective = self.read(model, rows.X, y, sample_weight)
         self.n_train = self.objective.n_train
-        self.checkpoints = chosen(self._checkpoints(), settings.n_checkpoints)
-        self.target = self._target()
+        self.checkpoints = checkpoints_of(model, settings)
+        self.target = traced_target(settings.target, self.objective)
         self.pilot: Pilot | None = None
         self.drawing = make_drawing(self.objective, settings.n_draws, self._seed)
         self._draw()
@@ -97,6 +99,7 @@ class TracingEngine(Engine):
             params=settings.params,
             gradient=settings.gradient,
         )
+<<<<<<< HEAD
 
     def _checkpoints(self) -> Checkpoints:
         asked = self.settings.checkpoints
@@ -108,6 +111,8 @@ class TracingEngine(Engine):
         target = make_target(self.settings.target, self.objective)
         assert target is not None  # check_options has seen to it
         return target
+=======
+>>>>>>> main
 
     def _draw(self):
         """Give the training rows their noise."""
@@ -169,24 +174,6 @@ class TracingEngine(Engine):
         return not own and loss != "elbo" and not given.has_targets(X)
 
     @classmethod
-    def model_rows(cls, owner: Any, heads: Sequence[Any], X: Any, *, reset: bool) -> Any:
-        return given.given_rows(owner, heads, X, reset=reset)
-
-    @classmethod
-    def kept_targets(cls, y: Any) -> Any:
-        return given.kept(y)
-
-    @classmethod
-    def model_targets(cls, estimator: Any, y: Any) -> Any:
-        if isinstance(y, torch.Tensor):
-            return y
-        return target_to_model_space(estimator, np.asarray(y))
-
-    @classmethod
-    def take(cls, X: Any, y: Any, positions: Positions) -> tuple[Any, Any]:
-        return given.some(X, positions), given.some(y, positions)
-
-    @classmethod
     def fit(
         cls,
         model: Any,
@@ -216,18 +203,8 @@ class TracingEngine(Engine):
             "learning_rates": shown(self.trajectory.rates),
             "preconditioner": self.settings.preconditioner,
             "n_held_out": int(self._held_out().sum()),
-            **self._report_of_draws(),
+            **({} if self.drawing is None else self.drawing.report(self.pilot)),
         }
-
-    def _report_of_draws(self) -> dict[str, Any]:
-        if self.drawing is None:
-            return {}
-        found: dict[str, Any] = {"n_draws": self.drawing.n_draws}
-        if self.pilot is not None:
-            found["self_influence_error"] = self.pilot.own_error
-            found["score_error"] = self.pilot.score_error
-            found["tol_reached"] = self.pilot.reached
-        return found
 
     # -- queries ----------------------------------------------------------------------------------
 
@@ -258,10 +235,8 @@ class TracingEngine(Engine):
             rows = self.drawing.queries(rows)
         if not isinstance(target, OfOutput):
             return Queries(rows, self._base)
-        y = self.objective.rows.take(slice(0, 1)).y
-        labels = y is not None and y.ndim == 1 and not y.is_floating_point()
-        choice = Choice(self.objective.network, target, rows, self.objective.classes, labels)
-        return Queries(rows, self._base, choice.of(self.settings.output, by_y=by_y))
+        choice = choice_of(self.objective, target, rows, self.settings.output, by_y=by_y)
+        return Queries(rows, self._base, choice)
 
     def _checked(self, queries: Queries) -> Queries:
         """Queries at which the target is a number: one that is not would spoil its block."""
@@ -388,9 +363,7 @@ class TracingEngine(Engine):
         """
         target = self.target
         if y is None and self.settings.target == "loss" and self._lacks_y(rows):
-            found = make_target("decision_function", self.objective)
-            assert found is not None
-            target = found
+            target = traced_target("decision_function", self.objective)
         queries = self._queries(self._read_rows(rows, y), target, by_y=y is not None)
         return self._embedding(target).of_queries(queries)
 
@@ -439,7 +412,5 @@ class TracingEngine(Engine):
         if self.settings.learning_rates is not None:
             intervals = given_intervals(self.trajectory.rates)
         else:
-            n = self.checkpoints.n_rows or self._n_trained_on()
-            paths = [c.path or {} for c in self.checkpoints]
-            intervals = recorded_intervals(paths, self.objective.network.names, n)
+            intervals = recorded_intervals(self.trajectory, self._n_trained_on())
         return drops(self.trajectory, intervals, queries, self.weights, progress=progress)

@@ -43,8 +43,8 @@ class Pilot:
 def pilot(gradients: RowGradients, rows: DrawnRows, tol: float, metric: Metric = None) -> Pilot:
     """Number of draws for which scores have a relative standard error of `tol`.
 
-    Up to 16 rows, evenly spaced, are run with 16 draws each, and the variances of self influence and
-    of scores among these rows are taken apart into what falls as 1/m and what falls as 1/m^2.
+    Up to 16 rows, evenly spaced, are run with 16 draws each, and the variances of self influence
+    and of scores among these rows are taken apart into what falls as 1/m and as 1/m^2.
     Errors are root mean squares over the rows (pairs of rows) relative to the root mean square
     value: single scores near zero have a larger error relative to themselves.
 
