@@ -61,15 +61,9 @@ class TracInExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_subcla
         (``checkpoints_``) or are not fitted yet; of others the last parameters are the only
         checkpoint, and need `learning_rates`.
     learning_rates : float or sequence of float, default=None
-<<<<<<< HEAD
-        eta_c, for all checkpoints or one for each, taken as they are and not divided by n. None
-        takes them from the recording; without one there is an error, and no default: 1.0 is what
-        [2]_ uses, and says nothing about units.
-=======
         Values of eta_c, for all checkpoints or one for each, taken as they are and not divided by
         n. None takes them from the recording; without one there is an error, and no default: 1.0
         is what [2]_ uses, and says nothing about units.
->>>>>>> main
     target : str or callable, default="loss"
         What a score is a change of. "loss": the query's own loss. "decision_function" or "proba":
         that output; the class is `output`, else the query's y, else the predicted one, so that
@@ -90,13 +84,9 @@ class TracInExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_subcla
         the scores changes of the loss.
     n_checkpoints : int, default=None
         How many of the checkpoints to use, evenly spaced, the last among them; they stand for the
-<<<<<<< HEAD
-        whole way. None uses all, and records 10 for an unfitted estimator.
-=======
         whole way. None uses all, and records 10 for an unfitted estimator. To find outliers, 1 is
         often best: early in training every row far from the others pulls, and at the end those
         that are not learned.
->>>>>>> main
     projection : int or projection, default=None
         Number of random dimensions a checkpoint that gradients are embedded in, or a projection
         such as ``TwoSided(16)`` of ``skinfluence.torch.influence.projection``. Scores are then
@@ -132,11 +122,7 @@ class TracInExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_subcla
     checkpoints_ : Checkpoints
         Those in use.
     learning_rates_ : ndarray of shape (n_checkpoints,) or dict of these
-<<<<<<< HEAD
-        eta_c; by parameter where they differ.
-=======
         The eta_c; by parameter where they differ.
->>>>>>> main
     n_draws_ : int or None
         Draws a row, where the loss has any.
     score_unit_ : str
@@ -174,14 +160,11 @@ class TracInExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_subcla
     is that of ``fit`` (only a class that stops before the others goes on to their end). For more
     checkpoints than one an epoch, call ``CheckpointRecorder.partial_fit`` on parts of the rows.
 
-<<<<<<< HEAD
-=======
     The sum of gradient products is the first order of what a step does, so that steps must be
     small for it: those of small rates are, and the first ones of ``learning_rate="optimal"``, the
     default of SGDClassifier, are not. :meth:`validate` says how much of what happened to queries
     the scores account for, at the cost of a pass over the rows.
 
->>>>>>> main
     Heads of a pipeline are fitted first and held fixed. A search is fitted as it is, and its best
     model once more.
 
@@ -194,23 +177,6 @@ class TracInExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_subcla
 
     Examples
     --------
-<<<<<<< HEAD
-    The scores of all rows add up to what training did to each query's loss, which is what makes
-    one of them a row's part in it:
-
-    >>> import numpy as np
-    >>> from sklearn.datasets import load_diabetes
-    >>> from sklearn.neural_network import MLPRegressor
-    >>> from skinfluence import TracInExplainer
-    >>> X, y = load_diabetes(return_X_y=True)
-    >>> X, y = X / X.std(axis=0), (y - y.mean()) / y.std()
-    >>> net = MLPRegressor(
-    ...     (8,), solver="sgd", momentum=0.0, alpha=0.0, batch_size=442, max_iter=100,
-    ...     learning_rate_init=0.02, random_state=0,
-    ... )
-    >>> explainer = TracInExplainer(net, n_checkpoints=51).fit(X, y)
-    >>> parts = explainer.score_influence(X[:5], y[:5]).sum(axis=1)
-=======
     The scores of all rows add up to what training did to a query's loss, which is what makes one
     of them a row's own part in it:
 
@@ -239,7 +205,6 @@ class TracInExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_subcla
     >>> detector = TracInExplainer(vae, n_checkpoints=1, contamination=0.004, random_state=0)
     >>> np.flatnonzero(make_pipeline(StandardScaler(), detector).fit_predict(X) == -1)
     array([300])
->>>>>>> main
     """
 
     _parameter_constraints: dict = {

@@ -7,21 +7,14 @@ import pickle
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-<<<<<<< HEAD
-=======
 from scipy import sparse
->>>>>>> main
 from sklearn.base import clone
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.datasets import make_blobs
 from sklearn.exceptions import NotFittedError
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.frozen import FrozenEstimator
-<<<<<<< HEAD
-from sklearn.linear_model import LinearRegression
-=======
 from sklearn.linear_model import LinearRegression, SGDClassifier, SGDRegressor
->>>>>>> main
 from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KernelDensity
 from sklearn.neural_network import MLPClassifier, MLPRegressor
@@ -291,8 +284,6 @@ def test_seeds_reach_the_clone():
     assert not np.array_equal(runs[0], runs[2])
 
 
-<<<<<<< HEAD
-=======
 STEPS = {
     "learning_rate": "constant",
     "eta0": 1e-4,
@@ -351,7 +342,6 @@ class Scores(nn.Module):
         return torch.softmax(self.linear(x), 1)
 
 
->>>>>>> main
 # -- frames, copies -------------------------------------------------------------------------------
 
 

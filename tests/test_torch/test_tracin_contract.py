@@ -5,11 +5,6 @@ from __future__ import annotations
 import pytest
 from sklearn.frozen import FrozenEstimator
 from sklearn.neural_network import MLPClassifier, MLPRegressor
-<<<<<<< HEAD
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
-=======
->>>>>>> main
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skinfluence import TracInExplainer
@@ -41,22 +36,12 @@ OPTIONS = {
     "loss": {},
     "adam": {"preconditioner": "optimizer"},
     "projection": {"projection": 30, "random_state": 0},
-<<<<<<< HEAD
-    "proba": {"target": "proba"},
-}
-CASES = [
-    *((net, "loss") for net in NETS),
-    ("logistic", "adam"),
-    ("softmax", "projection"),
-    ("softmax", "proba"),
-=======
 }
 CASES = [
     ("softmax", "loss"),
     ("squares", "loss"),
     ("logistic", "adam"),
     ("softmax", "projection"),
->>>>>>> main
 ]
 # There is nothing to refit: what a row's own steps did is no deletion.
 NOT_OURS = {"check_refits"}
@@ -121,10 +106,6 @@ CONTRACTS = [
     TracInExplainer(MLPClassifier(**SHORT), n_checkpoints=2),
     TracInExplainer(MLPRegressor(solver="sgd", **SHORT), projection=4),
     TracInExplainer(tiny(), n_draws=2, n_checkpoints=2, contamination=0.1),
-<<<<<<< HEAD
-    TracInExplainer(make_pipeline(StandardScaler(), tiny()), n_draws=2, n_checkpoints=2),
-=======
->>>>>>> main
 ]
 
 

@@ -22,10 +22,7 @@ from skinfluence.torch.influence.projection import make_projection
 from skinfluence.torch.influence.queries import Queries
 from skinfluence.torch.influence.targets import OfOutput, Target
 from skinfluence.torch.influence.trained import PROBE
-<<<<<<< HEAD
-=======
 from skinfluence.torch.inputs import TakesAnyRows
->>>>>>> main
 from skinfluence.torch.models import read_traced
 from skinfluence.torch.objective import NetworkObjective
 from skinfluence.torch.resume import NoRecord
@@ -99,20 +96,6 @@ class TracingEngine(TakesAnyRows):
             params=settings.params,
             gradient=settings.gradient,
         )
-<<<<<<< HEAD
-
-    def _checkpoints(self) -> Checkpoints:
-        asked = self.settings.checkpoints
-        if asked is None:
-            asked = getattr(self.model, "checkpoints_", None)
-        return as_checkpoints([self.model] if asked is None else asked, self.model)
-
-    def _target(self) -> Target:
-        target = make_target(self.settings.target, self.objective)
-        assert target is not None  # check_options has seen to it
-        return target
-=======
->>>>>>> main
 
     def _draw(self):
         """Give the training rows their noise."""
