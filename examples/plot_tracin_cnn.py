@@ -137,7 +137,7 @@ for label, line in enumerate(np.transpose(parts)):
 right.axhline(0, color="0.5", lw=0.8)
 right.set_xscale("log")
 right.set(xlabel="step", ylabel="what they took off the loss [nats]")
-right.margins(x=0.1)
+right.margins(x=0.15)
 plt.show()
 
 # %%
