@@ -65,7 +65,7 @@ print(found)
 # %%
 # With fewer checkpoints the sums come apart, always in the same direction: gradients are large in
 # the beginning, and a checkpoint speaks for all the steps around it. It is not the number that
-# matters. Ten checkpoints at steps that grow by a factor do what a hundred at equal distances do.
+# matters. Ten checkpoints at growing distances do nearly what a hundred at equal ones do.
 
 fitted, recorded = explainer.estimator_, explainer.checkpoints_
 growing = [0, *np.unique(np.geomspace(1, recorded.steps[-1], 9).round().astype(int))]
