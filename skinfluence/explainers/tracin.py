@@ -166,6 +166,11 @@ class TracInExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_subcla
     default of SGDClassifier, are not. :meth:`validate` says how much of what happened to queries
     the scores account for, at the cost of a pass over the rows.
 
+    The sum of gradient products is the first order of what a step does, so that steps must be
+    small for it: those of small rates are, and the first ones of ``learning_rate="optimal"``, the
+    default of SGDClassifier, are not. :meth:`validate` says how much of what happened to queries
+    the scores account for, at the cost of a pass over the rows.
+
     Heads of a pipeline are fitted first and held fixed. A search is fitted as it is, and its best
     model once more.
 
