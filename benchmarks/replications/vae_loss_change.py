@@ -106,7 +106,7 @@ def cases(options):
         images = cifar(options, [label])
         if images is not None:
             few = dataclasses.replace(images, X=images.X[:N_IMAGES])
-            yield name, cifar_recipe(64), few, 3e-6, 9
+            yield name, cifar_recipe(64, conv=True), few, 3e-6, 9
 
 
 def report(found):

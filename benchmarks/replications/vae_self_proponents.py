@@ -17,10 +17,10 @@ from vae_shared import (
     CIFAR_CLASSES,
     DRAWS,
     QUERIES,
-    Recipe,
     Work,
     cifar,
     cifar_recipe,
+    described,
     handwritten,
     mnist_recipe,
     parser,
@@ -28,8 +28,17 @@ from vae_shared import (
     trained,
 )
 
-PAPER = {"MNIST, 64": 0.992, "MNIST, 128": 1.0, "airplane, 64": 1.0, "automobile, 64": 1.0,
-         "deer, 64": 0.984}  # fmt: skip
+PAPER = {"MNIST, 64": ".992", "MNIST, 128": "1.000", "airplane, 64": "1.000", "deer, 64": ".984"}
+
+
+CUT = """\
+Cut: the paper trains on all 60,000 rows of MNIST, and 1.5 million steps of 64 rows; here they are
+the first 20,000, and the steps are those of the epochs below. It adds up 30 checkpoints, here they
+are as many as the table says, evenly spaced. CIFAR-10 is 32 pixels wide instead of 64, and two of
+its ten classes are tried."""
+LONGER = """\
+It takes long training and several checkpoints. At any one of them some rows of large gradients
+have more influence than a row itself, other ones at every checkpoint; their sum tells the row."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,9 +103,12 @@ def auto_encoders(options, plan):
         return
     for name, label in CIFAR_CLASSES.items():
         images = cifar(options, [label])
-        if images is not None:
-            recipe: Recipe = cifar_recipe(64)
-            yield f"{name}, 64", trained(recipe, images.X, options, name), images.X
+        if images is None:
+            return
+        for conv in (False, True):
+            recipe = cifar_recipe(64, conv=conv)
+            vae = trained(recipe, images.X, options, name)
+            yield f"{name}{'-conv' * conv}, 64", vae, images.X
 
 
 def report(found):
@@ -106,7 +118,7 @@ def report(found):
         rows.append(
             [name, one["n"], one["vae"].n_iter_, len(one["steps"]), f"{np.mean(far == 0):.3f}",
              f"{np.mean(one['last'] == 0):.3f}", f"{np.mean(far < 10):.3f}", int(far.max()),
-             f"{PAPER[name]:.3f}"]
+             PAPER.get(name.replace("-conv", ""), "")]
         )  # fmt: skip
     header = ["data, latents", "rows", "epochs", "checkpoints", "self-proponents",
               "last checkpoint alone", "among ten strongest", "worst rank", "paper"]  # fmt: skip
@@ -116,10 +128,12 @@ def report(found):
 def main(argv=None):
     options = parser(__doc__.splitlines()[0]).parse_args(argv)
     torch.set_num_threads(1)
-    plan = Plan(None, (64, 128), 4, small=True) if options.quick else Plan()
+    plan = Plan(None, (64, 128), small=True) if options.quick else Plan()
     work, found = Work("vae-self-proponents", options), {}
     for name, vae, X in auto_encoders(options, plan):
-        found[name] = study(vae, X, plan.n_checkpoints, work, name.replace(", ", "-"))
+        # Convolutions are as costly to trace as they are hopeless here.
+        n = plan.n_checkpoints if vae.architecture == "mlp" else 1
+        found[name] = study(vae, X, n, work, name.replace(", ", "-"))
         note(f"{name}: {np.mean(found[name]['all'] == 0):.3f}")
     if not found:
         return None
@@ -134,9 +148,14 @@ def main(argv=None):
 
 def text(found, plan):
     source = "scikit-learn's digits, an eighth of the latents" if plan.small else "MNIST, CIFAR-10"
+    recipes = {
+        name.rpartition(",")[0]: described(one["vae"], one["n"]) for name, one in found.items()
+    }
+    how = "\n".join(f"- {name}: {one}." for name, one in recipes.items())
     return (
         f"Data: {source}. Command: `vae_self_proponents.py`. {QUERIES} queries, the first rows; "
-        f"{DRAWS} draws a row; every learning rate 1, as in the paper.\n\n{report(found)}\n\n"
+        f"{DRAWS} draws a row; every learning rate 1, as in the paper. {CUT}\n\n{how}\n\n"
+        f"{report(found)}\n\n{LONGER}"
     )
 
 

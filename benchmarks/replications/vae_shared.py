@@ -130,17 +130,29 @@ def mnist_recipe(latent_dim: int, *, small: bool = False) -> Recipe:
     return Recipe(latent_dim)
 
 
-def cifar_recipe(latent_dim: int) -> Recipe:
-    """The one of a class of CIFAR-10."""
-    return Recipe(
-        latent_dim,
-        beta=2.0,
+def cifar_recipe(latent_dim: int, *, conv: bool = False) -> Recipe:
+    """The one of a class of CIFAR-10; with convolutions, as the paper has it, on request."""
+    dense = Recipe(latent_dim, beta=2.0, batch_size=64, max_epochs=100)
+    if not conv:
+        return dense
+    return dataclasses.replace(
+        dense,
         noise_scale=0.07,
         architecture="conv",
         hidden=(32, 32, 64, 64),
         image_shape=(3, 32, 32),
-        batch_size=64,
         max_epochs=60,
+    )
+
+
+def described(recipe: Recipe | BetaVAE, n_rows: int) -> str:
+    """How an auto-encoder was trained, for the reader of a table."""
+    shape = "dense" if recipe.architecture == "mlp" else "convolutional"
+    layers = "-".join(map(str, recipe.hidden))
+    return (
+        f"{n_rows} rows; {shape} layers {layers}, beta {recipe.beta:g}, noise scale "
+        f"{recipe.noise_scale:g}, Adam at {recipe.learning_rate:g}, {recipe.max_epochs} epochs of "
+        f"batches of {recipe.batch_size}"
     )
 
 
