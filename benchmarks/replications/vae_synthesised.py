@@ -152,7 +152,7 @@ def main(argv=None):
         f"60,000.\n\n{report(results['found'])}\n\n"
         "Cut: 20,000 of the 60,000 rows, and 3 checkpoints of a training by Adam for the paper's "
         "30 of 1.5 million steps of SGD; 96 latents are left out. The sum over the checkpoints "
-        "finds far more than any one of them, so that more would be better. The paper's "
+        "finds more than the last alone, so that more would be better. The paper's "
         "neighbours are those of a perceptual auto-encoder, trained by the features of a VGG "
         "network, which is not at hand here: neighbours in pixels and in the VAE's own "
         "latents (means) stand in for it, and find both images better than the scores do. What "
