@@ -119,9 +119,7 @@ def test_rows_that_are_no_numbers_are_named(value):
     odd = X.copy()
     odd[10, 1] = value
     # Behind tanh, infinity has a loss and no slope.
-    seen = (
-        "The loss is nan .* at row 10" if np.isnan(value) else "X holds NaN or infinity at row 10"
-    )
+    seen = "X holds NaN or infinity at row 10, .* fill in what is missing"
     with pytest.raises(ValueError, match=seen):
         fit().score_influence(odd, Y)
     with pytest.raises(ValueError, match=seen):

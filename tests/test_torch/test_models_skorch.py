@@ -285,6 +285,13 @@ def test_several_inputs_as_a_tuple():
         read(fitted(), (X, X), CLASSES)
 
 
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_logits_whose_logarithm_was_taken():
+    model = fitted(criterion=nn.NLLLoss, module__last=nn.Identity())
+    with pytest.raises(ValueError, match=r"those of the first row are none\. Use CrossEntropyL"):
+        read(model, X, CLASSES)
+
+
 def test_probabilities_that_do_not_add_up():
     model = fitted(criterion=nn.NLLLoss, module__last=nn.Sigmoid())
     with pytest.raises(ValueError, match="NLLLoss needs probabilities that add up to one"):

@@ -85,7 +85,8 @@ class Criterion:
         if self.encode is None and self.per_output is None:
             return self
         with torch.no_grad():
-            outputs = outputs_of(network, rows.take(slice(0, PROBE)))
+            # Logarithms of what is no probability are NaN, which is said with what to do below.
+            outputs = outputs_of(network, rows.take(slice(0, PROBE)), finite=not self.normalised)
         if isinstance(self.encode, Positions):
             self._check_classes(outputs, self.encode, rows)
         return self._for_outputs(outputs, rows.take(slice(0, 1)).y)
@@ -97,11 +98,13 @@ class Criterion:
                 f"Cross entropy needs an output for each class, and outputs have shape "
                 f"{tuple(outputs.shape)}. Pass loss='binary_cross_entropy' for one logit."
             )
-        if self.normalised and bool((outputs.logsumexp(1).abs() > NEAR_ONE).any()):
+        if self.normalised and not bool((outputs.logsumexp(1).abs() <= NEAR_ONE).all()):
+            total = float(outputs[0].exp().sum())
             raise ValueError(
                 "NLLLoss needs probabilities that add up to one (skorch classifiers) or their "
-                f"logarithms (elsewhere); those of the first row add up to "
-                f"{float(outputs[0].exp().sum()):.3g}. Use CrossEntropyLoss on logits."
+                f"logarithms (elsewhere); those of the first row "
+                f"{'are none' if total != total else f'add up to {total:.3g}'}. Use "
+                "CrossEntropyLoss on logits, or end the module in a softmax, and train again."
             )
         if outputs.ndim == 2:
             encode.n_classes = n_classes
