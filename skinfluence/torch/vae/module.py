@@ -220,8 +220,8 @@ class VAE(nn.Module):
         """Bound as ``elbo`` does, with the score-function gradient.
 
         The draws are held fixed, and the encoder's parameters move their probability instead:
-        equation (9) of Kong and Chaudhuri (2021). Its mean is that of the gradient of ``elbo``, and
-        its variance is larger. The divergence is estimated at the draws too, as there.
+        equation (9) of Kong and Chaudhuri (2021). Its mean is that of the gradient of ``elbo``,
+        and its variance is larger. The divergence is estimated at the draws too, as there.
 
         Parameters
         ----------
