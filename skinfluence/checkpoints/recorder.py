@@ -198,8 +198,15 @@ class CheckpointRecorder:
                 f"{type(optimizer).__name__}. Call record(model, learning_rate=...) after each "
                 "step instead."
             )
+        if self._course.watched:
+            raise ValueError(
+                "This recorder watches a training already, and follows one optimiser at a time. "
+                "Leave the first watch before the next; of optimisers that take turns, call "
+                "record(module, optimizer) after each step, or make them groups of one."
+            )
         self._course.check_going_on(module)
         self._course.follow(module, optimizer)
+        self._course.watched = True
         self._course.offer(module, optimizer)
         handle = optimizer.register_step_post_hook(
             lambda *_: self._course.after_step(module, optimizer)
@@ -208,6 +215,7 @@ class CheckpointRecorder:
             yield self
         finally:
             handle.remove()
+            self._course.watched = False
             try:
                 # An interrupted training is gone on with from here, too.
                 self.keep_last(module, optimizer)
@@ -311,7 +319,7 @@ class CheckpointRecorder:
         estimator : MLPClassifier, MLPRegressor, SGDClassifier, SGDRegressor or Perceptron
             Fitted so far, or new.
         X : array-like or sparse matrix of shape (n_samples, n_features)
-            The training rows, all of them.
+            The training rows, all of them; or a part, if the recorder has been told `n_rows`.
         y : array-like of shape (n_samples,), default=None
             Their targets.
         **kwargs : dict

@@ -22,7 +22,15 @@ BLOCK = 256
 ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-4}
 COARSE = 1e-2
 # What a forward raises on rows that it cannot take.
-FAILURES = (RuntimeError, TypeError, ValueError, IndexError, KeyError, AttributeError)
+FAILURES = (
+    RuntimeError,
+    TypeError,
+    ValueError,
+    IndexError,
+    KeyError,
+    AttributeError,
+    AssertionError,
+)
 
 
 def check(network: Network, loss: RowLoss, rows: Rows) -> tuple[str, ...]:

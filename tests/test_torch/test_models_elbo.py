@@ -296,3 +296,13 @@ def test_noise_may_be_of_any_shape():
 def test_rows_that_the_module_does_not_take():
     with pytest.raises(ValueError, match="The forward fails on the first 8 rows"):
         read_elbo(FoldedVAE(), torch.rand(9, 4))
+
+
+class Asserting(MLPVAE):
+    def elbo(self, x, noise):
+        assert noise.shape == (len(x), self.latent_dim)
+        return super().elbo(x, noise)
+
+
+def test_a_module_may_insist_on_one_draw_a_row():
+    assert not read_elbo(Asserting(), torch.rand(8, 5)).stochastic.shared
