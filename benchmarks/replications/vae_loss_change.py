@@ -40,6 +40,12 @@ of a class are trained on instead of 5,000, 32 pixels wide instead of 64; MNIST 
 paper's table. Its learning rate of 3e-4 is that of Adam here; gradient descent has one of its
 own, which does not diverge."""
 
+MEANING = """\
+A slope of 1 is agreement in the unit of the loss. Products of plain gradients are the changes that
+gradient descent makes, and Adam makes others. Its scaling in the products does not mend that this
+early: in the first steps it divides by averages of squares in which pixels that no batch has had
+yet are zero, and scores along those are too large by orders of magnitude."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Training:
@@ -142,7 +148,7 @@ def text(found):
     cut = CUT.format(checkpoints=" or ".join(map(str, n_checkpoints)), n_images=N_IMAGES)
     return (
         f"Command: `vae_loss_change.py`. {QUERIES} test images, {DRAWS} draws a row, the first "
-        f"{STEPS} steps. {cut}\n\n{report(found)}\n\n"
+        f"{STEPS} steps. {cut}\n\n{report(found)}\n\n{MEANING}"
     )
 
 

@@ -130,6 +130,11 @@ def mnist_recipe(latent_dim: int, *, small: bool = False) -> Recipe:
     return Recipe(latent_dim)
 
 
+def few_recipe(latent_dim: int) -> Recipe:
+    """One of 5,000 rows of MNIST, with smoother rows: more steps a row, at the same cost."""
+    return Recipe(latent_dim, noise_scale=0.1, batch_size=128, max_epochs=100)
+
+
 def cifar_recipe(latent_dim: int, *, conv: bool = False) -> Recipe:
     """The one of a class of CIFAR-10; with convolutions, as the paper has it, on request."""
     dense = Recipe(latent_dim, beta=2.0, batch_size=64, max_epochs=100)
