@@ -57,7 +57,7 @@ SCALES = (
 )
 
 
-def _agreement(reference):
+def agreement(reference):
     """Column of the scale, the relative rest and the rank correlation with a reference."""
 
     def cell(one):
@@ -156,8 +156,8 @@ def _products(setting, problem, function, peers, wanted, remark, own=False):
                            function=function))  # fmt: skip
         cases.append(ours("RowGradients", setups.products, t, problem=problem, own=own))
     reference = setups.reference(problem, function)
-    table = speed_table(measure(cases + peers), {"agreement": _agreement(reference)})
-    return _text(table, wanted, f"{remark} {_scales(reference, 'the floor')}")
+    table = speed_table(measure(cases + peers), {"agreement": agreement(reference)})
+    return text_of(table, wanted, f"{remark} {_scales(reference, 'the floor')}")
 
 
 def _scales(reference, of):
@@ -201,12 +201,12 @@ def _n4(setting, problem, curvature):
     else:
         cases += setting.torch_peer("curvlinops CG to 1e-3", "curvlinops_cg", tol=1e-3, **given)
     reference = setups.reference(problem, "cg_scores", damping=DAMPING, tol=1e-7, hessian=hessian)
-    table = speed_table(measure(cases), {"agreement": _agreement(reference)})
+    table = speed_table(measure(cases), {"agreement": agreement(reference)})
     remark = (
         f"{curvature}, n = {problem.n}, {problem.m} queries, damping {DAMPING:g} on the mean "
         f"loss. {_scales(reference, 'conjugate gradients to 1e-7')}"
     )
-    return _text(table, ">= 4 x pyDVL's block CG at an equal residual", remark)
+    return text_of(table, ">= 4 x pyDVL's block CG at an equal residual", remark)
 
 
 # Of which formula the cases of N5 are, by the first words of their names.
@@ -231,7 +231,7 @@ def n5(setting):
     cases += _factor_peers(setting, given)
     exact = setups.reference(problem, "cg_scores", damping=DAMPING, tol=1e-7)
     columns = {"agreement": _by_formula(problem), "Pearson with GGN": _pearson(exact)}
-    return _text(
+    return text_of(
         speed_table(measure(cases), columns),
         ">= 25 x kronfluence and >= 8 x curvlinops, at least their correlation with the GGN",
         f"{_size(problem)}, damping {DAMPING:g} on the mean loss. kronfluence samples one label "
@@ -257,7 +257,7 @@ def _factor_peers(setting, given):
 def _by_formula(problem):
     """Column of the agreement with the formula that a case means."""
     cells = {
-        kind: _agreement(setups.reference(problem, "ekfac_scores", damping=DAMPING, kind=kind))
+        kind: agreement(setups.reference(problem, "ekfac_scores", damping=DAMPING, kind=kind))
         for kind in FORMULAS
     }
 
@@ -285,7 +285,7 @@ def n6(setting):
     found = measure(found, rounds=1)
     pairs = zip(found[::2], found[1::2], strict=True)
     same = np.mean([dense.answer == streamed.answer for dense, streamed in pairs])
-    return _text(
+    return text_of(
         speed_table(found),
         "constant memory; <= 1.3 x the dense time",
         f"MLP 784-16-10 by EK-FAC, fitted, {m} queries; all scores take "
@@ -297,7 +297,7 @@ def n6(setting):
 TARGETS = {"N1": n1, "N2": n2, "N3": n3, "N4": n4, "N5": n5, "N6": n6}
 
 
-def _text(table, wanted, remark):
+def text_of(table, wanted, remark):
     return f"Target: {wanted}.\n\n{table}\n\n{remark}"
 
 

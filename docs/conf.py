@@ -62,7 +62,7 @@ numpydoc_use_plots = True
 # -- notebook and markdown -------------------------------------------------------------------
 nb_execution_mode = "cache"  # stored without outputs, executed by every clean build
 nb_execution_raise_on_error = True
-nb_execution_timeout = 120
+nb_execution_timeout = 300  # of a cell, on a busy machine
 nb_merge_streams = True
 myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence"]
 myst_heading_anchors = 3

@@ -39,3 +39,18 @@ def test_the_speed_of_networks_stands_beside_its_floor():
     scale, rest, _ = next(row for row in rows if "RowGradients" in row).split("|")[-2].split("/")
     assert float(scale) == pytest.approx(1.0, rel=1e-5)
     assert float(rest) < 1e-5
+
+
+def test_the_speed_of_tracing_stands_beside_its_floor():
+    import_optional("torch")
+    rows = _printed("speed_tracing", "T3").splitlines()
+    row = next(row for row in rows if "return_std" in row)
+    scale, rest, _ = row.split("|")[-3].split("/")
+    assert float(scale) == pytest.approx(1.0, rel=1e-5)
+    assert float(rest) < 1e-5
+
+
+def test_what_is_killed_goes_on_with_the_same_numbers():
+    import_optional("torch")
+    rows = [row for row in _printed("speed_tracing", "T5").splitlines() if row.startswith("| ")]
+    assert [row.split("|")[-2].strip() for row in rows[1:]] == ["yes", "yes"]

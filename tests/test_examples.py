@@ -20,8 +20,9 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 def test_example_runs(path, monkeypatch, tmp_path):
     import_optional("pandas")
     import_optional("matplotlib.pyplot")
-    if "network" in path.name:
+    if any(word in path.name for word in ("network", "tracin")):
         import_optional("torch")
+    if "skorch" in path.name:
         import_optional("skorch")
     monkeypatch.chdir(tmp_path)  # the demo writes pictures
     runpy.run_path(str(path), run_name="__main__")
@@ -59,7 +60,7 @@ def test_readme_model_is_true(readme):
 
 def test_readme_network_is_true():
     import_optional("torch")
-    (code,) = (block for block in _readme_blocks() if "torch" in block)
+    code, traced, labelled = (block for block in _readme_blocks() if "torch" in block)
     names: dict = {}
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
@@ -71,6 +72,12 @@ def test_readme_network_is_true():
     scores, _ = explainer.opponents(images[1000:1010], labels[1000:1010], k=5)
     assert scores.shape == (10, 5)
     assert scores.max() < 0
+    exec(traced, names)
+    assert names["tracer"].score_unit_ == "loss" and "falls: 0.01" in traced
+    agreement = names["tracer"].validate(images[1000:], labels[1000:])
+    assert_allclose(agreement.relative_error, 0.01, atol=0.005)
+    exec(labelled, names)
+    assert np.sum(names["labels"] == -1) in (17, 18)  # one in a hundred of 1797
 
 
 def test_readme_density_is_true(readme):

@@ -31,6 +31,10 @@ LAMBDA = 0.01
 PASS_IT_ON = """
 Pass its directory as --data-dir or in the environment as SKINFLUENCE_DATA; --small needs none."""
 HOW_TO_MAKE = {
+    "cifar10_jpegbytes.npz": """\
+cifar10_jpegbytes.npz is not here, so this part is skipped. It holds CIFAR-10 as the bytes of one
+JPEG file after the other (jpeg), where each starts and the last ends (offset), classes (y), and
+which images are for training (is_train).""",
     "mnist60k.npz": """\
 mnist60k.npz is not here, so this replication is skipped. It holds MNIST as the arrays x_train
 (60000, 28, 28), y_train, x_test (10000, 28, 28), y_test, the images as bytes from 0 to 255:

@@ -77,7 +77,8 @@ class OptimizerInfo:
     ----------
     name : str
         Of torch's class ("SGD", "Adam", ...); scikit-learn's estimators have "SGD" or "Adam". An
-        optimiser of one's own, or one whose ``step`` is, has the name of its class.
+        optimiser of one's own, or one whose ``step`` is, has the name of its class. Where several
+        kinds took turns, "Adam and SGD".
     options : mapping of str to mapping of str to object
         By parameter, the options of its group: ``options["0.weight"]["betas"]``.
 
@@ -94,6 +95,14 @@ class OptimizerInfo:
 
     name: str
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+def after(before: OptimizerInfo | None, info: OptimizerInfo) -> OptimizerInfo:
+    """What moved the parameters, where another optimiser did before."""
+    if before is None:
+        return info
+    names = dict.fromkeys([*before.name.split(" and "), info.name])
+    return OptimizerInfo(" and ".join(names), {**before.options, **info.options})
 
 
 @dataclass(frozen=True)

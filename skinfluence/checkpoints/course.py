@@ -6,7 +6,7 @@ import weakref
 from typing import Any
 
 from skinfluence.checkpoints import models
-from skinfluence.checkpoints.checkpoint import Checkpoint, State
+from skinfluence.checkpoints.checkpoint import Checkpoint, State, after
 from skinfluence.checkpoints.directory import DirectoryStore
 from skinfluence.checkpoints.ledger import Ledger, rates_by_name
 from skinfluence.checkpoints.memory import MemoryStore
@@ -33,6 +33,7 @@ class Course:
         self._trained: Any = None
         self._begun = False
         self._newest: int | None = None
+        self.watched = False
 
     def note_rows(self, n_rows: int) -> None:
         """Number of training rows, where it has not been said."""
@@ -86,10 +87,12 @@ class Course:
 
     def follow(self, model: Any, optimizer: Any) -> bool:
         """Count the steps of an optimiser from now on; whether it made some before."""
+        self.settle()
         if self._tally is not None:
             self._tally.close()
         self._tally = models.of_torch().Tally(model, optimizer)
-        self.store.optimizer = self._tally.info
+        before = self.store.optimizer if self.ledger.step else None
+        self.store.optimizer = after(before, self._tally.info)
         return self._tally.started()
 
     def _check_step(self, step: int | None, counted: int) -> None:
@@ -103,7 +106,7 @@ class Course:
         self.store.flush()
         # A copy counts no steps, and may meet another training: it must be told to go on.
         apart = dict.fromkeys(("_tally", "_trained", "loss"))
-        return {**self.__dict__, **apart, "_begun": False}
+        return {**self.__dict__, **apart, "_begun": False, "watched": False}
 
     def check_going_on(self, model: Any) -> None:
         """Refuse to mix two trainings."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ class DirectoryStore:
         self._manifest = self._opened()
         self._steps = [entry["step"] for entry in self._manifest.entries]
         self._waiting: dict[int, Checkpoint] = {}
-        self._ended, self._lasted = 0.0, 0.0
+        self._ended, self._seconds_a_file = 0.0, 0.0
 
     @property
     def optimizer(self) -> OptimizerInfo | None:
@@ -89,7 +90,8 @@ class DirectoryStore:
         """Add a checkpoint, and drop all whose step is not among those kept."""
         self._waiting[checkpoint.step] = checkpoint
         self.drop(kept)
-        if time.monotonic() - self._ended >= self.patience * self._lasted:
+        expected = len(self._waiting) * self._seconds_a_file
+        if time.monotonic() - self._ended >= self.patience * expected:
             self.flush()
 
     def drop(self, kept: Sequence[int]) -> None:
@@ -114,7 +116,7 @@ class DirectoryStore:
             if entry["step"] not in self._steps:
                 (self.directory / entry["file"]).unlink(missing_ok=True)
         self._ended = time.monotonic()
-        self._lasted = self._ended - started
+        self._seconds_a_file = (self._ended - started) / max(1, len(written))
 
     def _write(self, checkpoint: Checkpoint) -> dict[str, Any]:
         """Write a file; its entry in the manifest."""
@@ -176,6 +178,8 @@ def _check_safetensors() -> None:
             "Checkpoints are written as safetensors files, and safetensors is not installed. "
             "Install skinfluence[torch], or leave directory=None to keep them in memory."
         )
+    # Now, and not in the middle of the training whose steps are timed.
+    import_module("safetensors.numpy")
 
 
 def checkpoints_of(directory: Path, manifest: Manifest) -> Checkpoints:

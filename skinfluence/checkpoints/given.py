@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from os import PathLike
 from typing import Any
 
+import numpy as np
+
 from skinfluence.checkpoints import estimators, models
 from skinfluence.checkpoints.checkpoint import Arrays, Checkpoint
 from skinfluence.checkpoints.estimators import check_shapes
@@ -84,13 +86,43 @@ def _collected(given: Any) -> Checkpoints:
         return Checkpoints([_one(given, 1)])
     if not isinstance(given, Iterable):
         raise TypeError(
-            f"Checkpoints are passed as a {type(given).__name__}. Pass a CheckpointRecorder, its "
-            "checkpoints, a directory, or a list of files, state dicts or models."
+            f"{given!r} is passed for checkpoints, and is none. Pass a CheckpointRecorder, its "
+            "checkpoints, a directory, or a list of files, state dicts or models. (How many of "
+            "them are used is n_checkpoints=.)"
         )
     several = list(given)
     if several and all(isinstance(one, str | PathLike) for one in several):
         return read_checkpoints(several)
+    _check_copies(several)
     return Checkpoints([_one(one, k) for k, one in enumerate(several, start=1)])
+
+
+def _check_copies(several: list[Any]) -> None:
+    """Refuse states that are the same arrays twice: they hold the last state of them all."""
+    seen: dict[tuple[int, ...], int] = {}
+    for position, one in enumerate(several, start=1):
+        places = () if isinstance(one, Checkpoint) else _places(one)
+        if any(places) and places in seen:
+            raise ValueError(
+                f"Checkpoints {seen[places]} and {position} are the same arrays, and so one state "
+                "and not two: state_dict() copies nothing, and training goes on to change what "
+                "it returned. Pass copies (copy.deepcopy(module.state_dict())), or record the "
+                "training with a CheckpointRecorder."
+            )
+        seen[places] = position
+
+
+def _places(given: Any) -> tuple[int, ...]:
+    """Where the arrays of a state lie in memory."""
+    if models.is_module(given):
+        given = given.state_dict()
+    if isinstance(given, Mapping):
+        return tuple(place for values in given.values() for place in _places(values))
+    if isinstance(given, np.ndarray):
+        return (given.__array_interface__["data"][0],)
+    if hasattr(given, "data_ptr"):
+        return (given.data_ptr(),)
+    return (id(given),) if has_parameters(given) else ()
 
 
 def _one(given: Any, position: int) -> Checkpoint:

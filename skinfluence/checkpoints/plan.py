@@ -76,9 +76,9 @@ class Plan:
 
 def make_plan(every: Any, keep: Any, at: Iterable[Any] | None) -> Plan:
     """Plan of a recorder's options."""
-    _check_number(every, "every")
+    check_number(every, "every", "steps")
     if keep is not None:
-        _check_number(keep, "keep")
+        check_number(keep, "keep", "checkpoints")
     if at is None:
         return Plan(int(every), None if keep is None else int(keep))
     if keep is not None or every != 1:
@@ -86,18 +86,23 @@ def make_plan(every: Any, keep: Any, at: Iterable[Any] | None) -> Plan:
             f"at= names the steps to keep, and every={every}, keep={keep} choose others. Pass "
             "either at, or every and keep."
         )
-    steps = list(at)
-    if not steps or any(not isinstance(step, Integral) or step < 0 for step in steps):
+    steps: Any = list(at) if isinstance(at, Iterable) else at
+    if (
+        not isinstance(steps, list)
+        or not steps
+        or any(not isinstance(step, Integral) or step < 0 for step in steps)
+    ):
         raise ValueError(
-            f"at={steps!r} holds what is no step, and steps are numbers from 0 (before training) "
-            "on. Pass some of these."
+            f"at={steps!r} is no list of steps, which are numbers from 0 (before training) on. "
+            "Pass some of these, e.g. at=[0, 100, 1000]."
         )
     return Plan(at=frozenset(int(step) for step in steps))
 
 
-def _check_number(value: Any, name: str) -> None:
+def check_number(value: Any, name: str, what: str) -> None:
+    """Refuse an option that is no number of something."""
     if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
         raise ValueError(
-            f"{name}={value!r} is no number of {'steps' if name == 'every' else 'checkpoints'}, "
-            "which is a whole number from 1 on. Pass one."
+            f"{name}={value!r} is no number of {what}, which is a whole number from 1 on. Pass "
+            "one."
         )

@@ -29,7 +29,7 @@ def read_checkpoints(path: AnyPath | Iterable[AnyPath]) -> Checkpoints:
     path : path-like, or iterable of path-like
         A directory that `CheckpointRecorder` has written; or files of one module's state dicts,
         safetensors (``.safetensors``) or torch's (``.pt``, ``.pth``, ``.bin``), also where they
-        lie under "state_dict" or "model_state_dict" beside other things. Tensors of any device
+        lie under "state_dict", "model" or another name beside other things. Tensors of any device
         are read on the CPU.
 
     Returns
@@ -95,9 +95,19 @@ def _read_files(paths: list[Path]) -> Checkpoints:
     for step, path in zip(_steps(paths), paths, strict=True):
         source = models.of_torch("state_files").StateFile(path)
         shapes = source.shapes()
+        _check_foreign(path, shapes)
         stored = StoredArrays(source, latest, {name: name for name in shapes}, shapes)
         found.append(Checkpoint(step, stored))
     return Checkpoints(found)
+
+
+def _check_foreign(path: Path, names: Iterable[str]) -> None:
+    """Refuse a recorder's own files, whose arrays its manifest explains."""
+    if any(name.startswith("parameter/") for name in names):
+        raise ValueError(
+            f"{path} was written by a CheckpointRecorder. Pass its directory, {path.parent}, "
+            "where steps and learning rates are too, and choose from it by at() or evenly()."
+        )
 
 
 def _steps(paths: list[Path]) -> list[int]:

@@ -9,14 +9,16 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from skinfluence.checkpoints import models
 from skinfluence.checkpoints.callbacks import fit_recording
 from skinfluence.checkpoints.course import Course
 from skinfluence.checkpoints.directory import DirectoryStore
 from skinfluence.checkpoints.memory import MemoryStore
-from skinfluence.checkpoints.plan import make_plan
+from skinfluence.checkpoints.plan import check_number, make_plan
 from skinfluence.checkpoints.rates import EpochRates, info
-from skinfluence.checkpoints.sequence import Checkpoints
+from skinfluence.checkpoints.sequence import Checkpoints, described
 
 
 class CheckpointRecorder:
@@ -99,9 +101,13 @@ class CheckpointRecorder:
             store = DirectoryStore(Path(directory), plan.said())
             # What waits to be written is not lost with the recorder, nor at the process's end.
             weakref.finalize(self, _flush, store)
-        if n_rows is not None:
-            store.n_rows = n_rows
         self._course = Course(plan, store, optimizer_state)
+        self._say_rows(n_rows)
+
+    def __repr__(self) -> str:
+        store = self._course.store
+        where = f" in {store.directory}" if isinstance(store, DirectoryStore) else ""
+        return f"<CheckpointRecorder with {described(store.steps, store.optimizer)}{where}>"
 
     @property
     def checkpoints(self) -> Checkpoints:
@@ -185,16 +191,22 @@ class CheckpointRecorder:
         recorder : CheckpointRecorder
             This one; `note_loss` tells it losses.
         """
-        if n_rows is not None:
-            self._course.store.n_rows = n_rows
+        self._say_rows(n_rows)
         if not hasattr(optimizer, "register_step_post_hook"):
             raise TypeError(
                 f"watch follows the steps of an optimiser of torch, and this is a "
                 f"{type(optimizer).__name__}. Call record(model, learning_rate=...) after each "
                 "step instead."
             )
+        if self._course.watched:
+            raise ValueError(
+                "This recorder watches a training already, and follows one optimiser at a time. "
+                "Leave the first watch before the next; of optimisers that take turns, call "
+                "record(module, optimizer) after each step, or make them groups of one."
+            )
         self._course.check_going_on(module)
         self._course.follow(module, optimizer)
+        self._course.watched = True
         self._course.offer(module, optimizer)
         handle = optimizer.register_step_post_hook(
             lambda *_: self._course.after_step(module, optimizer)
@@ -203,11 +215,17 @@ class CheckpointRecorder:
             yield self
         finally:
             handle.remove()
+            self._course.watched = False
             try:
                 # An interrupted training is gone on with from here, too.
                 self.keep_last(module, optimizer)
             finally:
                 self._course.leave()
+
+    def _say_rows(self, n_rows: int | None) -> None:
+        if n_rows is not None:
+            check_number(n_rows, "n_rows", "training rows")
+            self._course.store.n_rows = int(n_rows)
 
     def restore(self, model: Any, optimizer: Any = None) -> int:
         """Put the last checkpoint back, so that training and recording go on from there.
@@ -246,7 +264,18 @@ class CheckpointRecorder:
         ----------
         loss : float or Tensor
             A tensor is not waited for until it is needed.
+
+        Raises
+        ------
+        TypeError
+            If it is no single number.
         """
+        size = loss.numel() if hasattr(loss, "numel") else np.size(loss)
+        if size != 1 or not hasattr(loss, "__float__"):
+            raise TypeError(
+                f"The loss of a step is one number, and {type(loss).__name__} of size {size} is "
+                "none. Pass the mean over the batch."
+            )
         self._course.loss = loss.detach() if hasattr(loss, "detach") else loss
 
     def skorch_callback(self) -> Any:
@@ -290,7 +319,7 @@ class CheckpointRecorder:
         estimator : MLPClassifier, MLPRegressor, SGDClassifier, SGDRegressor or Perceptron
             Fitted so far, or new.
         X : array-like or sparse matrix of shape (n_samples, n_features)
-            The training rows, all of them.
+            The training rows, all of them; or a part, if the recorder has been told `n_rows`.
         y : array-like of shape (n_samples,), default=None
             Their targets.
         **kwargs : dict

@@ -95,9 +95,7 @@ class Checkpoints(Sequence[Checkpoint]):
         return self._items[index]
 
     def __repr__(self) -> str:
-        by = "" if self.optimizer is None else f" of {self.optimizer.name}"
-        shown = ", ".join(map(str, self.steps[:6])) + (", ..." if len(self) > 6 else "")
-        return f"<{len(self)} checkpoints{by} at steps {shown}>"
+        return f"<{described(self.steps, self.optimizer)}>"
 
     def shares(self) -> list[dict[str, float]]:
         """Each checkpoint's share of the way, by parameter.
@@ -247,6 +245,17 @@ def _check_order(steps: Sequence[int]) -> None:
                 "their training, each once. Sort them by step; names of files sort as text, "
                 "where 10 comes before 9."
             )
+
+
+def described(steps: Sequence[int], optimizer: OptimizerInfo | None) -> str:
+    """How many checkpoints there are, by which optimiser, and from which step to which."""
+    s = "" if len(steps) == 1 else "s"
+    by = "" if optimizer is None else f" of {optimizer.name}"
+    shown = [*map(str, steps)]
+    if len(shown) > 6:
+        shown[4:-1] = ["..."]
+    at = f" at step{s} {', '.join(shown)}" if shown else ""
+    return f"{len(steps)} checkpoint{s}{by}{at}"
 
 
 def _some(values: Sequence[Any]) -> str:

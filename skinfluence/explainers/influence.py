@@ -127,8 +127,9 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         Iterations of iterative solvers at most; None is each one's own.
     projection : int or projection, default=None
         Number of random dimensions in which ``transform`` embeds a network's gradients, or a
-        projection of ``skinfluence.torch.influence.projection``, such as ``TwoSided(16)``; None
-        is one a parameter.
+        projection of ``skinfluence.torch.influence.projection``, such as ``TwoSided(16)``, which
+        takes the empirical Fisher matrix of its projections for the curvature; None is one a
+        parameter.
     resume : path-like, default=None
         Directory where the sums over rows of "kfac" and "ekfac" are recorded, so that a fit that
         was stopped goes on where it was. It needs safetensors.

@@ -208,7 +208,8 @@ class Questions(EngineBacked):
         """First-order change at queries when training rows take other values. Networks only.
 
         ``-w_i <H^-1 g_z, g(new row) - g_i>``: what another label, or other inputs, of a row would
-        do to each query.
+        do to each query. It is no deletion score, so that `method` and `relative` are no part of
+        it.
 
         Parameters
         ----------
@@ -216,7 +217,7 @@ class Questions(EngineBacked):
             Row j takes the place, and the weight, of the training row at ``rows[j]``; one at a
             time. None for the inputs that these rows have, under other targets.
         y_new : array-like of shape (n_rows,), default=None
-            Targets of the new rows.
+            Targets of the new rows; None for those that the rows at `rows` have.
         rows : array-like of int of shape (n_rows,)
             Positions of training rows; one may come several times.
         queries : tuple of (X, y), or X

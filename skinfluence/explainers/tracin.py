@@ -158,7 +158,13 @@ class TracInExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_subcla
     not, as ``partial_fit`` shuffles anew what ``fit`` shuffles further; they are fitted by
     ``fit``, and again from the same seed with fewer epochs for each checkpoint, so that the path
     is that of ``fit`` (only a class that stops before the others goes on to their end). For more
-    checkpoints than one an epoch, call ``CheckpointRecorder.partial_fit`` on parts of the rows.
+    checkpoints than one an epoch, call ``CheckpointRecorder(n_rows=...).partial_fit`` on parts of
+    the rows.
+
+    The sum of gradient products is the first order of what a step does, so that steps must be
+    small for it: those of small rates are, and the first ones of ``learning_rate="optimal"``, the
+    default of SGDClassifier, are not. :meth:`validate` says how much of what happened to queries
+    the scores account for, at the cost of a pass over the rows.
 
     The sum of gradient products is the first order of what a step does, so that steps must be
     small for it: those of small rates are, and the first ones of ``learning_rate="optimal"``, the

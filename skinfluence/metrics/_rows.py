@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 Array = NDArray[np.float64]
 
@@ -19,7 +20,8 @@ def take_rows(rows: Any, positions: NDArray[np.intp]) -> Any:
         return rows.iloc[positions]
     if isinstance(rows, list | tuple):
         return [rows[i] for i in positions]
-    return rows[positions]
+    # Of sparse formats not all can be sliced.
+    return rows.tocsr()[positions] if sparse.issparse(rows) else rows[positions]
 
 
 def named_scores(scores: Any, n_rows: int, default: str = "score") -> dict[str, Array]:

@@ -8,17 +8,16 @@ from types import SimpleNamespace
 from typing import Any, Self
 
 import numpy as np
-import torch
 from torch import nn
 
 from skinfluence import _loops, attribution
-from skinfluence._peel import target_to_model_space
 from skinfluence.attribution import Block
 from skinfluence.engines.base import Array, DeletionEngine, Positions, Whole
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.metrics import Agreement
 from skinfluence.torch import faults, given
 from skinfluence.torch.alone import alone, one_by_one
+from skinfluence.torch.data import FetchedRows
 from skinfluence.torch.given import Given
 from skinfluence.torch.influence import first_order, groups, self_influence, stationarity
 from skinfluence.torch.influence.building import Built
@@ -30,16 +29,17 @@ from skinfluence.torch.influence.perturbation import perturbation
 from skinfluence.torch.influence.projection import make_projection
 from skinfluence.torch.influence.queries import Parameters, Queries, make_queries
 from skinfluence.torch.influence.replacement import replacement
-from skinfluence.torch.influence.retraining import refits
+from skinfluence.torch.influence.retraining import Paired, refits
 from skinfluence.torch.influence.targets import Target, make_target
 from skinfluence.torch.influence.trained import as_array
 from skinfluence.torch.influence.validation import retrained_agreement
+from skinfluence.torch.inputs import TakesAnyRows
 from skinfluence.torch.models import read
 from skinfluence.torch.objective import NetworkObjective
 from skinfluence.torch.options import about_parameters, check_options, unit
 
 
-class NetworkEngine(DeletionEngine):
+class NetworkEngine(TakesAnyRows, DeletionEngine):
     """Deletion of rows of a torch module, a skorch net or one of scikit-learn's MLPs.
 
     Parameters
@@ -100,24 +100,6 @@ class NetworkEngine(DeletionEngine):
         # A function of the user's may do without, as that of an autoencoder does.
         own = callable(settings.loss) and not isinstance(settings.loss, nn.Module)
         return not own and not given.has_targets(X)
-
-    @classmethod
-    def model_rows(cls, owner: Any, heads: Sequence[Any], X: Any, *, reset: bool) -> Any:
-        return given.given_rows(owner, heads, X, reset=reset)
-
-    @classmethod
-    def kept_targets(cls, y: Any) -> Any:
-        return given.kept(y)
-
-    @classmethod
-    def model_targets(cls, estimator: Any, y: Any) -> Any:
-        return (
-            y if isinstance(y, torch.Tensor) else target_to_model_space(estimator, np.asarray(y))
-        )
-
-    @classmethod
-    def take(cls, X: Any, y: Any, positions: Positions) -> tuple[Any, Any]:
-        return given.some(X, positions), given.some(y, positions)
 
     @classmethod
     def fit(
@@ -347,6 +329,9 @@ class NetworkEngine(DeletionEngine):
     @alone
     def score_replacement(self, queries: Any, rows: Positions, new: Any, new_y: Any) -> Array:
         read = self._read_rows(new, new_y)
+        if new_y is None and not given.has_targets(new.X):
+            was = FetchedRows(self.objective.rows.take, rows, device=read.device)
+            read = Paired(read, was)
         faults.check_values(self.objective.network, self.objective.loss, read, what="loss")
         return replacement(self.trained, queries, rows, read)
 

@@ -22,7 +22,15 @@ BLOCK = 256
 ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-4}
 COARSE = 1e-2
 # What a forward raises on rows that it cannot take.
-FAILURES = (RuntimeError, TypeError, ValueError, IndexError, KeyError, AttributeError)
+FAILURES = (
+    RuntimeError,
+    TypeError,
+    ValueError,
+    IndexError,
+    KeyError,
+    AttributeError,
+    AssertionError,
+)
 
 
 def check(network: Network, loss: RowLoss, rows: Rows) -> tuple[str, ...]:
@@ -86,6 +94,7 @@ def check_values(
         for start in range(0, n, BLOCK):
             batch = rows.take(slice(start, min(start + BLOCK, n)))
             found.append(target(_outputs_at(network, batch, start), batch.y).detach())
+            _check_inputs(batch, ~found[-1].isfinite(), start)
             if bool(found[-1].isfinite().all()):  # else the values are refused below
                 _check_slopes(network, target, batch, start)
     values = torch.cat(found) if found else torch.zeros(0)
@@ -113,12 +122,8 @@ def _check_slopes(
     network: Network, target: Callable[[Tensor, Tensor | None], Tensor], batch: Batch, start: int
 ) -> None:
     """Refuse rows with NaN or infinity among their inputs, unless the module is made for them."""
-    odd = torch.zeros(batch.size, dtype=torch.bool)
-    for x in batch.inputs:
-        if x.is_floating_point():
-            odd |= ~x.reshape(batch.size, -1).isfinite().all(1).cpu()
-    bad = []
-    for i in odd.nonzero()[:, 0].tolist():
+    bad = torch.zeros(batch.size, dtype=torch.bool)
+    for i in _odd(batch).nonzero()[:, 0].tolist():
         row = batch[i : i + 1]
         leaves = {name: p.clone().requires_grad_() for name, p in network.params().items()}
         with torch.enable_grad():
@@ -126,8 +131,24 @@ def _check_slopes(
         if not value.requires_grad:
             continue
         slopes = torch.autograd.grad(value, list(leaves.values()), allow_unused=True)
-        if not all(bool(slope.isfinite().all()) for slope in slopes if slope is not None):
-            bad.append(str(start + i))
+        bad[i] = not all(bool(slope.isfinite().all()) for slope in slopes if slope is not None)
+    _check_inputs(batch, bad, start)
+
+
+def _odd(batch: Batch) -> Tensor:
+    """Which rows have NaN or infinity among their inputs, (b,)."""
+    odd = torch.zeros(batch.size, dtype=torch.bool)
+    for x in batch.inputs:
+        if x.is_floating_point():
+            odd |= ~x.reshape(batch.size, -1).isfinite().all(1).cpu()
+    return odd
+
+
+def _check_inputs(batch: Batch, failed: Tensor, start: int = 0) -> None:
+    """Say that the inputs are to blame, for rows at which there is no value or slope."""
+    if not bool(failed.any()):
+        return
+    bad = [str(start + i) for i in (_odd(batch) & failed.cpu()).nonzero()[:, 0].tolist()]
     if bad:
         raise ValueError(
             f"X holds NaN or infinity at row{'s' if len(bad) > 1 else ''} {_some(bad)}, where the "
@@ -135,10 +156,14 @@ def _check_slopes(
         )
 
 
-def outputs_of(network: Network, batch: Batch) -> Tensor:
-    """Outputs of some rows, or what is wrong with them."""
+def outputs_of(network: Network, batch: Batch, *, finite: bool = True) -> Tensor:
+    """Outputs of some rows, or what is wrong with them; with `finite` also that they are NaN."""
     outputs = _run(network, batch)
     _check_outputs(network, outputs, batch)
+    good = outputs.isfinite().flatten(1).all(1)
+    _check_inputs(batch, ~good)
+    if finite:
+        _check_finite(outputs, "output", good)
     return outputs
 
 
@@ -195,7 +220,6 @@ def _check_outputs(network: Network, outputs: Any, batch: Batch) -> None:
             "autocast (there or around this call), rounding and argmax away: derivatives go "
             "through outputs."
         )
-    _check_finite(outputs, "output", outputs.isfinite().flatten(1).all(1))
 
 
 def _check_finite(values: Tensor, what: str, good: Tensor) -> None:
@@ -261,6 +285,12 @@ def _check_alone(network: Network, outputs: Tensor, batch: Batch) -> None:
                 "each other. Use batch normalisation with running statistics, and nothing else "
                 "that needs several rows."
             ) from error
+        if isinstance(alone, Tensor) and alone.shape != (1, *outputs.shape[1:]):
+            raise ValueError(
+                f"{type(network.module).__name__} returns shape {tuple(alone.shape)} for one row "
+                f"and {tuple(outputs.shape)} for {batch.size}: squeeze() without an axis, or a "
+                "reshape, drops that of the rows. Name the axis: squeeze(-1)."
+            )
         gap = _gap(alone, outputs[i : i + 1], outputs)
         if gap > allowed:
             raise ValueError(

@@ -24,7 +24,11 @@ WRAPPERS = {
 }
 
 
-def private_copy(module: Any) -> tuple[nn.Module, frozenset[str]]:
+# All names of each parameter, by the first of them: layers may share it.
+Aliases = Mapping[str, Sequence[str]]
+
+
+def private_copy(module: Any) -> tuple[nn.Module, frozenset[str], Aliases]:
     """Copy of a module in evaluation mode, and the names of the parameters training moved.
 
     The copy overwrites no activation and tracks no gradient; wrappers of ``torch.compile`` and of
@@ -36,6 +40,7 @@ def private_copy(module: Any) -> tuple[nn.Module, frozenset[str]]:
     module : nn.Module
     trained : frozenset of str
         Parameters with ``requires_grad``; all, where none has.
+    aliases : mapping of str to sequence of str
     """
     check_module(module)
     module = unwrapped(module)
@@ -45,12 +50,20 @@ def private_copy(module: Any) -> tuple[nn.Module, frozenset[str]]:
     twin.eval().requires_grad_(False)
     _unwrap_parts(twin)
     trained = {n: id(p) in moved for n, p in twin.named_parameters() if p.is_floating_point()}
+    aliases = _aliases(twin)
     open_up(twin)
     if any(p.dtype in HALVES for p in twin.parameters()):
         twin.float()
     if any(p.device.type == "mps" for p in twin.parameters()):
         twin.cpu()
-    return twin, frozenset(name for name in trained if trained[name] or not moved)
+    return twin, frozenset(name for name in trained if trained[name] or not moved), aliases
+
+
+def _aliases(module: nn.Module) -> Aliases:
+    found: dict[int, list[str]] = {}
+    for name, p in module.named_parameters(remove_duplicate=False):
+        found.setdefault(id(p), []).append(name)
+    return {names[0]: names for names in found.values()}
 
 
 def _unwrap_parts(module: nn.Module) -> None:
@@ -149,9 +162,15 @@ def check_parameters(module: nn.Module) -> None:
 
 
 def chosen_names(
-    module: nn.Module, trained: frozenset[str], params: str | Sequence[str] | None
+    module: nn.Module,
+    trained: frozenset[str],
+    params: str | Sequence[str] | None,
+    aliases: Aliases,
 ) -> list[str]:
-    """Names of the parameters to explain, among those that training moved, in module order."""
+    """Names of the parameters to explain, among those that training moved, in module order.
+
+    A pattern may be any name that a shared parameter has, or that of any module that holds it.
+    """
     every = [name for name, _ in module.named_parameters()]
     if not trained:
         raise ValueError(
@@ -169,14 +188,15 @@ def chosen_names(
             f"or name some of {some(every)}."
         )
     for pattern in patterns:
-        _check_pattern(pattern, every, trained, type(module).__name__)
-    return [n for n in every if n in trained and matches(n, patterns)]
+        _check_pattern(pattern, every, trained, type(module).__name__, aliases)
+    return [n for n in every if n in trained and matches(aliases.get(n, [n]), patterns)]
 
 
-def matches(name: str, patterns: Sequence[str]) -> bool:
+def matches(names: Sequence[str], patterns: Sequence[str]) -> bool:
     """Whether a name matches one of the patterns, or lies in a module of that name."""
     return any(
         fnmatch.fnmatchcase(name, pattern) or name.startswith(f"{pattern}.")
+        for name in names
         for pattern in patterns
     )
 
@@ -194,14 +214,14 @@ def _last_layer(module: nn.Module, trained: frozenset[str]) -> list[str]:
 
 
 def _check_pattern(
-    pattern: Any, every: Sequence[str], trained: frozenset[str], owner: str
+    pattern: Any, every: Sequence[str], trained: frozenset[str], owner: str, aliases: Aliases
 ) -> None:
     if not isinstance(pattern, str):
         raise ValueError(
             f"params holds a {type(pattern).__name__}, and names of parameters are needed: "
             f"{some(every)}. Pass names or patterns."
         )
-    found = [name for name in every if matches(name, [pattern])]
+    found = [name for name in every if matches(aliases.get(name, [name]), [pattern])]
     if not found:
         modules = {name.rpartition(".")[0] for name in every} - {""}
         near = difflib.get_close_matches(pattern, [*every, *sorted(modules)], n=1)

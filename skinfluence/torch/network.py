@@ -43,6 +43,8 @@ class Network:
     names : tuple of str
     every : tuple of str
         Names of all parameters, explained or not.
+    aliases : mapping of str to sequence of str
+        All names that each of them has: layers may share it.
     shapes : dict of str to torch.Size
     spans : dict of str to slice
         Where each parameter lies in a vector.
@@ -64,13 +66,13 @@ class Network:
         params: str | Sequence[str] | None = None,
         head: Callable[[Tensor], Tensor] | None = None,
     ):
-        self.module, trained = private_copy(module)
+        self.module, trained, self.aliases = private_copy(module)
         if head is not None:
             # A hook, so that it runs wherever the module does, and no parameter changes its name.
             self.module.register_forward_hook(_After(head))
         every = dict(self.module.named_parameters())
         self.every = tuple(every)
-        self.names = tuple(chosen_names(self.module, trained, params))
+        self.names = tuple(chosen_names(self.module, trained, params, self.aliases))
         kinds = {(every[name].dtype, every[name].device) for name in self.names}
         if len(kinds) > 1:
             raise ValueError(
@@ -148,19 +150,24 @@ class Network:
                     f"{what} is {value!r} for {pattern!r}, and a penalty is a finite number that "
                     "is not negative. Pass what the optimiser was given."
                 )
-            if not any(matches(name, [pattern]) for name in self.every):
+            if not any(self._is_called(name, pattern) for name in self.every):
                 raise ValueError(
                     f"{what} names {pattern!r}, and the module has no such parameter. "
                     f"It has {some(self.every)}."
                 )
             for name in self.names:
-                if matches(name, [pattern]):
+                if self._is_called(name, pattern):
                     found[self.spans[name]] = value
         return found if bool(found.any()) else None
 
+    def _is_called(self, name: str, pattern: str) -> bool:
+        return matches(self.aliases.get(name, [name]), [pattern])
+
 
 def _column(outputs: Tensor) -> Tensor:
-    return outputs.unsqueeze(1) if isinstance(outputs, Tensor) and outputs.ndim == 1 else outputs
+    """A vector as a column; so is a number, which ``squeeze()`` leaves of a single row."""
+    vector = isinstance(outputs, Tensor) and outputs.ndim < 2
+    return outputs.reshape(-1, 1) if vector else outputs
 
 
 class _After:

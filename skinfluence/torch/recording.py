@@ -18,7 +18,7 @@ from skinfluence.checkpoints.stored import Shape, shapes_of
 from skinfluence.torch.modules import HALVES, check_module, check_parameters, unwrapped
 
 # What training loops call the state dict where they save more than it.
-WRAPPINGS = ("state_dict", "model_state_dict")
+WRAPPINGS = ("state_dict", "model_state_dict", "model")
 
 Names = dict[int, str]
 
@@ -82,9 +82,7 @@ def restore(state: State | Checkpoint, model: Any, optimizer: Optimizer | None =
 
 def state_dict_of(found: Any, where: str) -> dict[str, Tensor]:
     """Tensors by name, out of the wrapping of a training loop."""
-    for key in WRAPPINGS:
-        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
-            found = found[key]
+    found = _unwrapped(found, where)
     if not isinstance(found, Mapping) or not found:
         raise ValueError(
             f"{where} holds a {type(found).__name__}, and a state dict is needed: tensors by "
@@ -101,6 +99,27 @@ def state_dict_of(found: Any, where: str) -> dict[str, Tensor]:
             "module.state_dict(), or put it under 'state_dict'."
         )
     return tensors
+
+
+def _unwrapped(found: Any, where: str) -> Any:
+    """What is under a usual name, or the only state dict beside other things."""
+    for key in WRAPPINGS:
+        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
+            found = found[key]
+    if not isinstance(found, Mapping) or any(isinstance(t, Tensor) for t in found.values()):
+        return found
+    inside = [key for key, value in found.items() if _is_state_dict(value)]
+    if len(inside) > 1:
+        raise ValueError(
+            f"{where} holds several state dicts, under {', '.join(map(repr, inside))}. Load it by "
+            "torch.load, and pass the one that is meant."
+        )
+    return found[inside[0]] if inside else found
+
+
+def _is_state_dict(value: Any) -> bool:
+    tensors = isinstance(value, Mapping) and all(isinstance(t, Tensor) for t in value.values())
+    return tensors and len(value) > 0
 
 
 def as_array(values: Tensor) -> NDArray[Any]:

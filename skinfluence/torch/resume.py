@@ -17,6 +17,10 @@ from torch import Tensor
 from skinfluence.torch.objective import NetworkObjective
 
 Tensors = dict[str, Tensor]
+Function = Callable[[Tensor, Tensor | None], Tensor]
+
+# Rows on which functions are compared, and by how much machines may differ.
+PROBE, NEAR = 8, 1e-3
 
 
 class NoRecord:
@@ -116,10 +120,55 @@ class Record(NoRecord):
 
 
 def _facts(file: Path) -> dict[str, str]:
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
-    with safe_open(file, framework="pt") as opened:
-        return opened.metadata() or {}
+    try:
+        with safe_open(file, framework="pt") as opened:
+            return opened.metadata() or {}
+    except SafetensorError as error:
+        raise ValueError(
+            f"{file} cannot be read ({error}): it was cut short, or is no record of ours. Remove "
+            "it, or give this fit a directory of its own."
+        ) from error
+
+
+def check_functions(
+    record: NoRecord, objective: NetworkObjective, target: Function | None = None
+) -> None:
+    """Refuse a record of a network, a loss or a target that computes something else.
+
+    What functions compute is in no digest of their names and parameters, so that it is looked at
+    on a few rows: outputs, losses and values of a target function, here and at other parameters,
+    where losses do not vanish.
+
+    Raises
+    ------
+    ValueError
+    """
+    found = _computed(objective, target)
+    known = record.once("functions", lambda: found)
+    for key, value in found.items():
+        before = known[key].to(value) if key in known else value.new_empty(0)
+        size = float(value.abs().max())
+        if before.shape != value.shape or float((before - value).abs().max()) > NEAR * size:
+            raise ValueError(
+                f"The record belongs to another fit: on the same rows the {key} were others, "
+                "so that the module's forward, the loss or the target has changed since. Give "
+                "this fit a directory of its own, or remove that one."
+            )
+
+
+def _computed(objective: NetworkObjective, target: Function | None) -> Tensors:
+    network, batch = objective.network, objective.rows.take(slice(0, PROBE))
+    found: Tensors = {}
+    with torch.no_grad():
+        for where, theta in (("", network.theta), (" elsewhere", 0.5 * network.theta)):
+            outputs = network.outputs(batch, network.params(theta))
+            losses = objective.loss(outputs, batch.y)
+            found |= {f"outputs{where}": outputs, f"losses{where}": losses}
+            if target is not None:
+                found[f"targets{where}"] = target(outputs, batch.y)
+    return {key: value.nan_to_num() for key, value in found.items()}
 
 
 def fingerprint(objective: NetworkObjective, **options: str) -> str:

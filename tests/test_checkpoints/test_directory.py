@@ -299,6 +299,13 @@ def test_other_options_do_not_go_on(tmp_path):
         CheckpointRecorder(tmp_path, every=1)
 
 
+def test_a_recorders_files_are_read_by_their_directory(tmp_path):
+    import_optional("torch")
+    recorded(tmp_path, calls=2)
+    with pytest.raises(ValueError, match=r"was written by a CheckpointRecorder\. Pass its dir"):
+        read_checkpoints(sorted(tmp_path.glob("*.safetensors")))
+
+
 def test_without_safetensors_there_are_no_files(tmp_path, monkeypatch):
     monkeypatch.setattr(directory_module, "find_spec", lambda name: None)
     with pytest.raises(ModuleNotFoundError, match=r"safetensors is not installed. Install skinf"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
@@ -47,11 +49,22 @@ def test_a_directory(tmp_path):
 
 
 def test_fitted_estimators_and_state_dicts():
-    found = as_checkpoints([MODEL, MODEL], MODEL)
+    found = as_checkpoints([MODEL, copy.deepcopy(MODEL)], MODEL)
     assert found.steps == [1, 2] and found[0].path is None
     state = {"weight": np.ones((1, 3)), "bias": np.zeros(1)}
     assert as_checkpoints(state, MODEL).steps == [1]
     assert as_checkpoints([state], SGDRegressor())[0].parameters["weight"].shape == (1, 3)
+
+
+STATE = {"weight": np.ones((1, 3)), "bias": np.zeros(1)}
+
+
+@pytest.mark.parametrize(
+    "given", [[MODEL, MODEL], [STATE, dict(STATE)], [{"state_dict": STATE}, {"state_dict": STATE}]]
+)
+def test_one_state_is_not_two_checkpoints(given):
+    with pytest.raises(ValueError, match=r"Checkpoints 1 and 2 are the same arrays.*deepcopy"):
+        as_checkpoints(given, MODEL)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +72,7 @@ def test_fitted_estimators_and_state_dicts():
     [
         ([], ValueError, "There are no checkpoints"),
         (CheckpointRecorder(), ValueError, "There are no checkpoints"),
-        (7, TypeError, "Checkpoints are passed as a int"),
+        (7, TypeError, "7 is passed for checkpoints, and is none.*n_checkpoints="),
         ([MODEL, 7], TypeError, "Checkpoint 2 is a int"),
         ([SGDRegressor()], TypeError, "Checkpoint 1 is a SGDRegressor"),
         ([{"weight": np.ones((1, 4))}], ValueError, r"'weight' is of shape \(1, 4\) there and"),

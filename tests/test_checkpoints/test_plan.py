@@ -68,8 +68,10 @@ def test_at_names_steps():
         ({"keep": True}, "keep=True"),
         ({"at": [3], "keep": 2}, "Pass either at, or every and keep"),
         ({"at": [3], "every": 2}, "Pass either at, or every and keep"),
-        ({"at": []}, "holds what is no step"),
-        ({"at": [-1]}, "holds what is no step"),
+        ({"at": []}, r"at=\[\] is no list of steps"),
+        ({"at": [-1]}, r"at=\[-1\] is no list of steps"),
+        ({"at": 5}, "at=5 is no list of steps"),
+        ({"n_rows": 0}, "n_rows=0 is no number of training rows"),
     ],
 )
 def test_options_that_contradict_are_refused(options, match):

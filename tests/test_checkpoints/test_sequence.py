@@ -9,8 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
+from sklearn.linear_model import SGDRegressor
 
-from skinfluence.checkpoints import Checkpoint, Checkpoints, OptimizerInfo
+from skinfluence.checkpoints import (
+    Checkpoint,
+    CheckpointRecorder,
+    Checkpoints,
+    OptimizerInfo,
+)
 
 RATES = st.lists(st.floats(0, 10), min_size=1, max_size=8)
 
@@ -126,3 +132,29 @@ def test_they_are_pickled_and_shown():
     assert again.shares() == found.shares() and again.steps == found.steps
     assert repr(found) == "<2 checkpoints of SGD at steps 10, 20>"
     assert repr(of_rates([1.0], other=[0.5])[0]) == "Checkpoint(step=10, path=0.5..1)"
+
+
+@pytest.mark.parametrize(
+    ("n", "shown"),
+    [
+        (0, "<0 checkpoints>"),
+        (1, "<1 checkpoint at step 0>"),
+        (6, "<6 checkpoints at steps 0, 1, 2, 3, 4, 5>"),
+        (30, "<30 checkpoints at steps 0, 1, 2, 3, ..., 29>"),
+    ],
+)
+def test_the_last_step_is_shown(n, shown):
+    assert repr(Checkpoints(Checkpoint(step, {}) for step in range(n))) == shown
+
+
+def test_recorders_say_what_they_hold():
+    recorder, model = CheckpointRecorder(), SGDRegressor()
+    assert repr(recorder) == "<CheckpointRecorder with 0 checkpoints>"
+    recorder.partial_fit(model, np.eye(3), np.arange(3.0))
+    assert repr(recorder) == "<CheckpointRecorder with 1 checkpoint of SGD at step 1>"
+
+
+@pytest.mark.parametrize("loss", ["0.3", None, np.ones(3), [1.0, 2.0]])
+def test_a_loss_is_a_number(loss):
+    with pytest.raises(TypeError, match="The loss of a step is one number"):
+        CheckpointRecorder().note_loss(loss)

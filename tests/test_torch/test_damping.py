@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
 from skinfluence import InfluenceExplainer
@@ -209,6 +210,37 @@ def test_a_softmax_without_penalty_is_logistic_regression(method):
     expected = linear.score_influence(X, y)
     assert_allclose(net.score_influence(X, y), expected, rtol=1e-6, atol=1e-9)
     assert net.score_influence(X, y, return_report=True)[1]["null_dim"] == 5
+
+
+@pytest.mark.filterwarnings("ignore::skinfluence.exceptions.NotStationaryWarning")
+@pytest.mark.parametrize("scale", [1e-6, 1e-4, 1e4])
+def test_the_scale_of_inputs_does_not_matter_in_single_precision(scale):
+    X, y = classes(n=80)
+    X = X.astype(np.float32)
+
+    def scores(scale):
+        torch.manual_seed(0)
+        module = torch.nn.Linear(X.shape[1], 3)
+        with torch.no_grad():
+            module.weight /= scale
+        e = InfluenceExplainer(module, loss="cross_entropy").fit(scale * X, y)
+        assert e.damping_ == 0.0
+        return e.score_influence(scale * X, y)
+
+    assert_allclose(scores(scale), scores(1.0), rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore::skinfluence.exceptions.NotStationaryWarning")
+def test_columns_too_far_apart_for_single_precision_are_said():
+    X, y = classes(n=80)
+    X = X.astype(np.float32) * np.array([1e9, 1, 1, 1], np.float32)
+    torch.manual_seed(0)
+    module = torch.nn.Linear(X.shape[1], 3)
+    with torch.no_grad():
+        module.weight[:, 0] /= 1e9
+    found = "parameters take no part: .*Standardise them"
+    with pytest.warns(ConvergenceWarning, match=found):
+        InfluenceExplainer(module, loss="cross_entropy").fit(X, y)
 
 
 @pytest.mark.parametrize("decay", [0.01, 0.001])

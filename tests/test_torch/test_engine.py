@@ -310,6 +310,17 @@ def test_two_classes_of_one_logit():
     assert_allclose(own, np.stack(both)[y[:4], np.arange(4)])
 
 
+@pytest.mark.parametrize("k", [2, 3])
+def test_labels_that_go_together_are_no_classes(k):
+    X, y = regression()
+    labels = np.stack([y > 0, y > 1, y > 2][:k], axis=1).astype(float)
+    given = {"loss": "binary_cross_entropy", "target": "decision_function", "damping": 0.3}
+    module = minimum(mlp(k=k), X, labels, loss="binary_cross_entropy", decay=DECAY)
+    with pytest.raises(ValueError, match=rf"The model has {k} outputs. Say which one"):
+        explain(module, X, labels, **given).score_influence(X)
+    assert explain(module, X, labels, output=1, **given).score_influence(X[:2]).shape[0] == 2
+
+
 def test_several_outputs_of_a_regression_need_a_choice():
     X, y = regression()
     Y = np.stack([y, -2 * y], axis=1)
@@ -713,7 +724,7 @@ def test_a_row_that_is_nan_is_named_wherever_it_stands(network):
     X, y, module = network
     many = np.tile(X, (20, 1))
     many[500, 1] = np.nan
-    with pytest.raises(ValueError, match="loss is nan or holds such a number at row 500"):
+    with pytest.raises(ValueError, match="X holds NaN or infinity at row 500"):
         explain(module, many, np.tile(y, 20))
 
 
@@ -724,7 +735,7 @@ def test_a_query_that_is_nan_is_named(network, options, target):
     explainer = explain(module, X, y, target=target, **options)
     Z = X[:5].copy()
     Z[3, 0] = np.nan
-    with pytest.raises(ValueError, match=f"{target} is nan .* at row 3"):
+    with pytest.raises(ValueError, match="X holds NaN or infinity at row 3"):
         explainer.score_influence(Z, y[:5])
 
 

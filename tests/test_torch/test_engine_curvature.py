@@ -13,6 +13,7 @@ from skinfluence import InfluenceExplainer
 from tests.conftest import import_optional
 
 torch = import_optional("torch")
+nn = torch.nn
 
 from skinfluence.torch.curvature import Ekfac, GaussNewton, Kfac  # noqa: E402
 from skinfluence.torch.solvers import (  # noqa: E402
@@ -189,3 +190,24 @@ def test_progress_is_that_of_the_solver(network, capsys):
 def test_what_has_no_factors_is_not_resumed(network, curvature, instead, tmp_path):
     with pytest.raises(ValueError, match=instead):
         explain(network, curvature=curvature, resume=tmp_path)
+
+
+STRAIGHT = {
+    "kink": ("l1", "AbsoluteError has a kink in place of curvature"),
+    "torch's": (nn.L1Loss(), "L1Loss is straight at all 20 rows"),
+    "own": (lambda f, y: (f * y).sum(1), "the function passed as loss is straight"),
+}
+
+
+@pytest.mark.filterwarnings("ignore::skinfluence.exceptions.NotStationaryWarning")
+@pytest.mark.parametrize("case", STRAIGHT)
+@pytest.mark.parametrize("curvature", ["kfac", "ekfac", "ggn"])
+def test_losses_without_curvature_are_refused(case, curvature):
+    loss, message = STRAIGHT[case]
+    torch.manual_seed(0)
+    module, X = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 3)), torch.randn(20, 3)
+    with pytest.raises(ValueError, match=message):
+        InfluenceExplainer(module, loss=loss, curvature=curvature).fit(X, X + 1.0)
+    empirical = functools.partial(Ekfac, fisher="empirical")
+    found = InfluenceExplainer(module, loss=loss, curvature=empirical, damping=0.1).fit(X, X + 1.0)
+    assert found.self_influence().all()

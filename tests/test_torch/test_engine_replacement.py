@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from scipy import sparse
 
 from skinfluence import InfluenceExplainer
 from tests.conftest import import_optional
@@ -63,3 +64,48 @@ def test_rows_of_a_dataset_hold_their_targets():
     e = fitted(dataset())
     with pytest.raises(ValueError, match="held in a TensorDataset together with their targets"):
         e.score_replacement(y_new=OTHER, rows=ROWS, queries=(X, Y))
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_other_inputs_alone(held):
+    e = fitted(dataset()) if held else fitted(X, Y)
+    found = e.score_replacement(2 * X[3:5], rows=[3, 4], queries=(X, Y))
+    both = e.score_replacement(2 * X[3:5], Y[3:5], rows=[3, 4], queries=(X, Y))
+    assert_allclose(found, both, rtol=1e-12, atol=1e-14)
+
+
+def test_inputs_of_a_loss_without_targets():
+    torch.manual_seed(0)
+    net = nn.Linear(3, 3).double()
+    target = torch.tensor(X)
+
+    def loss(outputs, y):
+        return outputs.square().sum(1)
+
+    e = InfluenceExplainer(net, loss=loss, damping=0.3).fit(target)
+    found = e.score_replacement(X[3:5], rows=[3, 4], queries=X)
+    assert_allclose(found, np.zeros((12, 2)), rtol=0, atol=1e-12)
+
+
+class Named(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.inner = nn.Linear(3, 3).double()
+
+    def forward(self, x):
+        return self.inner(x)
+
+
+def test_derivatives_in_an_input_with_a_name():
+    e = InfluenceExplainer(Named(), loss="cross_entropy", damping=0.3).fit({"x": X}, Y)
+    expected = fitted(X, Y).perturbation(X[:2], Y[:2])
+    assert_allclose(e.perturbation({"x": X[:2]}, Y[:2]), expected, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("kind", ["csr", "coo", "csc"])
+def test_other_labels_of_sparse_rows(kind):
+    found = fitted(sparse.csr_matrix(X).asformat(kind), Y)
+    expected = fitted(X, Y).score_replacement(y_new=OTHER, rows=ROWS, queries=(X, Y))
+    scores = found.score_replacement(y_new=OTHER, rows=ROWS, queries=(X, Y))
+    assert_allclose(scores, expected, rtol=1e-12, atol=1e-14)

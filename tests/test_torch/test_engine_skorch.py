@@ -15,6 +15,7 @@ torch = import_optional("torch")
 skorch = import_optional("skorch")
 nn = torch.nn
 
+from skinfluence.torch.influence.retraining import refits  # noqa: E402
 from tests.test_torch.influence_cases import classes  # noqa: E402
 
 
@@ -70,6 +71,28 @@ def test_rows_that_were_held_out_are_named(fitted):
     assert report["n_held_out"] == explainer.held_out_.sum() == 10
     assert_array_equal((scores == 0).all(axis=0), explainer.held_out_)
     assert not InfluenceExplainer(net().fit(X, y)).fit(X, y).held_out_.any()
+
+
+@pytest.mark.parametrize("as_dataset", [False, True])
+def test_refits_hold_the_same_rows_out(fitted, as_dataset):
+    X, y = fitted
+    own = net(train_split=skorch.dataset.ValidSplit(5, stratified=True), max_epochs=20)
+    rows = (skorch.dataset.Dataset(X, y),) if as_dataset else (X, y)
+    explainer = InfluenceExplainer(own.fit(*rows, *((y,) if as_dataset else ()))).fit(*rows)
+    refit = refits(explainer._engine, None, whole=None, retrain=None)
+    every = np.arange(len(X))
+    before = refit(every)[0].theta
+    out, trained = explainer.held_out_.nonzero()[0][0], (~explainer.held_out_).nonzero()[0][0]
+    torch.testing.assert_close(refit(np.delete(every, out))[0].theta, before, rtol=0, atol=0)
+    assert not torch.equal(refit(np.delete(every, trained))[0].theta, before)
+
+
+def test_refits_cannot_have_weights(fitted):
+    X, y = fitted
+    explainer = InfluenceExplainer(net(max_epochs=5).fit(X, y), damping=0.3)
+    explainer.fit(X, y, sample_weight=np.ones(len(X)))
+    with pytest.raises(ValueError, match=r"skorch has no sample_weight in fit.*Pass retrain="):
+        explainer.validate(n_refits=1)
 
 
 def test_a_weight_decay_overrules_that_of_the_optimiser(fitted):

@@ -128,6 +128,27 @@ def test_own_target_sees_what_the_module_gives():
     assert_allclose(flat.score_influence(X), wide.score_influence(X), **SAME)
 
 
+class SqueezedWhole(Squeezed):
+    """The same, but a single row leaves a number, and no axis."""
+
+    def forward(self, x):
+        return self.inner(x).squeeze()
+
+
+def test_squeeze_without_an_axis():
+    options = {"loss": "squared_error", "method": "newton"}
+    flat = explain(SqueezedWhole(module()), REALS, **options)
+    wide = explain(module(), REALS, **options)
+    for rows in (slice(0, 1), slice(0, N)):
+        assert_allclose(
+            flat.score_influence(X[rows], REALS[rows]),
+            wide.score_influence(X[rows], REALS[rows]),
+            **SAME,
+        )
+    with pytest.raises(ValueError, match=r"returns shape \(3,\) for one row and .*squeeze\(-1\)"):
+        explain(SqueezedWhole(module(n_outputs=3)), torch.arange(N) % 3, loss="cross_entropy")
+
+
 def test_flatten_0():
     flat = explain(module(nn.Flatten(0)), REALS, loss="squared_error")
     wide = explain(module(), REALS, loss="squared_error")
@@ -171,6 +192,28 @@ def test_soft_labels_follow_the_type_of_the_network(curvature, loss):
             rtol=2e-3,
             atol=1e-5,
         )
+
+
+@pytest.mark.parametrize("weight", [None, torch.ones(3, dtype=torch.float64)])
+def test_probabilities_are_of_classes(weight):
+    soft = torch.softmax(torch.randn(N, 3, dtype=torch.float64), 1)
+    options = {"loss": nn.CrossEntropyLoss(weight), "target": "proba"}
+    net = module(n_outputs=3)
+    predicted = explain(net, soft, **options)
+    most = net(X).argmax(1)
+    for k in range(3):
+        one = explain(net, soft, output=k, **options).score_influence(X)
+        assert_allclose(predicted.score_influence(X)[most == k], one[most == k], **SAME)
+
+
+def test_probabilities_under_smoothed_labels():
+    y = torch.arange(N) % 3
+    smoothed = nn.CrossEntropyLoss(label_smoothing=0.1)
+    found = explain(module(n_outputs=3), y, loss=smoothed, target="proba", curvature="fisher")
+    assert found.transform(X).shape[0] == N
+    assert found.score_influence(X, y).shape == (N, N)
+    with pytest.raises(ValueError, match="and SmoothL1Loss says nothing of them"):
+        explain(module(), REALS, loss=nn.SmoothL1Loss(), target="proba")
 
 
 class Padded(nn.Module):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
+from skinfluence import InfluenceExplainer
 from tests.conftest import import_optional
 
 torch = import_optional("torch")
@@ -194,3 +195,37 @@ def test_a_row_of_a_huge_weight():
     assert_allclose(deletion(problem).moves(slice(0, 1)), expected, rtol=1e-6)
     with pytest.raises(ValueError, match="hold so much of the weight"):
         deletion(problem, damping=0.0).moves(slice(0, 1))
+
+
+class StartsItself(torch.nn.Module):
+    """Makes its first state itself, in single precision, as tutorials do."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = torch.nn.LSTM(2, 3, batch_first=True)
+        self.outer = torch.nn.Linear(3, 3)
+
+    def forward(self, x):
+        start = torch.zeros(1, len(x), 3)
+        return self.outer(self.inner(x, (start, start))[0][:, -1])
+
+
+class Starts(StartsItself):
+    def forward(self, x):
+        return self.outer(self.inner(x)[0][:, -1])
+
+
+@pytest.mark.filterwarnings("ignore::skinfluence.exceptions.NotStationaryWarning")
+def test_forward_that_runs_in_its_own_type_alone():
+    torch.manual_seed(0)
+    own, other = StartsItself(), Starts()
+    other.load_state_dict(own.state_dict())
+    X, y = torch.randn(9, 4, 2), torch.arange(9) % 3
+    options = {"loss": "cross_entropy", "damping": 0.3, "method": "newton"}
+    found, expected = (InfluenceExplainer(m, **options).fit(X, y) for m in (own, other))
+    assert_allclose(
+        found.score_influence(X, y), expected.score_influence(X, y), rtol=1e-2, atol=1e-5
+    )
+    assert_allclose(found.self_influence(), expected.self_influence(), rtol=1e-2, atol=1e-5)
+    agreement = found.validate(X, y, retrain=lambda rows: Starts(), n_refits=2)
+    assert np.isfinite(agreement.relative_error)

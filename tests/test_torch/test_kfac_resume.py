@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from skinfluence import InfluenceExplainer
 from tests.conftest import import_optional
 
 torch = import_optional("torch")
@@ -14,6 +15,8 @@ from skinfluence.torch.curvature import Ekfac, Kfac  # noqa: E402
 from skinfluence.torch.curvature.kfac_sums import CorrectionSums, MarginalSums  # noqa: E402
 from skinfluence.torch.resume import NoRecord, Record, fingerprint  # noqa: E402
 from tests.test_torch import kfac_cases as cases  # noqa: E402
+
+pytestmark = pytest.mark.filterwarnings("ignore::skinfluence.exceptions.NotStationaryWarning")
 
 
 class Stopped(Exception):
@@ -72,7 +75,8 @@ def test_states_are_not_written_all_the_time(tmp_path, monkeypatch):
     written = []
     monkeypatch.setattr(resume.os, "replace", lambda a, b: written.append(b.name))
     Kfac(cases.named("mlp"), resume=tmp_path)
-    assert written == ["factors.safetensors"] + [f"basis-{i}.safetensors" for i in range(3)]
+    first = ["functions.safetensors", "factors.safetensors"]
+    assert written == first + [f"basis-{i}.safetensors" for i in range(3)]
 
 
 @pytest.mark.parametrize("what", ["parameters", "rows", "weights", "kind"])
@@ -90,6 +94,39 @@ def test_a_record_of_another_fit_is_refused(what, tmp_path):
         kind = Ekfac
     with pytest.raises(ValueError, match="belongs to another fit"):
         kind(objective, resume=tmp_path)
+
+
+@pytest.mark.parametrize("what", ["loss", "module"])
+def test_functions_that_compute_something_else_are_refused(what, tmp_path):
+    def explain(scale, activation):
+        torch.manual_seed(0)
+        net = torch.nn.Sequential(torch.nn.Linear(2, 3), activation(), torch.nn.Linear(3, 1))
+        X = torch.randn(12, 2)
+        return InfluenceExplainer(
+            net,
+            loss=lambda f, y: scale * (f[:, 0] - y).square(),
+            curvature="ekfac",
+            damping=0.1,
+            resume=tmp_path,
+        ).fit(X, X[:, 0])
+
+    torch.testing.assert_close(
+        explain(1.0, torch.nn.Tanh).self_influence(),
+        explain(1.0, torch.nn.Tanh).self_influence(),
+        rtol=0,
+        atol=0,
+    )
+    changed = (3.0, torch.nn.Tanh) if what == "loss" else (1.0, torch.nn.Sigmoid)
+    message = "losses" if what == "loss" else "outputs"
+    with pytest.raises(ValueError, match=f"another fit: on the same rows the {message} were"):
+        explain(*changed)
+
+
+@pytest.mark.parametrize("content", [b"no record", b""])
+def test_a_file_that_cannot_be_read(content, tmp_path):
+    (tmp_path / "factors.safetensors").write_bytes(content)
+    with pytest.raises(ValueError, match=r"factors\.safetensors cannot be read .*cut short"):
+        Kfac(cases.named("mlp"), resume=tmp_path)
 
 
 def test_fingerprint_is_of_the_contents():

@@ -119,9 +119,7 @@ def test_rows_that_are_no_numbers_are_named(value):
     odd = X.copy()
     odd[10, 1] = value
     # Behind tanh, infinity has a loss and no slope.
-    seen = (
-        "The loss is nan .* at row 10" if np.isnan(value) else "X holds NaN or infinity at row 10"
-    )
+    seen = "X holds NaN or infinity at row 10, .* fill in what is missing"
     with pytest.raises(ValueError, match=seen):
         fit().score_influence(odd, Y)
     with pytest.raises(ValueError, match=seen):
@@ -173,3 +171,14 @@ def test_what_is_read_names_networks():
 
     with pytest.raises(UnsupportedEstimatorError, match=r"MLPClassifier.*torch modules, skorch"):
         InfluenceExplainer(RandomForestClassifier()).fit(X, Y)
+
+
+@pytest.mark.filterwarnings("ignore:lbfgs failed to converge")
+def test_validation_that_loses_a_class():
+    from sklearn.neural_network import MLPClassifier
+
+    y = np.r_[0, np.arange(11) % 3 + 1]
+    model = MLPClassifier((2,), alpha=1.0, solver="lbfgs", max_iter=50, random_state=0).fit(X, y)
+    e = InfluenceExplainer(model, damping=0.3).fit(X, y)
+    with pytest.raises(ValueError, match=r"knows 3 classes instead of 4: .* left of class 0"):
+        e.validate(X[1:4], y[1:4], n_refits=12, random_state=0)

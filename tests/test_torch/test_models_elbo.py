@@ -242,10 +242,10 @@ class Wrong(MLPVAE):
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        (lambda f: f.mean(), r"returned \(\) for \d+ rows"),
-        (lambda f: f[:, None], r"returned \(16, 1\) for 16 rows.*shape \(n_rows,\)"),
-        (lambda f: (f, f), r"returned tuple for"),
-        (lambda f: f + torch.randn_like(f), "Two forwards of Wrong on the same rows differ"),
+        (lambda f: f.mean(), r"^Wrong\.elbo returned a tensor of shape \(\) for 6 rows"),
+        (lambda f: f[:, None], r"of shape \(6, 1\) for 6 rows.*of shape \(6,\)\. Sum"),
+        (lambda f: (f, f), r"returned a tuple for"),
+        (lambda f: f + torch.randn_like(f), "same noise: it draws numbers of its own"),
         (lambda f: f * f.sum(), "rows see each other"),
         (lambda f: f.detach(), "No gradient reaches"),
         (lambda f: f / 0.0, "Leave such rows out"),
@@ -254,6 +254,22 @@ class Wrong(MLPVAE):
 def test_wrong_bounds(how, message):
     with pytest.raises(ValueError, match=message):
         read_elbo(Wrong(how), torch.rand(8, 5))
+
+
+class Drawing(MLPVAE):
+    def elbo(self, x):
+        return super().elbo(x, torch.randn(len(x), self.latent_dim))
+
+
+def test_bounds_take_noise():
+    with pytest.raises(
+        ValueError, match=r"Drawing\.elbo has the arguments \(x\), .*\(n_rows, 2\)"
+    ):
+        read_elbo(Drawing(), torch.rand(8, 5))
+    with pytest.raises(
+        ValueError, match=r"arguments \(x\), .*unexpected keyword argument 'noise'"
+    ):
+        read_elbo(Drawing(), {"x": torch.rand(8, 5)})
 
 
 def test_what_is_missing():
@@ -280,3 +296,13 @@ def test_noise_may_be_of_any_shape():
 def test_rows_that_the_module_does_not_take():
     with pytest.raises(ValueError, match="The forward fails on the first 8 rows"):
         read_elbo(FoldedVAE(), torch.rand(9, 4))
+
+
+class Asserting(MLPVAE):
+    def elbo(self, x, noise):
+        assert noise.shape == (len(x), self.latent_dim)
+        return super().elbo(x, noise)
+
+
+def test_a_module_may_insist_on_one_draw_a_row():
+    assert not read_elbo(Asserting(), torch.rand(8, 5)).stochastic.shared

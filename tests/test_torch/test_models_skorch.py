@@ -134,6 +134,23 @@ def test_decay_beside_a_sum_over_the_batch(size, rows):
     torch.testing.assert_close(decay, torch.full_like(decay, 0.5 / rows), rtol=1e-6, atol=0)
 
 
+def test_decay_beside_a_weighted_sum_over_the_batch():
+    share = torch.tensor([1.0, 2.0, 3.0])
+    model = net(
+        skorch.NeuralNetClassifier,
+        criterion=nn.CrossEntropyLoss,
+        criterion__reduction="sum",
+        criterion__weight=share,
+        batch_size=10,
+        lr=1e-4,
+        optimizer__weight_decay=0.5,
+    ).fit(X, CLASSES)
+    objective = read(model, X, CLASSES)
+    # An epoch has N / 10 steps, and each has the decay once.
+    expected = torch.full_like(objective.decay, 0.5 * N / 10)
+    torch.testing.assert_close(objective.penalty_curvature(), expected, rtol=1e-6, atol=0)
+
+
 # -- rows -----------------------------------------------------------------------------------------
 
 
@@ -146,6 +163,23 @@ def test_rows_that_the_net_held_out_have_weight_zero(stratified):
     held_out = model.get_split_datasets(X, CLASSES)[1].indices
     assert weights.sum() == N - len(held_out)
     assert not weights[held_out].any()
+
+
+@pytest.mark.parametrize("stratified", [False, True])
+def test_rows_that_the_net_held_out_of_a_subset(stratified):
+    from torch.utils.data import Subset
+
+    rows = Subset(skorch.dataset.Dataset(X, CLASSES), range(N - 1, 9, -1))
+    y = CLASSES[rows.indices]
+    model = net(skorch.NeuralNetClassifier, criterion=nn.CrossEntropyLoss)
+    assert read(model.fit(rows, y), rows).held_out.sum() == 0
+    held = skorch.helper.predefined_split(skorch.dataset.Dataset(X[:5], CLASSES[:5]))
+    model.set_params(train_split=held)
+    assert read(model.fit(rows, y), rows).held_out.sum() == 0
+    model.set_params(train_split=skorch.dataset.ValidSplit(3, stratified=stratified))
+    found = read(model.fit(rows, y), rows)
+    held_out = model.get_split_datasets(rows, y)[1].indices
+    assert sorted(held_out) == found.held_out.nonzero()[0].tolist()
 
 
 def test_a_split_that_cannot_be_repeated():
@@ -249,6 +283,13 @@ def test_a_net_that_overrides_its_forward():
 def test_several_inputs_as_a_tuple():
     with pytest.raises(ValueError, match="X is a tuple, which skorch hands to the module as one"):
         read(fitted(), (X, X), CLASSES)
+
+
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_logits_whose_logarithm_was_taken():
+    model = fitted(criterion=nn.NLLLoss, module__last=nn.Identity())
+    with pytest.raises(ValueError, match=r"those of the first row are none\. Use CrossEntropyL"):
+        read(model, X, CLASSES)
 
 
 def test_probabilities_that_do_not_add_up():

@@ -198,13 +198,23 @@ def test_shared_parameters_are_there_once():
     module[1].weight = module[0].weight
     network = Network(module)
     assert network.names == ("0.weight", "1.bias")
-    assert Network(module, params="last_layer").names == ("0.weight", "1.bias")
+    for params in ("last_layer", ["1"], ["1.weight", "1.bias"]):  # by any of its names
+        assert Network(module, params=params).names == ("0.weight", "1.bias")
+    assert Network(module, params=["0"]).names == ("0.weight",)
+    decay = network.spread({"1.weight": 0.5}, "weight_decay")
+    assert decay.tolist() == 15 * [0.5] + 5 * [0.0]
     rows = Batch((torch.arange(4),))
     moved = network.params(network.theta + 1.0)
     with torch.no_grad():
         for p in module.parameters():
             p += 1.0
     torch.testing.assert_close(network.outputs(rows, moved), module(torch.arange(4)))
+
+
+def test_parts_that_recurrent_layers_are_opened_into_have_no_names():
+    network = Network(nn.GRU(2, 3))
+    with pytest.raises(ValueError, match=r"weight_decay names '\*\.weight'"):
+        network.spread({"*.weight": 1.0}, "weight_decay")
 
 
 def test_an_unknown_parameter():

@@ -337,6 +337,57 @@ def test_two_trainings_are_not_mixed(tmp_path):
         CheckpointRecorder(tmp_path).record(net)
 
 
+def test_one_watch_at_a_time():
+    net = network()
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    recorder = CheckpointRecorder(every=10)
+    with recorder.watch(net, optimizer):
+        train(net, optimizer, 3)
+        with pytest.raises(ValueError, match="watches a training already"):
+            recorder.watch(net, optimizer).__enter__()
+        train(net, optimizer, 4)
+    assert recorder.checkpoints.steps == [0, 7]
+    assert_allclose(recorder.checkpoints[-1].path["0.weight"], 0.7, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("second", "name"), [("SGD", "SGD"), ("Adam", "SGD and Adam")])
+def test_optimizers_one_after_the_other(second, name):
+    net = network()
+    recorder = CheckpointRecorder()
+    for make in (OPTIMIZERS["SGD"][0], OPTIMIZERS[second][0]):
+        optimizer = make(net.parameters())
+        with recorder.watch(net, optimizer):
+            train(net, optimizer, 2)
+    found = recorder.checkpoints
+    assert found.optimizer.name == name and found.plain == (second == "SGD")
+    assert_allclose(found[-1].path["0.weight"], 0.2 + 2 * OPTIMIZERS[second][1], rtol=1e-12)
+
+
+def test_optimizers_that_take_turns():
+    net = network()
+    first, second = (torch.optim.SGD(net[k].parameters(), lr=0.1 + k) for k in (0, 3))
+    recorder = CheckpointRecorder()
+    recorder.record(net)
+    for _ in range(4):
+        for optimizer in (first, second):
+            train(net, optimizer, 1)
+            recorder.record(net, optimizer)
+    path = recorder.checkpoints[-1].path
+    assert_allclose([path["0.weight"], path["3.weight"]], [0.4, 12.4], rtol=1e-12)
+
+
+def test_steps_that_were_counted_are_not_lost_to_another_optimizer():
+    net = network()
+    first, second = (torch.optim.SGD(net.parameters(), lr=lr) for lr in (0.1, 1.0))
+    recorder = CheckpointRecorder(at=[1000])
+    recorder.record(net, first, step=0)
+    train(net, first, 5)
+    recorder.record(net, second, step=5)
+    train(net, second, 2)
+    recorder.keep_last(net, second)
+    assert_allclose(recorder.checkpoints[-1].path["0.weight"], 2.5, rtol=1e-12)
+
+
 def test_another_architecture_is_not_restored():
     net = network()
     recorder = CheckpointRecorder()

@@ -40,6 +40,8 @@ SAVERS = {
     "net.safetensors": save_safetensors,
     "wrapped.pt": lambda state, path: torch.save({"epoch": 3, "state_dict": state}, path),
     "other.pt": lambda state, path: torch.save({"model_state_dict": state, "loss": 0.5}, path),
+    "model.pt": lambda state, path: torch.save({"model": state, "ema": state}, path),
+    "own.pt": lambda state, path: torch.save({"net": state, "opt": {"state": {}}}, path),
 }
 
 
@@ -178,6 +180,10 @@ def test_a_file_of_another_kind(content, suffix, tmp_path):
         ([1, 2], "holds a list, and a state dict is needed"),
         ({}, "holds a dict, and a state dict is needed"),
         ({"epoch": 3, "w": torch.ones(2)}, "holds 'epoch', which is no tensor"),
+        (
+            {"generator": {"w": torch.ones(2)}, "critic": {"w": torch.ones(2)}},
+            r"several state dicts, under 'generator', 'critic'\. .* pass the one",
+        ),
         (torch.ones(3), "holds a Tensor, and a state dict is needed"),
     ],
 )

@@ -44,7 +44,7 @@ def vae(**options):
 def detector(estimator=None, **options):
     return TracInExplainer(
         vae() if estimator is None else estimator,
-        **{"n_checkpoints": 2, "n_draws": 8, "random_state": 0, **options},
+        **{"n_checkpoints": 1, "n_draws": 8, "random_state": 0, **options},
     )
 
 
@@ -62,7 +62,7 @@ def test_a_step_of_a_pipeline(scaler, noise, inside):
     if inside:
         pipeline = TracInExplainer(
             make_pipeline(scaler, net),
-            n_checkpoints=2,
+            n_checkpoints=1,
             n_draws=8,
             contamination=0.05,
             random_state=0,
@@ -154,7 +154,7 @@ def test_copies_and_crossed_predictions():
 def test_frames():
     pandas = import_optional("pandas")
     rows = pandas.DataFrame(X, columns=list("abcdef"), index=[f"r{i}" for i in range(N)])
-    explainer = detector(projection=3).set_output(transform="pandas").fit(rows)
+    explainer = detector(projection=3, n_checkpoints=2).set_output(transform="pandas").fit(rows)
     assert list(explainer.feature_names_in_) == list("abcdef")
     own, std = explainer.self_influence(return_std=True)
     assert list(own.index[:2]) == list(std.index[:2]) == ["r0", "r1"]

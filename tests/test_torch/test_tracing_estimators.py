@@ -97,7 +97,7 @@ def test_a_network_of_skorch():
         criterion=torch.nn.CrossEntropyLoss,
         optimizer=torch.optim.SGD,
         lr=0.02,
-        batch_size=16,
+        batch_size=15,  # all batches alike, as skorch does not shuffle
         max_epochs=10,
         train_split=skorch.dataset.ValidSplit(4, stratified=False),
         callbacks=[recorder.skorch_callback()],
@@ -114,7 +114,7 @@ def test_a_network_of_skorch():
     assert engine.score_unit == "loss"
     found = engine.completeness(cases.queries(engine, X, y), consecutive=False)
     assert_allclose(found.estimated, scores.sum(1), rtol=1e-4, atol=1e-6)
-    assert found.relative_error < 0.1 and found.pearson > 0.98
+    assert found.relative_error < 0.05 and found.pearson > 0.98
 
 
 def test_without_checkpoints_the_last_parameters_are_the_only_one():

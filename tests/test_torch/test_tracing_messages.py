@@ -41,6 +41,24 @@ def test_rates_are_never_taken_for_granted(problem):
         explained(problem, learning_rates=None)
 
 
+def test_an_optimizer_without_learning_rates_is_named(problem):
+    checkpoints = recorded(problem[0], optimizer=OptimizerInfo("LBFGS"))
+    with pytest.raises(ValueError, match=r"those of LBFGS, and how long.* learning_rates="):
+        explained(problem, checkpoints=checkpoints, learning_rates=None)
+
+
+def test_fewer_rows_were_trained_on_than_are_passed(problem):
+    module = problem[0][-1]
+    path = dict.fromkeys(dict(module.named_parameters()), 0.1)
+    for n_rows in (None, 20, 30):  # unknown, all, and a training of which some rows are explained
+        checkpoints = Checkpoints([cases.state(module, 3, path=path)], n_rows=n_rows)
+        found = explained(problem, checkpoints=checkpoints, learning_rates=None).attributes()
+        assert found["learning_rates_"][0] == pytest.approx(0.1 / (n_rows or 20))
+    checkpoints = Checkpoints([cases.state(module, 3, path=path)], n_rows=5)
+    with pytest.raises(ValueError, match=r"training had 5 rows, and 20 .*n_rows=20\)"):
+        explained(problem, checkpoints=checkpoints, learning_rates=None)
+
+
 def test_a_recording_that_ends_before_the_first_step(problem):
     path = dict.fromkeys(dict(problem[0][0].named_parameters()), 0.0)
     checkpoints = Checkpoints([cases.state(problem[0][0], 0, path=path)])

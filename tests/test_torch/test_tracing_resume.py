@@ -7,10 +7,11 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn import config_context
 
-from skinfluence.checkpoints import Checkpoints
+from skinfluence.checkpoints import Checkpoints, OptimizerInfo
 from tests.conftest import import_optional
 
 torch = import_optional("torch")
+nn = torch.nn
 import_optional("safetensors")
 
 from skinfluence.torch.resume import Record  # noqa: E402
@@ -104,7 +105,7 @@ def test_states_are_not_written_all_the_time(problem, tmp_path):
         keep = Record._file
         patch.setattr(Record, "_file", lambda self, part: written.append(part) or keep(self, part))
         ask(explained(problem, resume=tmp_path))
-    assert 0 < len(written) <= 4
+    assert 0 < sum(part.startswith("scores") for part in written) <= 4
 
 
 def test_sums_and_self_influence_go_on(problem, small_blocks, tmp_path):
@@ -168,6 +169,67 @@ def test_a_record_of_other_checkpoints_is_refused(problem, tmp_path):
     others = [*cases.disturbed(modules[0], 2, seed=5), modules[-1]]
     with pytest.raises(ValueError, match="belongs to another fit"):
         ask(explained((others, rows, asked), resume=tmp_path))
+
+
+def of_loss(factor):
+    return lambda outputs, y: factor * nn.functional.cross_entropy(outputs, y, reduction="none")
+
+
+def of_output(factor):
+    return lambda outputs, y: factor * outputs[:, 0]
+
+
+@pytest.mark.parametrize(("option", "make"), [("loss", of_loss), ("target", of_output)])
+def test_a_record_of_another_function_of_the_same_name_is_refused(problem, tmp_path, option, make):
+    ask = all_scores(problem)
+    truth = ask(explained(problem, resume=tmp_path, **{option: make(1.0)}))
+    again = ask(explained(problem, resume=tmp_path, **{option: make(1.0)}))
+    assert_array_equal(again, truth)
+    with pytest.raises(ValueError, match=r"belongs to another fit.*target has changed"):
+        ask(explained(problem, resume=tmp_path, **{option: make(3.0)}))
+
+
+def test_a_record_of_another_state_of_the_optimizer_is_refused(problem, tmp_path):
+    modules, rows, asked = problem
+    info = OptimizerInfo("Adam", {})
+
+    def ask(size, preconditioner="optimizer"):
+        held = [
+            {
+                name: {"exp_avg_sq": np.full(p.shape, size), "step": np.array(5.0)}
+                for name, p in module.named_parameters()
+            }
+            for module in modules
+        ]
+        states = zip(modules, held, strict=True)
+        found = [cases.state(m, k, optimizer=o) for k, (m, o) in enumerate(states)]
+        engine = cases.engine(
+            modules[-1],
+            *rows,
+            checkpoints=Checkpoints(found, optimizer=info),
+            learning_rates=1.0,
+            preconditioner=preconditioner,
+            resume=tmp_path / str(preconditioner),
+        )
+        return cases.matrix(engine, cases.queries(engine, *asked))
+
+    assert_array_equal(ask(1.0), ask(1.0))
+    with pytest.raises(ValueError, match="belongs to another fit"):
+        ask(4.0)
+    assert_array_equal(ask(1.0, None), ask(4.0, None))
+
+
+def test_a_record_of_the_other_gradient_of_an_elbo_is_refused(tmp_path):
+    module, X = vae_cases.vae_case("shared")
+    options = {"loss": "elbo", "learning_rates": 1.0, "n_draws": 2, "resume": tmp_path}
+
+    def ask(gradient):
+        engine = cases.engine(module, X, None, gradient=gradient, **options)
+        return cases.matrix(engine, cases.queries(engine, X))
+
+    ask("reparameterized")
+    with pytest.raises(ValueError, match="belongs to another fit"):
+        ask("score")
 
 
 def test_draws_go_on_with_the_same_noise(tmp_path, monkeypatch):

@@ -26,8 +26,8 @@ def require_smooth(objective: NetworkObjective) -> None:
     if not objective.loss.smooth:
         raise ValueError(
             f"{_name(objective.loss)} has a kink in place of curvature, so neither curvature="
-            "'hessian' nor 'ggn' describes it. Use loss='huber' if the network was trained on "
-            "that, or curvature='fisher', which needs gradients only."
+            "'hessian' nor 'ggn', nor what approximates them, describes it. Use loss='huber' if "
+            "the network was trained on that, or curvature='fisher', which needs gradients only."
         )
 
 
@@ -41,6 +41,41 @@ def require_convex(objective: NetworkObjective) -> None:
     ValueError
         The message names the row and the curvature.
     """
+    at, lowest, size, dtype = _looked_at(objective)
+    loss = objective.loss
+    if loss.convex is None and float(lowest.min()) < -size * ROUNDING.get(dtype, 1e-2):
+        row = int(lowest.argmin())
+        raise ValueError(
+            f"The Gauss-Newton matrix needs a loss that is convex in the outputs; {_name(loss)} "
+            f"has curvature {float(lowest[row]):.3g} at training row {int(at[row])}. Use "
+            "curvature='hessian' with damping, or 'fisher'."
+        )
+    _check_curved(loss, size, len(at))
+
+
+def require_curved(objective: NetworkObjective) -> None:
+    """Refuse losses that are straight in the outputs at the same rows, or have a kink.
+
+    Raises
+    ------
+    ValueError
+    """
+    at, _, size, _ = _looked_at(objective)
+    _check_curved(objective.loss, size, len(at))
+
+
+def _check_curved(loss: RowLoss, size: float, n: int) -> None:
+    # A convex loss may be straight where it is saturated.
+    if size == 0.0 and loss.convex is None:
+        raise ValueError(
+            f"The Gauss-Newton matrix needs a loss that is curved in the outputs, and "
+            f"{_name(loss)} is straight at all {n} rows tried. If the network ends in "
+            "LogSoftmax, name the loss 'nll'; otherwise use curvature='hessian' or 'fisher'."
+        )
+
+
+def _looked_at(objective: NetworkObjective) -> tuple[Tensor, Tensor, float, torch.dtype]:
+    """Some training rows, the lowest curvature at each, the size of all, and the outputs' type."""
     require_smooth(objective)
     n, loss = objective.n_train, objective.loss
     at = torch.linspace(0, n - 1, min(ROWS, n)).long().unique()
@@ -49,20 +84,7 @@ def require_convex(objective: NetworkObjective) -> None:
         outputs = objective.network.outputs(batch)
     lowest, highest = _extremes(loss, outputs, batch.y)
     size = float(torch.maximum(lowest.abs(), highest.abs()).max())
-    if loss.convex is None and float(lowest.min()) < -size * ROUNDING.get(outputs.dtype, 1e-2):
-        row = int(lowest.argmin())
-        raise ValueError(
-            f"The Gauss-Newton matrix needs a loss that is convex in the outputs; {_name(loss)} "
-            f"has curvature {float(lowest[row]):.3g} at training row {int(at[row])}. Use "
-            "curvature='hessian' with damping, or 'fisher'."
-        )
-    # A convex loss may be straight where it is saturated.
-    if size == 0.0 and loss.convex is None:
-        raise ValueError(
-            f"The Gauss-Newton matrix needs a loss that is curved in the outputs, and "
-            f"{_name(loss)} is straight at all {len(at)} rows tried. If the network ends in "
-            "LogSoftmax, name the loss 'nll'; otherwise use curvature='hessian' or 'fisher'."
-        )
+    return at, lowest, size, outputs.dtype
 
 
 def _extremes(loss: RowLoss, outputs: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -81,4 +103,6 @@ def _extremes(loss: RowLoss, outputs: Tensor, y: Tensor | None) -> tuple[Tensor,
 
 
 def _name(loss: RowLoss) -> str:
-    return "the function passed as loss" if isinstance(loss, UserLoss) else type(loss).__name__
+    if isinstance(loss, UserLoss):
+        return "the function passed as loss"
+    return type(getattr(loss, "module", loss)).__name__  # torch's own, where it is one

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from skinfluence.torch.curvature.base import Curvature
+from skinfluence.torch.curvature.convexity import require_curved
 from skinfluence.torch.curvature.kfac_blocks import EigenBlock
 from skinfluence.torch.curvature.kfac_fit import FactorFit
 from skinfluence.torch.curvature.kfac_inverse import EigenInverse
 from skinfluence.torch.curvature.kfac_roots import ROOTS
 from skinfluence.torch.objective import NetworkObjective
-from skinfluence.torch.resume import NoRecord, Record, fingerprint
+from skinfluence.torch.resume import NoRecord, Record, check_functions, fingerprint
 
 # Sums whose eigenvectors EK-FAC can take.
 BASES = {"marginal": "marginal", "kfac": "kronecker"}
@@ -107,9 +108,12 @@ class Kfac(Curvature):
                 f"fisher={fisher!r} is none of {', '.join(map(repr, ROOTS))}. The first is the "
                 "Gauss-Newton matrix; the second takes the gradients of the rows' own labels."
             )
+        if fisher == "expected":
+            require_curved(objective)
         record = NoRecord()
         if resume is not None:
             record = Record(resume, fingerprint(objective, fisher=fisher, **self._options()))
+            check_functions(record, objective)
         fit = FactorFit(objective, fisher, record=record, progress=progress)
         self.gradients = fit.gradients
         self.layer_blocks = [self._penalised(block) for block in self._fit(fit)]

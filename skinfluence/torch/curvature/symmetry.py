@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from skinfluence.torch.data import Batch
+from skinfluence.torch.network import Network
 from skinfluence.torch.objective import NetworkObjective
 
 # Rows that are tried, and how far from constant a shift of their outputs may be to be one.
@@ -43,16 +45,18 @@ def _ignored(objective: NetworkObjective, name: str) -> bool:
     """Whether a parameter, moved alike along its first axis, shifts outputs unseen by the loss."""
     network = objective.network
     batch = objective.rows.take(slice(0, min(PROBE, objective.n_train)))
-    theta, shape = network.theta.clone(), network.shapes[name]
+    shape = network.shapes[name]
     draws = torch.Generator().manual_seed(0)
     move = 1.0 + torch.rand(shape[1:], generator=draws, dtype=torch.float64)
-    theta[network.spans[name]] += move.to(theta).expand(shape).reshape(-1)
     near = NEAR.get(network.dtype, 1e-2)
     with torch.no_grad():
         before = network.outputs(batch)
         if before.ndim < 2 or shape[0] not in before.shape[1:]:
             return False
-        shift = network.outputs(batch, network.params(theta)) - before
+        shift = _shift(network, batch, name, move, before)
+        rise = float(before.abs().max()) / max(float(shift.abs().max()), 1e-300)
+        if rise > 1.0:  # of inputs that are small, so that rounding does not hide the shift
+            shift = _shift(network, batch, name, rise * move, before)
         # A row that does not move proves nothing.
         size = shift.flatten(1).abs().amax(1)
         axis = 1 if before.shape[1] == shape[0] else before.ndim - 1
@@ -65,3 +69,10 @@ def _ignored(objective: NetworkObjective, name: str) -> bool:
         losses = [objective.loss(f, batch.y) for f in (other, other + shift)]
         bound = near * (1.0 + losses[0].abs() + size)
         return bool(((losses[0] - losses[1]).abs() <= bound).all())
+
+
+def _shift(network: Network, batch: Batch, name: str, move: Tensor, before: Tensor) -> Tensor:
+    """What a move of one parameter, alike along its first axis, does to the outputs."""
+    theta = network.theta.clone()
+    theta[network.spans[name]] += move.to(theta).expand(network.shapes[name]).reshape(-1)
+    return network.outputs(batch, network.params(theta)) - before

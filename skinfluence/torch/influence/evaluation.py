@@ -13,6 +13,7 @@ from torch.func import vmap
 
 from skinfluence import _loops
 from skinfluence.torch.data import Batch
+from skinfluence.torch.faults import FAILURES
 from skinfluence.torch.influence.queries import Queries
 from skinfluence.torch.influence.targets import Target
 from skinfluence.torch.influence.trained import as_array
@@ -22,7 +23,9 @@ from skinfluence.torch.network import Network
 class Evaluation:
     """A target at queries, at the fitted parameters and away from them.
 
-    In float64, whatever the type of the network: changes are small differences of values.
+    In float64, whatever the type of the network: changes are small differences of values. A
+    forward that makes tensors of its own in single precision (the first state of a recurrent
+    layer) is run in the type that it was written for.
 
     Parameters
     ----------
@@ -36,16 +39,18 @@ class Evaluation:
         self.network, self.target, self.rows_at_once = network, target, rows_at_once
         self.module = copy.deepcopy(network.module).double()
         self.theta = network.theta.double()
-        self._loop = False
+        self._tried = self._loop = False
 
     def values(self, queries: Queries) -> np.ndarray:
         """Values at the fitted parameters, (m,)."""
+        self._try(queries)
         return self._over(queries, lambda batch: self._at(self.theta[None], batch))[0]
 
     def changes(self, queries: Queries, moves: Tensor) -> np.ndarray:
         """Change of each query's value under each move (b, p) of the parameters, (m, b)."""
         if not len(moves):
             return np.zeros((queries.shape[0], 0))
+        self._try(queries)
         n_params = moves.shape[1]
         size = max(1, int(_loops.memory_budget() / (24.0 * n_params)))
         found = [
@@ -56,7 +61,8 @@ class Evaluation:
 
     def own_changes(self, queries: Queries, at: np.ndarray, moves: Tensor) -> np.ndarray:
         """Change of the value of the query at[j] under move j, (len(at),)."""
-        batch = queries.take(at).map(_widened)
+        self._try(queries)
+        batch = queries.take(at).map(self._cast)
         parts = [*batch.args, *batch.kwargs.values()]
         parts = parts if batch.y is None else [*parts, batch.y]
 
@@ -65,13 +71,27 @@ class Evaluation:
 
         both = self._mapped(value, 0)
         rows = [part[:, None] for part in parts]
-        parameters = self.theta + moves.double()
+        parameters = self.theta + moves.to(self.theta.dtype)
         return as_array(both(parameters, *rows) - both(self.theta.expand_as(parameters), *rows))
+
+    def _try(self, queries):
+        """Settle, once, for a type in which the forward runs."""
+        if self._tried or not queries.shape[0]:
+            return
+        self._tried = True
+        try:
+            with torch.no_grad():
+                self._value(self.theta, queries.take(slice(0, 1)).map(self._cast))
+        except FAILURES:
+            self.module, self.theta = self.network.module, self.network.theta
+
+    def _cast(self, values: Tensor) -> Tensor:
+        return values.to(self.theta.dtype) if values.is_floating_point() else values
 
     def _over(self, queries, function):
         n = queries.shape[0]
         found = [
-            as_array(function(queries.take(part).map(_widened)))
+            as_array(function(queries.take(part).map(self._cast)))
             for part in _loops.slices(n, self.rows_at_once)
         ]
         return np.concatenate(found, axis=1) if found else np.zeros((1, 0))
@@ -80,7 +100,7 @@ class Evaluation:
         before = self._at(self.theta[None], batch)
         return torch.cat(
             [
-                self._at(self.theta + moves[part].double(), batch) - before
+                self._at(self.theta + moves[part].to(self.theta.dtype), batch) - before
                 for part in _loops.slices(len(moves), max(1, self.rows_at_once // batch.size))
             ]
         )
@@ -121,7 +141,3 @@ def _batch_like(batch: Batch, parts: Sequence[Tensor]) -> Batch:
     n_args, n_inputs = len(batch.args), len(batch.args) + len(batch.kwargs)
     kwargs = dict(zip(batch.kwargs, parts[n_args:n_inputs], strict=True))
     return Batch(tuple(parts[:n_args]), None if batch.y is None else parts[n_inputs], kwargs)
-
-
-def _widened(values: Tensor) -> Tensor:
-    return values.double() if values.is_floating_point() else values

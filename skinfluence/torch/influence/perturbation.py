@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from skinfluence.torch.data import Batch
 from skinfluence.torch.derivatives import differentiable_twice
 from skinfluence.torch.influence.queries import Queries
 from skinfluence.torch.influence.trained import Trained
@@ -21,10 +22,9 @@ def perturbation(trained: Trained, queries: Queries, positions: np.ndarray) -> n
     ValueError
         If the network has several inputs, or one of integers.
     """
+    shape = _check_inputs(trained)
     solved = trained.solve(queries.dense(slice(0, queries.shape[0])))
-    shape = trained.batch(positions[:1]).args
-    _check_inputs(trained, positions)
-    found = np.empty((len(solved), len(positions), *shape[0].shape[1:]))
+    found = np.empty((len(solved), len(positions), *shape))
     size = max(1, trained.gradients.block_size() // 2)  # the graph of two derivatives
     with differentiable_twice():
         for start in range(0, len(positions), size):
@@ -35,9 +35,10 @@ def perturbation(trained: Trained, queries: Queries, positions: np.ndarray) -> n
 
 def _of_rows(trained, solved, positions):
     batch = trained.batch(positions)
-    network, x = trained.network, batch.args[0].detach().requires_grad_()
+    network, x = trained.network, batch.inputs[0].detach().requires_grad_()
     theta = network.theta.clone().requires_grad_()
-    batch = type(batch)((x,), batch.y, batch.kwargs)
+    args, kwargs = ((x,), {}) if batch.args else ((), dict.fromkeys(batch.kwargs, x))
+    batch = Batch(args, batch.y, kwargs)
     with torch.enable_grad():
         losses = trained.objective.loss(network.outputs(batch, network.params(theta)), batch.y)
         total = losses @ trained.weights(positions).to(losses.dtype)
@@ -53,15 +54,17 @@ def _along(slope, x, s):
     return -found.detach().cpu().double().numpy()
 
 
-def _check_inputs(trained, positions):
-    batch = trained.batch(positions[:1])
-    if len(batch.args) != 1 or batch.kwargs:
+def _check_inputs(trained):
+    """Shape of the one input of a row."""
+    inputs = trained.batch(slice(0, 1)).inputs
+    if len(inputs) != 1:
         raise ValueError(
-            f"The network has {len(batch.args) + len(batch.kwargs)} inputs, and the derivative is "
-            "taken in one. Wrap the network in a module of the input in question."
+            f"The network has {len(inputs)} inputs, and the derivative is taken in one. Wrap the "
+            "network in a module of the input in question."
         )
-    if not batch.args[0].is_floating_point():
+    if not inputs[0].is_floating_point():
         raise ValueError(
-            f"The inputs are {batch.args[0].dtype}, which have no derivative. Explain the network "
+            f"The inputs are {inputs[0].dtype}, which have no derivative. Explain the network "
             "behind its embedding layer, or use score_replacement for other inputs."
         )
+    return inputs[0].shape[1:]

@@ -15,6 +15,8 @@ from skinfluence.torch.data import Batch, Rows
 from skinfluence.torch.gradients import RowGradients
 from skinfluence.torch.influence.targets import OfLoss, OfOutput, Target
 from skinfluence.torch.influence.trained import PROBE, Trained, dense_gradients, gradient_blocks
+from skinfluence.torch.losses import CrossEntropy
+from skinfluence.torch.models.batch_losses import OverPositions
 from skinfluence.torch.network import Network
 
 
@@ -135,9 +137,11 @@ def make_queries(
 
 
 def _labels_train(trained):
-    """Whether the training rows have a label each, and not values or several labels."""
+    """Whether the training rows have a label each, or its probabilities, and not values."""
     y = trained.batch(slice(0, 1)).y
-    return y is not None and y.ndim == 1 and not y.is_floating_point()
+    if y is not None and y.is_floating_point():
+        return y.ndim > 1 and isinstance(trained.objective.loss, CrossEntropy | OverPositions)
+    return y is not None and y.ndim == 1
 
 
 @dataclass
@@ -151,7 +155,8 @@ class Choice:
     rows : Rows
     classes : array-like or None
     labels : bool
-        Whether the training rows have labels, so that columns are classes all the same.
+        Whether the training rows have labels, or probabilities of them, so that columns are
+        classes all the same.
     """
 
     network: Network
@@ -168,7 +173,7 @@ class Choice:
                 f"A row has {width} outputs, at several positions. Say which one the scores are "
                 f"about: output=0, ..., {width - 1}; or pass a function of the outputs as target."
             )
-        named = self.classes is not None or self.labels or self.target.two_classes(width)
+        named = self.classes is not None or self.labels or self._yes_or_no()
         of_classes = named and width > 1  # counts are whole numbers too
         if output is not None:
             return torch.full((n,), self._position(output, width))
@@ -196,6 +201,12 @@ class Choice:
     def _has_positions(self):
         with torch.no_grad():
             return self.network.outputs(self.rows.take(slice(0, 1))).ndim > 2
+
+    def _yes_or_no(self):
+        """Whether two columns are made of one logit, and are not two labels of a row."""
+        with torch.no_grad():
+            single = self.network.outputs(self.rows.take(slice(0, 1)))[0].numel() == 1
+        return self.target.binary and single
 
     def _columns(self, part):
         with torch.no_grad():

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn.base import clone
 from torch import Tensor, nn
 
 from skinfluence._peel import (
@@ -22,6 +23,7 @@ from skinfluence.metrics._training import takes
 from skinfluence.torch import given
 from skinfluence.torch.data import Batch, Rows
 from skinfluence.torch.influence.queries import Parameters, Queries
+from skinfluence.torch.models.skorch_nets import is_skorch
 from skinfluence.torch.network import Network
 
 # From positions of the rows to keep to a network trained on them, and the queries it is asked.
@@ -106,9 +108,22 @@ class _Retrained:
 
 
 def _refit(engine, kept):
+    model, held_out = engine.model, engine.objective.held_out
+    if held_out is not None and held_out.any():
+        out = held_out[kept]
+        model, kept = _with_held_out(engine, kept[out]), kept[~out]
     X, y = given.some(engine.rows.X, kept), given.some(engine.y, kept)
     weights = _kept_weights(engine, kept)
-    return _network(engine, _fitted(engine.model, X, y, weights), X, y, weights)
+    return _network(engine, _fitted(model, X, y, weights), X, y, weights)
+
+
+def _with_held_out(engine, rows):
+    """The skorch net of an engine, with these rows held out and not those it would choose now."""
+    from skorch.helper import predefined_split
+
+    net = clone(engine.model)
+    X, y = given.some(engine.rows.X, rows), given.some(engine.y, rows)
+    return net.set_params(train_split=predefined_split(net.get_dataset(X, y)))
 
 
 def _whole_refit(engine, queries, whole, kept):
@@ -155,6 +170,12 @@ class Paired(Rows):
 
 
 def _fitted(estimator, X, y, weights):
+    if weights is not None and is_skorch(peel(estimator)[1]):
+        raise ValueError(
+            "skorch has no sample_weight in fit, so that a net cannot be trained with these "
+            "weights again. Pass retrain=, a function of the positions of the rows to keep that "
+            "trains it the way this one was."
+        )
     fresh = clone_with_seed(estimator, SEED)
     with torch.random.fork_rng():
         torch.manual_seed(SEED)  # skorch draws from torch's own state
@@ -174,4 +195,18 @@ def _network(engine, model, X=None, y=None, weights=None):
         )
     if X is None:
         X, y, weights = engine.rows.X, engine.y, engine.sample_weight
-    return engine.read(model, X, y, weights).network
+    found = engine.read(model, X, y, weights)
+    _check_classes(engine.objective.classes, found.classes)
+    return found.network
+
+
+def _check_classes(before, after):
+    """Refuse a network whose outputs stand for other classes."""
+    if before is None or after is None or np.array_equal(before, after):
+        return
+    lost = ", ".join(map(str, np.setdiff1d(before, after)[:4]))
+    raise ValueError(
+        f"The network that was trained again knows {len(after)} classes instead of "
+        f"{len(before)}: without some rows nothing is left of class {lost}, so that its outputs "
+        "cannot be compared. Merge classes that have a single row, or leave them out."
+    )

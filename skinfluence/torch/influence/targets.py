@@ -43,15 +43,11 @@ class OfOutput(Target):
     outputs : callable
         From the network's outputs (b, ...) to columns (b, K) to choose from.
     binary : bool, default=False
-        Whether the loss is one of yes and no, so that two columns are two classes.
+        Whether the loss is one of yes and no, so that a single logit stands for two classes.
     """
 
     def __init__(self, outputs: Callable[[Tensor], Tensor], *, binary: bool = False):
         self.outputs, self.binary = outputs, binary
-
-    def two_classes(self, width: int) -> bool:
-        """Whether the columns stand for yes and no."""
-        return self.binary and width == 2
 
     def __call__(self, outputs: Tensor, y: Tensor | None) -> Tensor:
         assert y is not None
@@ -107,8 +103,9 @@ def probabilities_of(loss: RowLoss) -> Callable[[Tensor], Tensor]:
         return _softmax
     if isinstance(loss, BinaryCrossEntropy):
         return _sigmoid
+    name = type(getattr(loss, "module", loss)).__name__  # torch's own, where it is one
     raise ValueError(
-        f"target='proba' needs a loss of probabilities, and {type(loss).__name__} says nothing of "
+        f"target='proba' needs a loss of probabilities, and {name} says nothing of "
         "them. Use target='decision_function', or a function of the outputs as the target."
     )
 

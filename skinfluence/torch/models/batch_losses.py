@@ -11,6 +11,8 @@ from skinfluence.torch.losses import RowLoss
 
 # Losses that look up classes.
 OF_CLASSES = (nn.CrossEntropyLoss, nn.NLLLoss, nn.MultiMarginLoss)
+# Reductions that add up what one row has several of; "batchmean" averages over rows alone.
+SUMMED = ("sum", "batchmean")
 
 
 def to_log(outputs: Tensor) -> Tensor:
@@ -31,10 +33,19 @@ def shares(loss: nn.CrossEntropyLoss, y: Tensor) -> Tensor:
     return seen * loss.weight.to(y.device)[torch.where(seen, y, 0)]
 
 
+def summed(loss: nn.Module) -> bool:
+    """Whether a loss module adds up over the outputs of a row, and does not average them."""
+    return getattr(loss, "reduction", "mean") in SUMMED
+
+
 class TorchLoss(RowLoss):
-    """A loss module of torch, row by row: the mean over what one row has several of."""
+    """A loss module of torch, row by row: the mean over what one row has several of, or the sum.
+
+    The module's own reduction says which.
+    """
 
     def __init__(self, loss: nn.Module):
+        self.summed = summed(loss)
         self.module = copy.deepcopy(loss)
         self.module.reduction = "none"
 
@@ -50,11 +61,17 @@ class TorchLoss(RowLoss):
                 f"{tuple(values.shape)} for {len(outputs)} rows, and one loss a row is needed. "
                 "Pass a function of (outputs, y) that returns it."
             )
-        return values.flatten(1).mean(1) if values.ndim > 1 else values
+        if values.ndim == 1:
+            return values
+        return values.flatten(1).sum(1) if self.summed else values.flatten(1).mean(1)
 
 
 class OverPositions(TorchLoss):
-    """Cross entropy of a row that has several targets: their mean, as each counts in a batch."""
+    """Cross entropy of a row that has several targets: their mean, as each counts in a batch.
+
+    Or their sum. It is also the loss of probabilities of classes that have weights, which weigh
+    the terms of one row.
+    """
 
     convex = True
 
@@ -64,5 +81,11 @@ class OverPositions(TorchLoss):
         values = self.module(outputs, y)
         if values.ndim == 1:
             return values
+        if self.summed:
+            return values.flatten(1).sum(1)
         mass = shares(self.module, y).to(values.dtype).flatten(1).sum(1)
         return values.flatten(1).sum(1) / mass.clamp_min(torch.finfo(mass.dtype).tiny)
+
+    def probabilities(self, outputs: Tensor) -> Tensor:
+        """Those of the classes, in columns; positions of a sequence one after the other."""
+        return outputs.softmax(1).reshape(len(outputs), -1)

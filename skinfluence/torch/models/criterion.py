@@ -18,6 +18,7 @@ from skinfluence.torch.losses import (
     CrossEntropy,
     MeanSquaredError,
     RowLoss,
+    SquaredError,
     UserLoss,
     make_loss,
 )
@@ -26,6 +27,7 @@ from skinfluence.torch.models.batch_losses import (
     OverPositions,
     TorchLoss,
     shares,
+    summed,
     to_logit,
 )
 from skinfluence.torch.models.rows import Positions, all_targets, probabilities
@@ -69,6 +71,8 @@ class Criterion:
         if y.is_floating_point():
             return weights
         own = shares(self.averaged, y).double()
+        if own.ndim > 1 and summed(self.averaged):
+            return weights  # the loss has them in its sum
         return weights * (own.flatten(1).mean(1) if own.ndim > 1 else own)
 
     def checked(self, network: Network, rows: Rows) -> Criterion:
@@ -81,10 +85,11 @@ class Criterion:
         if self.encode is None and self.per_output is None:
             return self
         with torch.no_grad():
-            outputs = outputs_of(network, rows.take(slice(0, PROBE)))
+            # Logarithms of what is no probability are NaN, which is said with what to do below.
+            outputs = outputs_of(network, rows.take(slice(0, PROBE)), finite=not self.normalised)
         if isinstance(self.encode, Positions):
             self._check_classes(outputs, self.encode, rows)
-        return self._for_outputs(outputs)
+        return self._for_outputs(outputs, rows.take(slice(0, 1)).y)
 
     def _check_classes(self, outputs: Tensor, encode: Positions, rows: Rows) -> None:
         n_classes = outputs.shape[1] if outputs.ndim > 1 else 1
@@ -93,11 +98,13 @@ class Criterion:
                 f"Cross entropy needs an output for each class, and outputs have shape "
                 f"{tuple(outputs.shape)}. Pass loss='binary_cross_entropy' for one logit."
             )
-        if self.normalised and bool((outputs.logsumexp(1).abs() > NEAR_ONE).any()):
+        if self.normalised and not bool((outputs.logsumexp(1).abs() <= NEAR_ONE).all()):
+            total = float(outputs[0].exp().sum())
             raise ValueError(
                 "NLLLoss needs probabilities that add up to one (skorch classifiers) or their "
-                f"logarithms (elsewhere); those of the first row add up to "
-                f"{float(outputs[0].exp().sum()):.3g}. Use CrossEntropyLoss on logits."
+                f"logarithms (elsewhere); those of the first row "
+                f"{'are none' if total != total else f'add up to {total:.3g}'}. Use "
+                "CrossEntropyLoss on logits, or end the module in a softmax, and train again."
             )
         if outputs.ndim == 2:
             encode.n_classes = n_classes
@@ -105,10 +112,15 @@ class Criterion:
         if not isinstance(rows, FetchedRows) and rows.everything.y is not None:
             encode.check(rows.everything.y)
 
-    def _for_outputs(self, outputs: Tensor) -> Criterion:
+    def _for_outputs(self, outputs: Tensor, y: Tensor | None) -> Criterion:
         if isinstance(self.loss, CrossEntropy):
-            several = self.averaged is not None and outputs.ndim > 2
-            return replace(self, loss=OverPositions(self.averaged)) if several else self
+            if self.averaged is None:
+                return self
+            # Weights of classes weigh rows, but of probabilities each term of a row.
+            soft = y is not None and y.is_floating_point() and self.averaged.weight is not None
+            loss = OverPositions(self.averaged)
+            loss.module.to(outputs.device)
+            return replace(self, loss=loss) if soft or outputs.ndim > 2 else self
         if self.per_output is None or outputs[0].numel() == 1:
             return self
         return replace(self, loss=self.per_output)
@@ -167,24 +179,27 @@ def _cross_entropy(loss: nn.CrossEntropyLoss) -> Criterion:
 def _nll(loss: nn.NLLLoss) -> Criterion:
     # Cross entropy of log-probabilities is the same number, and has the curvature of the logits,
     # where -f_y has none.
-    averaged = nn.CrossEntropyLoss(loss.weight, ignore_index=loss.ignore_index)
+    averaged = nn.CrossEntropyLoss(
+        loss.weight, ignore_index=loss.ignore_index, reduction=loss.reduction
+    )
     return replace(_cross_entropy(averaged), normalised=True)
 
 
 def _mean_squared(loss: nn.MSELoss) -> Criterion:
-    return Criterion(MeanSquaredError())
+    return Criterion(SquaredError() if summed(loss) else MeanSquaredError())
 
 
 def _binary(loss: nn.BCEWithLogitsLoss) -> Criterion:
     if loss.weight is not None or loss.pos_weight is not None:
         return Criterion(TorchLoss(loss))
-    return Criterion(BinaryCrossEntropy(), encode=probabilities, per_output=TorchLoss(loss))
+    per_output = None if summed(loss) else TorchLoss(loss)
+    return Criterion(BinaryCrossEntropy(), encode=probabilities, per_output=per_output)
 
 
 def _binary_of_probabilities(loss: nn.BCELoss) -> Criterion:
     if loss.weight is not None:
         return Criterion(TorchLoss(loss))
-    return replace(_binary(nn.BCEWithLogitsLoss()), head=to_logit)
+    return replace(_binary(nn.BCEWithLogitsLoss(reduction=loss.reduction)), head=to_logit)
 
 
 CRITERIA: dict[type, Callable[[Any], Criterion]] = {

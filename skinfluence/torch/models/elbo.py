@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
 import torch
@@ -69,6 +70,7 @@ def read_elbo(
     network.module.forward = bound
     tried = DrawnRows(rows, Draws(shape, network.dtype, False), DRAWS, seed=0, stream=PILOT)
     network.as_columns(tried)
+    _check_bound(bound, tried.take(slice(0, ROWS)))
     faults.check(network, NegativeBound(), tried)
     bound.shared = _takes_several(network, tried.take(slice(0, ROWS)))
     return NetworkObjective(
@@ -130,13 +132,19 @@ class Bound:
         batch, size = with_noise(inputs, noise), len(noise)
         found = getattr(self.module, self.method)(*batch.args, **batch.kwargs)
         if not isinstance(found, Tensor) or found.shape != (size,):
-            shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
-            raise ValueError(
-                f"{type(self.module).__name__}.{self.method} returned {shape} for {size} rows, "
-                "and the bound of each row is needed, a tensor of shape (n_rows,). Sum over "
+            kind = f"a {type(found).__name__}"
+            if isinstance(found, Tensor):
+                kind = f"a tensor of shape {tuple(found.shape)}"
+            raise NoBound(
+                f"{type(self.module).__name__}.{self.method} returned {kind} for {size} rows, "
+                f"and the bound of each row is needed, a tensor of shape ({size},). Sum over "
                 "dimensions and pixels, and leave the mean over rows out."
             )
         return found
+
+
+class NoBound(ValueError):
+    """What a module returns is no bound of each row."""
 
 
 def _method_of(module: nn.Module, gradient: str) -> str:
@@ -169,6 +177,42 @@ def _noise_shape(module: nn.Module) -> tuple[int, ...]:
             "attribute noise_shape, the shape of one draw for one row, e.g. (16,), or latent_dim."
         )
     return tuple(map(int, shape)) if isinstance(shape, Sequence) else (int(shape),)
+
+
+def _check_bound(bound: Bound, batch: Batch) -> None:
+    """Refuse methods that do not take noise, do not use it, or return no bound of each row."""
+    name = f"{type(bound.module).__name__}.{bound.method}"
+    _check_arguments(bound, batch, name)
+    with torch.no_grad():
+        try:
+            once, again = (bound(*batch.args, **batch.kwargs) for _ in range(2))
+        except NoBound:
+            raise
+        except faults.FAILURES:
+            return  # which is said with the rows, like that of any forward
+    if not torch.equal(once.nan_to_num(), again.nan_to_num()):
+        raise ValueError(
+            f"{name} gives other values for the same rows and the same noise: it draws numbers of "
+            "its own. Let it take them from its second argument, and have dropout follow the mode."
+        )
+
+
+def _check_arguments(bound: Bound, batch: Batch, name: str) -> None:
+    inputs, noise = without_noise(batch)
+    call = with_noise(inputs, noise[:, 0])
+    try:
+        arguments = signature(getattr(bound.module, bound.method))
+    except (TypeError, ValueError):  # scripted methods have none
+        return
+    try:
+        arguments.bind(*call.args, **call.kwargs)
+    except TypeError as error:
+        shape = ", ".join(map(str, ("n_rows", *noise.shape[2:])))
+        raise ValueError(
+            f"{name} has the arguments {arguments}, and is called as {bound.method}(x, noise) "
+            f"({error}). Give it noise, ({shape}) of standard normal numbers, in the place of "
+            "draws of its own."
+        ) from None
 
 
 def _takes_several(network: Network, batch: Batch) -> bool:

@@ -17,7 +17,7 @@ from skinfluence.torch.data.datasets import is_dataset
 from skinfluence.torch.faults import outputs_of
 from skinfluence.torch.models.batch_losses import to_log
 from skinfluence.torch.models.criterion import Criterion, read_criterion
-from skinfluence.torch.models.rows import row_weights
+from skinfluence.torch.models.rows import all_targets, row_weights
 from skinfluence.torch.modules import unwrapped
 from skinfluence.torch.network import Network
 from skinfluence.torch.objective import NetworkObjective
@@ -57,9 +57,9 @@ def read_skorch(
     criterion = criterion.checked(network, rows)
     _check_shapes(net, network, rows)
     weights = criterion.weigh(row_weights(sample_weight, rows.shape[0]), rows)
-    trained_on = _trained_on(net, X, y, rows.shape[0])
+    trained_on = _trained_on(net, X, y, rows)
     weights = weights * trained_on
-    decay = _weight_decay(net, float(weights.sum())) if weight_decay is None else weight_decay
+    decay = _weight_decay(net, trained_on, weights) if weight_decay is None else weight_decay
     return NetworkObjective(
         network,
         criterion.loss,
@@ -122,11 +122,14 @@ def _training_rows(net: Any, read_rows: RowReader, X: Any, y: Any) -> Rows:
     return read_rows(net.get_dataset(X, y))
 
 
-def _trained_on(net: Any, X: Any, y: Any, n: int) -> Tensor:
+def _trained_on(net: Any, X: Any, y: Any, rows: Rows) -> Tensor:
     """1 for the rows that the net's split leaves for training, 0 for those it holds out."""
+    n = rows.shape[0]
     if not net.train_split:
         return torch.ones(n, dtype=torch.float64)
-    first, second = (_kept(net.get_split_datasets(X, y)[0], n) for _ in range(2))
+    if y is None and is_dataset(X):
+        y = all_targets(rows).numpy()  # which a stratified split is passed beside the dataset
+    first, second = (_kept(net.get_split_datasets(X, y)[0], X, n) for _ in range(2))
     if first is None or second is None or not torch.equal(first, second):
         raise UnsupportedEstimatorError(
             f"{type(net).__name__} held rows out by a split that cannot be repeated, so that "
@@ -136,11 +139,14 @@ def _trained_on(net: Any, X: Any, y: Any, n: int) -> Tensor:
     return first
 
 
-def _kept(training: Any, n: int) -> Tensor | None:
+def _kept(training: Any, X: Any, n: int) -> Tensor | None:
     from torch.utils.data import Subset
 
-    if not isinstance(training, Subset):
+    # The rows may be a subset of the user's own, whose positions are others.
+    if not isinstance(training, Subset) or training is X:
         return torch.ones(n, dtype=torch.float64) if len(training) == n else None
+    if is_dataset(X) and training.dataset is not X:
+        return None
     found = torch.zeros(n, dtype=torch.float64)
     found[torch.as_tensor(np.asarray(training.indices))] = 1.0
     return found
@@ -162,7 +168,7 @@ def _check_shapes(net: Any, network: Network, rows: Rows) -> None:
         )
 
 
-def _weight_decay(net: Any, total_weight: float) -> dict[str, float]:
+def _weight_decay(net: Any, trained_on: Tensor, weights: Tensor) -> dict[str, float]:
     """Weight decay by parameter name, on a mean loss."""
     names = {id(p): name for name, p in unwrapped(net.module_).named_parameters()}
     found = {}
@@ -175,7 +181,8 @@ def _weight_decay(net: Any, total_weight: float) -> dict[str, float]:
                 )
             found[names[id(p)]] = float(group.get("weight_decay", 0.0))
     if getattr(net.criterion_, "reduction", "mean") == "sum":
-        # The sum over a batch is its mean times the batch's size.
-        size = net.batch_size if net.batch_size > 0 else total_weight
-        found = {name: decay / min(size, total_weight) for name, decay in found.items()}
+        # The sum over a batch is its mean weight times its size, times the mean loss.
+        n, total = float(trained_on.sum()), float(weights.sum())
+        size = min(net.batch_size, n) if net.batch_size > 0 else n
+        found = {name: decay * n / (size * total) for name, decay in found.items()}
     return found

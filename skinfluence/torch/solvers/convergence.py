@@ -134,5 +134,14 @@ def warn_indefinite(what: str, lowest: float, damping: float, total_weight: floa
     )
 
 
+def warn_faint(n: int, n_params: int) -> None:
+    """Warn of parameters that are left out, though they may count on another scale."""
+    _warn(
+        f"{n} of {n_params} parameters take no part: their derivatives are below the rounding "
+        "errors of the largest, though not those of their unit: inputs differ a million times "
+        "in scale. Standardise them, or use net.double()."
+    )
+
+
 def _warn(message: str) -> None:
     warn(message, ConvergenceWarning)

@@ -10,7 +10,7 @@ from torch import Tensor
 from skinfluence.torch.curvature import Curvature
 from skinfluence.torch.curvature.inverse import Inverse
 from skinfluence.torch.solvers.base import Solver
-from skinfluence.torch.solvers.convergence import warn_indefinite
+from skinfluence.torch.solvers.convergence import warn_faint, warn_indefinite
 from skinfluence.torch.solvers.damping import share_of_mean
 from skinfluence.torch.solvers.operator import gaussian, require_damping, require_finite
 
@@ -18,6 +18,9 @@ from skinfluence.torch.solvers.operator import gaussian, require_damping, requir
 NOISE = {torch.float64: 1e-13, torch.float32: 1e-6}
 # Condition number from which on a matrix is damped, unless the user says by how much.
 ILL = 1e10
+
+# Share of the largest entry below which a curvature is taken for rounding errors of another.
+ROUNDING = 1e-12
 
 
 class Dense(Solver):
@@ -53,7 +56,7 @@ class Dense(Solver):
     def invert(self, curvature: Curvature, damping: float | None) -> DenseInverse:
         matrix = curvature.matrix().double()
         require_finite(matrix, "The curvature")
-        return DenseInverse(
+        inverse = DenseInverse(
             matrix,
             None if damping is None else require_damping(damping),
             null=None if damping else curvature.null_directions(),
@@ -61,6 +64,29 @@ class Dense(Solver):
             noise=NOISE.get(curvature.network.dtype, 1e-6),
             psd=curvature.psd,
         )
+        if bool(inverse.faint.any()):
+            _warn_uneven(inverse.faint, matrix.diagonal(), curvature)
+        return inverse
+
+
+def _warn_uneven(faint: Tensor, diagonal: Tensor, curvature: Curvature) -> None:
+    """Warn of parameters left out beside others of their unit, which is then not cut off."""
+    network, penalty = curvature.network, curvature.objective.penalty_curvature()
+    own = diagonal if penalty is None else diagonal - penalty
+    # What is left of a difference is no less than its rounding errors.
+    lively = own > ROUNDING * diagonal.max()
+    units: dict[Any, list[Tensor]] = {}
+    for name, shape in network.shapes.items():
+        if shape:
+            own = torch.stack([faint[network.spans[name]], lively[network.spans[name]]])
+            key = (name.rpartition(".")[0], shape[0])
+            units.setdefault(key, []).append(own.view(2, shape[0], -1))
+    found = 0
+    for parts in units.values():
+        left_out, seen = torch.cat(parts, 2)
+        found += int((left_out & seen.any(1, keepdim=True)).sum())
+    if found:
+        warn_faint(found, len(faint))
 
 
 class DenseInverse(Inverse):
@@ -97,6 +123,8 @@ class DenseInverse(Inverse):
         Negative eigenvalues, with the damping; `lowest` is the lowest of them, else NaN.
     condition : float
         Condition number on the range, an estimate.
+    faint : Tensor of bool of shape (p,)
+        Parameters with a share of the derivatives so small that they are not seen.
     """
 
     def __init__(
@@ -112,6 +140,7 @@ class DenseInverse(Inverse):
         self.total_weight = total_weight
         self.null_dim, self.n_negative = 0, 0
         self.lowest, self.n_rhs = float("nan"), 0
+        self.faint = torch.zeros(len(matrix), dtype=torch.bool, device=matrix.device)
         self._factor: Tensor | None = None
         self._null: Tensor | None = None
         trusted = 1.0 / noise
@@ -164,6 +193,7 @@ class DenseInverse(Inverse):
         if not self.condition < trusted:
             return False
         self._factor, self._scale, self._null = factor, scale[:, None], null
+        self.faint = ~seen & (diagonal > 0)
         self.null_dim = int((~seen).sum()) + (0 if null is None else len(null))
         return True
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -60,10 +60,11 @@ class Intervals:
     after: Rates
 
 
-def recorded_intervals(
-    paths: Sequence[Mapping[str, float]], names: Sequence[str], n: int
-) -> Intervals:
-    """Of sums of learning rates, for means over n rows."""
+def recorded_intervals(trajectory: Trajectory, n_train: int) -> Intervals:
+    """Of recorded sums of rates; `n_train` where the recording does not say the rows."""
+    n = trajectory.checkpoints.n_rows or n_train
+    names = trajectory.objective.network.names
+    paths: list[Mapping[str, float]] = [c.path or {} for c in trajectory.checkpoints]
     halves = [
         {name: (b.get(name, 0.0) - a.get(name, 0.0)) / (2 * n) for name in names}
         for a, b in pairwise(paths)

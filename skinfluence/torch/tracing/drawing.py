@@ -47,6 +47,15 @@ class Drawing:
         """Queries with theirs, which are others even where the rows are the same."""
         return self._drawn(rows, QUERIES)
 
+    def report(self, pilot: Pilot | None) -> dict[str, Any]:
+        """What is said of the draws beside scores."""
+        found: dict[str, Any] = {"n_draws": self.n_draws}
+        if pilot is not None:
+            found["self_influence_error"] = pilot.own_error
+            found["score_error"] = pilot.score_error
+            found["tol_reached"] = pilot.reached
+        return found
+
     def _drawn(self, rows, stream):
         # By value: a row has the same draws alone and among others, in any order.
         named = {"seed": self.seed, "stream": stream, "positions": numbers_of(rows)}

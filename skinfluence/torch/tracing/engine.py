@@ -9,13 +9,10 @@ from types import SimpleNamespace
 from typing import Any, Self
 
 import numpy as np
-import torch
 from torch import nn
 
-from skinfluence._peel import target_to_model_space
 from skinfluence.attribution import Block
-from skinfluence.checkpoints import Checkpoints, as_checkpoints
-from skinfluence.engines.base import Array, Engine, Positions
+from skinfluence.engines.base import Array, Positions
 from skinfluence.metrics import Agreement
 from skinfluence.torch import faults, given
 from skinfluence.torch.alone import alone, one_by_one
@@ -25,6 +22,7 @@ from skinfluence.torch.influence.projection import make_projection
 from skinfluence.torch.influence.queries import Queries
 from skinfluence.torch.influence.targets import OfOutput, Target
 from skinfluence.torch.influence.trained import PROBE
+from skinfluence.torch.inputs import TakesAnyRows
 from skinfluence.torch.models import read_traced
 from skinfluence.torch.objective import NetworkObjective
 from skinfluence.torch.resume import NoRecord
@@ -40,7 +38,7 @@ from skinfluence.torch.tracing.draws import DrawnRows
 from skinfluence.torch.tracing.embedding import Embedding, embedded
 from skinfluence.torch.tracing.metric import Kernel
 from skinfluence.torch.tracing.optimizer import check_optimizer
-from skinfluence.torch.tracing.options import check_options, chosen, unit
+from skinfluence.torch.tracing.options import check_options, checkpoints_of, unit
 from skinfluence.torch.tracing.pilot import Pilot
 from skinfluence.torch.tracing.rates import make_rates, shown
 from skinfluence.torch.tracing.resuming import name_of, open_record
@@ -50,7 +48,7 @@ from skinfluence.torch.tracing.targets import choice_of, traced_target
 from skinfluence.torch.tracing.trajectory import Point, Trajectory
 
 
-class TracingEngine(Engine):
+class TracingEngine(TakesAnyRows):
     """Gradient products along the checkpoints of a training.
 
     ``score[z, i] = sum_c eta_c (w_i n / W) <grad t(z; theta_c), M_c grad l(x_i; theta_c)>`` with
@@ -75,7 +73,7 @@ class TracingEngine(Engine):
         self.model, self.rows, self.y, self.settings = model, rows, y, settings
         self.objective = self.read(model, rows.X, y, sample_weight)
         self.n_train = self.objective.n_train
-        self.checkpoints = chosen(self._checkpoints(), settings.n_checkpoints)
+        self.checkpoints = checkpoints_of(model, settings)
         self.target = traced_target(settings.target, self.objective)
         self.pilot: Pilot | None = None
         self.drawing = make_drawing(self.objective, settings.n_draws, self._seed)
@@ -98,12 +96,6 @@ class TracingEngine(Engine):
             params=settings.params,
             gradient=settings.gradient,
         )
-
-    def _checkpoints(self) -> Checkpoints:
-        asked = self.settings.checkpoints
-        if asked is None:
-            asked = getattr(self.model, "checkpoints_", None)
-        return as_checkpoints([self.model] if asked is None else asked, self.model)
 
     def _draw(self):
         """Give the training rows their noise."""
@@ -165,24 +157,6 @@ class TracingEngine(Engine):
         return not own and loss != "elbo" and not given.has_targets(X)
 
     @classmethod
-    def model_rows(cls, owner: Any, heads: Sequence[Any], X: Any, *, reset: bool) -> Any:
-        return given.given_rows(owner, heads, X, reset=reset)
-
-    @classmethod
-    def kept_targets(cls, y: Any) -> Any:
-        return given.kept(y)
-
-    @classmethod
-    def model_targets(cls, estimator: Any, y: Any) -> Any:
-        if isinstance(y, torch.Tensor):
-            return y
-        return target_to_model_space(estimator, np.asarray(y))
-
-    @classmethod
-    def take(cls, X: Any, y: Any, positions: Positions) -> tuple[Any, Any]:
-        return given.some(X, positions), given.some(y, positions)
-
-    @classmethod
     def fit(
         cls,
         model: Any,
@@ -212,18 +186,8 @@ class TracingEngine(Engine):
             "learning_rates": shown(self.trajectory.rates),
             "preconditioner": self.settings.preconditioner,
             "n_held_out": int(self._held_out().sum()),
-            **self._report_of_draws(),
+            **({} if self.drawing is None else self.drawing.report(self.pilot)),
         }
-
-    def _report_of_draws(self) -> dict[str, Any]:
-        if self.drawing is None:
-            return {}
-        found: dict[str, Any] = {"n_draws": self.drawing.n_draws}
-        if self.pilot is not None:
-            found["self_influence_error"] = self.pilot.own_error
-            found["score_error"] = self.pilot.score_error
-            found["tol_reached"] = self.pilot.reached
-        return found
 
     # -- queries ----------------------------------------------------------------------------------
 
@@ -340,9 +304,12 @@ class TracingEngine(Engine):
             self.settings.resume,
             self.objective,
             self.checkpoints,
+            self.target,
+            scaled=self.trajectory.scaled,
             rates=self.trajectory.rates,
             preconditioner=self.settings.preconditioner,
-            target=self.settings.target,
+            asked=self.settings.target,
+            gradient=self.settings.gradient,
             projection=self.settings.projection,
             draws=None if self.drawing is None else (self.drawing.n_draws, self._seed),
             seed=self._seed,
@@ -431,7 +398,5 @@ class TracingEngine(Engine):
         if self.settings.learning_rates is not None:
             intervals = given_intervals(self.trajectory.rates)
         else:
-            n = self.checkpoints.n_rows or self._n_trained_on()
-            paths = [c.path or {} for c in self.checkpoints]
-            intervals = recorded_intervals(paths, self.objective.network.names, n)
+            intervals = recorded_intervals(self.trajectory, self._n_trained_on())
         return drops(self.trajectory, intervals, queries, self.weights, progress=progress)

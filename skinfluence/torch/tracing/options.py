@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from numbers import Integral
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from skinfluence.checkpoints import Checkpoints, as_checkpoints
 from skinfluence.torch.influence.projection import TwoSided
 from skinfluence.torch.tracing.drawing import check_draws
-
-if TYPE_CHECKING:
-    from skinfluence.checkpoints import Checkpoints
 
 TARGETS = ("loss", "decision_function", "proba")
 # Of scores whose steps are not known to be the optimiser's.
@@ -45,16 +43,21 @@ def check_options(settings: SimpleNamespace) -> None:
         )
 
 
-def chosen(checkpoints: Checkpoints, n: Any) -> Checkpoints:
-    """As many of the checkpoints as were asked for, evenly spaced."""
-    if n is None or n == len(checkpoints):
-        return checkpoints
-    if n > len(checkpoints):
+def checkpoints_of(model: Any, settings: SimpleNamespace) -> Checkpoints:
+    """Checkpoints as they were asked for, else the model's own, else what it is now."""
+    asked = settings.checkpoints
+    if asked is None:
+        asked = getattr(model, "checkpoints_", None)
+    found = as_checkpoints([model] if asked is None else asked, model)
+    n = settings.n_checkpoints
+    if n is None or n == len(found):
+        return found
+    if n > len(found):
         raise ValueError(
-            f"n_checkpoints={n}, and there are {len(checkpoints)}. Record more of them, or leave "
+            f"n_checkpoints={n}, and there are {len(found)}. Record more of them, or leave "
             "n_checkpoints=None."
         )
-    return checkpoints.evenly(int(n))
+    return found.evenly(int(n))
 
 
 def unit(settings: SimpleNamespace, checkpoints: Checkpoints) -> str:

@@ -39,13 +39,20 @@ def make_rates(
     Raises
     ------
     ValueError
-        If nothing says how large the steps were, or the numbers given are not one a checkpoint,
-        finite and not negative.
+        If nothing says how large the steps were, training had fewer rows, or the numbers given
+        are not one a checkpoint, finite and not negative.
     """
     if learning_rates is not None:
         given = _checked(learning_rates, len(checkpoints))
         return [dict.fromkeys(names, rate) for rate in given]
     if not path_is_known(checkpoints):
+        if checkpoints.optimizer is not None:
+            raise ValueError(
+                f"The checkpoints are those of {checkpoints.optimizer.name}, and how long its "
+                "steps were is not known: they have no learning rate, or it was not told at "
+                "every step. Train with an optimiser that has one, or pass learning_rates=, one "
+                "for each checkpoint."
+            )
         raise ValueError(
             "The checkpoints do not say how large the optimiser's steps were, and without that "
             "scores have no scale. Record the training with a CheckpointRecorder, or pass "
@@ -53,6 +60,12 @@ def make_rates(
             "(1.0 adds up plain gradient products)."
         )
     n = checkpoints.n_rows or n_train
+    if n < n_train:
+        raise ValueError(
+            f"By the recording, training had {n} rows, and {n_train} training rows are passed, "
+            "so that scores would be too large. Pass the rows of that training; if a call of "
+            f"partial_fit had a part of them, record with CheckpointRecorder(n_rows={n_train})."
+        )
     found = [_divided(shares, names, n) for shares in checkpoints.shares()]
     if not any(any(rates.values()) for rates in found):
         raise ValueError(

@@ -10,15 +10,22 @@ import torch
 
 from skinfluence.torch.data import Rows
 from skinfluence.torch.influence.queries import Queries
+from skinfluence.torch.influence.targets import OfFunction, Target
 from skinfluence.torch.objective import NetworkObjective
-from skinfluence.torch.resume import NoRecord, Record, fingerprint, update
+from skinfluence.torch.resume import NoRecord, Record, check_functions, fingerprint, update
 
 if TYPE_CHECKING:
     from skinfluence.checkpoints import Checkpoints
 
 
 def open_record(
-    path: Any, objective: NetworkObjective, checkpoints: Checkpoints, **options: Any
+    path: Any,
+    objective: NetworkObjective,
+    checkpoints: Checkpoints,
+    target: Target,
+    *,
+    scaled: bool,
+    **options: Any,
 ) -> NoRecord:
     """Where finished parts of scores are kept; nowhere without a path.
 
@@ -27,13 +34,19 @@ def open_record(
     path : path-like or None
     objective : NetworkObjective
     checkpoints : Checkpoints
+    target : Target
+    scaled : bool
+        Whether scores depend on the state of the optimiser.
     **options
         Whatever else the scores depend on; its ``repr`` has to say it.
     """
     if path is None:
         return NoRecord()
     known = {name: _said(value) for name, value in options.items()}
-    return Record(path, fingerprint(objective, checkpoints=_of_checkpoints(checkpoints), **known))
+    digest = _of_checkpoints(checkpoints, scaled)
+    record = Record(path, fingerprint(objective, checkpoints=digest, **known))
+    check_functions(record, objective, target if isinstance(target, OfFunction) else None)
+    return record
 
 
 def _said(value: Any) -> str:
@@ -43,11 +56,15 @@ def _said(value: Any) -> str:
     return repr(value) if plain else f"{type(value).__name__}{sorted(vars(value).items())}"
 
 
-def _of_checkpoints(checkpoints: Checkpoints) -> str:
-    digest = hashlib.blake2b(digest_size=16)
+def _of_checkpoints(checkpoints: Checkpoints, scaled: bool) -> str:
+    digest = hashlib.blake2b(
+        repr(checkpoints.optimizer if scaled else "").encode(), digest_size=16
+    )
     for checkpoint in checkpoints:
         digest.update(str(checkpoint.step).encode())
-        for arrays in (checkpoint.parameters, checkpoint.buffers):
+        states = (checkpoint.optimizer or {}) if scaled else {}
+        owners = [states[name] for name in sorted(states)]
+        for arrays in (checkpoint.parameters, checkpoint.buffers, *owners):
             for name in sorted(arrays):
                 digest.update(name.encode())
                 digest.update(np.ascontiguousarray(arrays[name]).tobytes())
