@@ -4,7 +4,7 @@
 
 Foreign images are put among digits, rows of largest self influence are taken away, and the
 auto-encoder is trained again; its loss is measured on test digits. Beside it rows of largest loss,
-rows at random, and the foreign rows themselves, which is the best one could hope for.
+and as many rows at random.
 """
 
 from __future__ import annotations
@@ -38,24 +38,22 @@ def test_loss(recipe, X, Z, seed):
     return -float(np.mean(vae.score_samples(Z, n_draws=DRAWS)))
 
 
-def rankings(recipe, X, n_rows):
+def rankings(recipe, X):
     """Rows in the order in which each method takes them away."""
     vae = recipe.fit(X)
     own, loss = traced(vae, X).self_influence(), -vae.score_samples(X, n_draws=DRAWS)
     rng = np.random.default_rng(0)
-    ours, theirs = np.arange(n_rows), np.arange(n_rows, len(X))
     return {
         "self influence": np.argsort(-own, kind="stable"),
         "loss": np.argsort(-loss, kind="stable"),
         "random": rng.permutation(len(X)),
-        "foreign rows first": np.r_[rng.permutation(theirs), rng.permutation(ours)],
     }
 
 
 def study(recipe, X, others, Z, plan, work):
     """Mean and standard error of the test loss, and foreign rows removed, by (method, number)."""
     both = np.concatenate([X, others])
-    orders = work.keep("orders", (recipe, plan), lambda: rankings(recipe, both, len(X)))
+    orders = work.keep("orders", (recipe, plan), lambda: rankings(recipe, both))
 
     def loss(name, rows, seed):
         settings = (recipe, plan, name, len(rows), seed)
@@ -78,18 +76,30 @@ def study(recipe, X, others, Z, plan, work):
 
 def report(found):
     start = found["none", 0][0]
-    rows = []
+    rows = [["none", 0, 0, f"{start.mean():.1f}", "", PAPER[0]]]
     for (method, n), (values, gone) in found.items():
-        # The same seeds, so that what else training draws is the same on both sides.
-        change = values - start
-        error = change.std(ddof=1) / len(change) ** 0.5 if n else 0.0
-        rows.append(
-            [method, n, gone, f"{values.mean():.2f}", f"{change.mean():+.2f} +- {error:.2f}",
-             f"{PAPER[n]:.2f}" if method in ("none", "self influence") and n in PAPER else ""]
-        )  # fmt: skip
-    header = ["first removed", "removed", "of them foreign", "test loss", "change",
+        if n:
+            # The same seeds and as many rows, so that order and draws are alike on both sides.
+            change = values - found["random", n][0]
+            error = change.std(ddof=1) / len(change) ** 0.5
+            against = "" if method == "random" else f"{change.mean():+.1f} +- {error:.1f}"
+            paper = PAPER.get(n, "") if method == "self influence" else ""
+            rows.append([method, n, gone, f"{values.mean():.1f}", against, paper])
+    header = ["removed by", "removed", "of them foreign", "test loss", "against random rows",
               "paper, its unit"]  # fmt: skip
     return table(header, rows)
+
+
+def verdict(found):
+    """Whether the seeds tell removals from those of random rows."""
+    told = []
+    for (method, n), (values, _) in found.items():
+        if n and method != "random":
+            change = values - found["random", n][0]
+            told.append(abs(change.mean()) > 2 * change.std(ddof=1) / len(change) ** 0.5)
+    if any(told):
+        return "Some of the differences are more than twice their standard errors."
+    return "No difference is twice its standard error: these seeds do not show the paper's drop."
 
 
 def main(argv=None):
@@ -112,12 +122,19 @@ def main(argv=None):
 
 
 def text(found, data, recipe, plan):
+    n = len(data.X) + plan.n_foreign
+    left = {k: (n - k) % recipe.batch_size for k in (0, *plan.removed)}
+    sizes = ", ".join(f"{rows} rows with {k} removed" for k, rows in left.items())
     return (
         f"Data: {len(data.X)} rows of {data.name} and {plan.n_foreign} foreign ones "
         f"({plan.kind}); the loss is the mean over {len(data.X_test)} test digits and {DRAWS} "
-        f"draws each, in nats. Command: `vae_removal.py`. {recipe.max_epochs} epochs of Adam, "
-        f"{len(plan.seeds)} seeds; changes are against trainings of all rows from the same "
-        f"seeds.\n\n{report(found)}\n\n"
+        f"draws each, in nats. Command: `vae_removal.py`. {recipe.max_epochs} epochs of Adam in "
+        f"batches of {recipe.batch_size}, {len(plan.seeds)} seeds.\n\n{report(found)}\n\n"
+        f"Losses of different numbers of rows do not compare: the last batch of an epoch has "
+        f"{sizes}, and a step on a handful of rows is as long as any. So removals are held "
+        "against as many rows at random, from the same seeds. The paper, which trains on 61,000 "
+        "rows for 1.5 million steps, has 4.24 with all rows and 4.17 to 4.21 without 4 to 1,024. "
+        f"{verdict(found)}"
     )
 
 
