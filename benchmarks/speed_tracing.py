@@ -158,9 +158,9 @@ def t4(setting):
         "<= 2 % of the training time",
         f"{n_steps} steps of Adam in batches of {recording_cost.BATCH}, one thread: ten epochs of "
         "60,000 rows. *Inside the recorder* is by a clock around its calls, over the rest of the "
-        "same run: it does not suffer from other runs of the machine, as *longer* does. Files wait in "
-        "memory until writing them has taken a hundredth of the time, so that with keep=30 most of "
-        "the early states, which are dropped again, are never written.",
+        "same run: it does not suffer from other runs of the machine, as *longer* does. States "
+        "wait in memory until writing them takes less than a hundredth of the time, so that with "
+        "keep=30 most of the early ones, which are dropped again, are never written.",
     )
 
 
