@@ -15,6 +15,8 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
 
 os.environ.pop("MPLBACKEND", None)  # or the notebook would show no pictures
 
+from torch import nn
+
 import skinfluence
 
 project = "skinfluence"
@@ -46,14 +48,19 @@ autosummary_generate = True
 autodoc_typehints = "none"  # numpydoc states the types, with shapes
 autodoc_inherit_docstrings = True
 # Methods that every scikit-learn estimator has: they refer to pages of scikit-learn's own site.
+# Those of a module to torch's.
 autosummary_context = {
+    "inherited_by": {
+        "BetaVAE": ["set_output"],
+        "VAE": [name for name in vars(nn.Module) if name != "forward"],
+    },
     "inherited": [
         "get_metadata_routing",
         "get_params",
         "set_fit_request",
         "set_params",
         "set_score_request",
-    ]
+    ],
 }
 numpydoc_show_class_members = False  # the class template lists them, with links
 numpydoc_class_members_toctree = False

@@ -162,14 +162,13 @@ class TracInExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_subcla
     the rows.
 
     The sum of gradient products is the first order of what a step does, so that steps must be
-    small for it: those of small rates are, and the first ones of ``learning_rate="optimal"``, the
-    default of SGDClassifier, are not. :meth:`validate` says how much of what happened to queries
-    the scores account for, at the cost of a pass over the rows.
-
-    The sum of gradient products is the first order of what a step does, so that steps must be
-    small for it: those of small rates are, and the first ones of ``learning_rate="optimal"``, the
-    default of SGDClassifier, are not. :meth:`validate` says how much of what happened to queries
-    the scores account for, at the cost of a pass over the rows.
+    small for it. Those of small rates are (and a momentum of 0.9 makes a rate ten times as large);
+    the first ones of ``learning_rate="optimal"``, the default of SGDClassifier, are not, and
+    scores may then be many times the loss: take ``"invscaling"``, or ``"constant"`` with a small
+    `eta0`, and scale the columns. Clipped gradients, and batch losses that are sums and not means,
+    make steps of other lengths than the learning rates say. :meth:`validate` says how much of what
+    happened to queries the scores account for, at the cost of a pass over the rows: ask it before
+    anything else.
 
     Heads of a pipeline are fitted first and held fixed. A search is fitted as it is, and its best
     model once more.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,9 +91,11 @@ class StateFile:
 
 
 def _not_plain(path: Path, error: str) -> str:
-    seen = error.partition("\n")[0][:200]
+    # Torch's own text is long, advises to run the code, and has control characters in it.
+    named = re.search(r"GLOBAL ([\w.]+)", error)
+    seen = f" ({named[1]})" if named else ""
     return (
-        f"{path} is not opened: it holds more than tensors, numbers and texts, and opening such "
-        f"a pickle can run code ({seen}). If it is a whole module of your own, load it where you "
+        f"{path} is not opened: it holds more than tensors, numbers and texts{seen}, and opening "
+        "such a pickle can run code. If it is a whole module of your own, load it where you "
         "trust it and save its module.state_dict()."
     )

@@ -281,6 +281,9 @@ def test_a_function_of_the_outputs_is_a_target(network):
     assert_allclose(margin, parts[0] - parts[1], rtol=1e-8, atol=1e-12)
     with pytest.raises(ValueError, match=r"The target function returned \(3, 3\) for 3 rows"):
         explain(module, X, y, target=lambda f, y: f).score_influence(X[:3])
+    for target in (lambda f: f[:, 0], lambda f, y: f[:, 99]):
+        with pytest.raises(ValueError, match=r"of shape \(\d, 3\) and .* It is called as f\(out"):
+            explain(module, X, y, target=target).score_influence(X[:3])
 
 
 def test_the_class_is_the_output_else_y_else_the_predicted_one(network):

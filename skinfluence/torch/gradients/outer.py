@@ -178,7 +178,10 @@ class Outer(Factor):
 
     def times(self, parts: Parts) -> Tensor:
         V = parts[self.weight].flatten(2)  # (M, d_out, d_in)
-        found = self._times_formed(V) if self._forms(len(V)) else self._times_rank_one(V)
+        if self._forms(len(V)):
+            found = self._times_formed(V)
+        else:
+            found = self._times_rank_one(V) if self.a.shape[1] == 1 else self._times_folded(V)
         if self.bias is not None:
             found += self._of_bias() @ parts[self.bias].T
         return found
@@ -186,7 +189,9 @@ class Outer(Factor):
     def _forms(self, M: int) -> bool:
         """Whether the gradients are the smallest of what a product with M vectors can form."""
         (_, T, d_in), d_out = self.a.shape, self.delta.shape[2]
-        return T > 1 or M * min(d_in, d_out) > d_in * d_out
+        if T > 1:
+            return M * T > T + M + TOUCH
+        return M * min(d_in, d_out) > d_in * d_out
 
     def _times_formed(self, V):
         return total(
@@ -203,9 +208,18 @@ class Outer(Factor):
         half = (delta @ V.transpose(0, 1).flatten(1)).view(len(a), M, -1)
         return (half @ a[:, :, None])[:, :, 0]
 
+    def _times_folded(self, V):
+        """Positions as rows of their own, for few vectors."""
+        a, delta = self.a.flatten(0, 1), self.delta.flatten(0, 1)
+        found = [(delta @ v).mul_(a).sum(1).view(self.a.shape[:2]).sum(1) for v in V]
+        return torch.stack(found, 1)
+
     def adjoint(self, C: Tensor) -> dict[str, Tensor]:
         (b, T, d_in), d_out = self.a.shape, self.delta.shape[2]
-        if T == 1:
+        if T > 1 and not self._forms(len(C)):
+            a = self.a.flatten(0, 1)
+            g = torch.stack([(c[:, None, None] * self.delta).flatten(0, 1).T @ a for c in C])
+        elif T == 1:
             scaled = C[:, None, :] * self.delta[:, 0].T  # (M, d_out, b)
             g = (scaled.flatten(0, 1) @ self.a[:, 0]).view(len(C), d_out, d_in)
         else:

@@ -68,7 +68,15 @@ class OfFunction(Target):
         self.function, self.flat = function, flat
 
     def __call__(self, outputs: Tensor, y: Tensor | None) -> Tensor:
-        values = self.function(outputs.squeeze(1) if self.flat else outputs, y)
+        outputs = outputs.squeeze(1) if self.flat else outputs
+        try:
+            values = self.function(outputs, y)
+        except (TypeError, IndexError, AttributeError) as error:
+            targets = "no y" if y is None else f"y of shape {tuple(y.shape)}"
+            raise ValueError(
+                f"The target function fails on outputs of shape {tuple(outputs.shape)} and "
+                f"{targets}: {error}. It is called as f(outputs, y), with tensors of several rows."
+            ) from error
         if not isinstance(values, Tensor) or values.shape != (len(outputs),):
             shape = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
             raise ValueError(

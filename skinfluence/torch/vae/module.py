@@ -173,7 +173,7 @@ class VAE(nn.Module):
 
         Returns
         -------
-        out : Tensor of shape (..., *row)
+        out : Tensor of shape (..., row)
             Means of a Gaussian, logits of a Bernoulli.
         """
         out = self.decoder(z.reshape(-1, self.latent_dim))
@@ -189,7 +189,7 @@ class VAE(nn.Module):
 
         Returns
         -------
-        means : Tensor of shape (..., *row)
+        means : Tensor of shape (..., row)
             Means of the likelihood, of both kinds.
         """
         out = self.decode(z)
@@ -220,8 +220,8 @@ class VAE(nn.Module):
         """Bound as ``elbo`` does, with the score-function gradient.
 
         The draws are held fixed, and the encoder's parameters move their probability instead:
-        equation (9) of [3]_. Its mean is that of the gradient of ``elbo``, and its variance larger
-        by orders of magnitude. The divergence is estimated at the draws too, as there.
+        equation (9) of Kong and Chaudhuri (2021). Its mean is that of the gradient of ``elbo``,
+        and its variance is larger. The divergence is estimated at the draws too, as there.
 
         Parameters
         ----------
