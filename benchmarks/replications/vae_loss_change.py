@@ -37,14 +37,19 @@ CUT = """\
 Cut: the paper keeps each of the first 1,000 steps, here {checkpoints} of them are kept, and the
 way between two is the mean of the products at both ends. Of CIFAR-10 the first {n_images} images
 of a class are trained on instead of 5,000, 32 pixels wide instead of 64; MNIST is not in the
-paper's table. Its learning rate of 3e-4 is that of Adam here; gradient descent has one of its
-own, which does not diverge."""
+paper's table, and Adam is traced on it alone. Its learning rate of 3e-4 is that of Adam here;
+gradient descent has one of its own, which does not diverge."""
 
 MEANING = """\
-A slope of 1 is agreement in the unit of the loss. Products of plain gradients are the changes that
-gradient descent makes, and Adam makes others. Its scaling in the products does not mend that this
-early: in the first steps it divides by averages of squares in which pixels that no batch has had
-yet are zero, and scores along those are too large by orders of magnitude."""
+A slope of 1 is agreement in the unit of the loss. The loss falls most in the first interval, so
+that a correlation without it is shown, too: later on the loss of MNIST goes on falling, and that
+of airplanes hardly does, and what single batches do to it is no longer what the mean over all
+rows would. A first try at ten times the rates had .938 and .975, but .12 and .08 without the
+first interval: that is more than the steps between two checkpoints allow for, and the products
+at their ends do not say what happened in between. Products of plain gradients are the changes
+that gradient descent makes, and Adam makes others. Its scaling in the products does not mend
+that this early: in the first steps it divides by averages of squares in which pixels that no
+batch has had yet are zero, and scores along those are too large by orders of magnitude."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,22 +112,28 @@ def cases(options):
     data = handwritten(options, 5_000)
     if data is not None:
         recipe = dataclasses.replace(mnist_recipe(64), batch_size=64)
-        yield "MNIST", recipe, data, 1e-5, 21
-    for name, label in CIFAR_CLASSES.items():
-        images = cifar(options, [label])
+        yield "MNIST", recipe, data, 1e-6, 21
+    for name in ("airplane",):
+        images = cifar(options, [CIFAR_CLASSES[name]])
         if images is not None:
             few = dataclasses.replace(images, X=images.X[:N_IMAGES])
-            yield name, cifar_recipe(64, conv=True), few, 3e-6, 9
+            yield name, cifar_recipe(64, conv=True), few, 2e-7, 9
+
+
+def later(each) -> float:
+    """Correlation without the first interval, where the loss falls by far the most."""
+    return agreement(each.estimated[:, 1:], each.actual[:, 1:]).pearson
 
 
 def report(found):
     rows = [
-        [name, training, one["n"], f"{one['each'].pearson:.3f}", f"{one['each'].slope:.3g}",
-         f"{one['whole'].pearson:.3f}", f"{one['losses'][0]:.0f} to {one['losses'][1]:.0f}",
-         PAPER.get(name, "")]
+        [name, training, one["n"], f"{one['each'].pearson:.3f}", f"{later(one['each']):.3f}",
+         f"{one['each'].slope:.3g}", f"{one['whole'].pearson:.3f}",
+         f"{one['losses'][0]:.0f} to {one['losses'][1]:.0f}", PAPER.get(name, "")]
         for (name, training), one in found.items()
     ]  # fmt: skip
-    header = ["data", "training", "checkpoints", "Pearson, interval by interval", "slope",
+    header = ["data", "training", "checkpoints", "Pearson, interval by interval",
+              "without the first interval", "slope",
               "Pearson, whole way", "mean loss of the first and last epoch", "paper"]  # fmt: skip
     return table(header, rows)
 
@@ -132,7 +143,7 @@ def main(argv=None):
     torch.set_num_threads(1)
     work, found = Work("vae-loss-change", options), {}
     for name, recipe, data, rate, n_checkpoints in cases(options):
-        for training in trainings(rate):
+        for training in trainings(rate)[: 1 if name in CIFAR_CLASSES else None]:
             one = agreements(recipe, training, data, n_checkpoints, work, name)
             found[name, training.name] = one
             note(f"{name}, {training.name}: {one['each'].pearson:.3f}")
