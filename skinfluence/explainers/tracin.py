@@ -94,7 +94,8 @@ class TracInExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_subcla
         None multiplies the gradients themselves.
     n_draws : int or "auto", default=16
         Draws a row of a loss that has draws in it, at every checkpoint. "auto" takes as many as a
-        pilot run on a few rows finds necessary for `tol`.
+        pilot run on a few rows finds necessary for `tol`. Losses without draws have 16 and the
+        default `gradient`, and nothing else.
     tol : float, default=0.05
         Relative standard error of the self influence that ``n_draws="auto"`` aims at.
     gradient : {"reparameterized", "score"}, default="reparameterized"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from types import SimpleNamespace
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from torch import nn
@@ -101,19 +101,6 @@ class NetworkEngine(TakesAnyRows, DeletionEngine):
         own = callable(settings.loss) and not isinstance(settings.loss, nn.Module)
         return not own and not given.has_targets(X)
 
-    @classmethod
-    def fit(
-        cls,
-        model: Any,
-        rows: Any,
-        y: Any,
-        sample_weight: Any,
-        settings: SimpleNamespace,
-        *,
-        feature_names: Sequence[str] | None,
-    ) -> Self:
-        return cls(model, rows, y, sample_weight, settings)
-
     def read(self, model: Any, X: Any, y: Any, sample_weight: Any) -> NetworkObjective:
         """Objective of a model of this kind, with what the user says of it."""
         settings = self.settings
@@ -136,11 +123,6 @@ class NetworkEngine(TakesAnyRows, DeletionEngine):
             "solver_reason_": self.built.choice.reason,
             "held_out_": self._held_out(),
         }
-
-    def _held_out(self):
-        """Rows that the model itself kept out of its training, (n_train,)."""
-        found = self.objective.held_out
-        return np.zeros(self.n_train, dtype=bool) if found is None else found
 
     def report(self) -> dict[str, Any]:
         return {

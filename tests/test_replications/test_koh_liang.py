@@ -4,38 +4,17 @@ The scripts in ``benchmarks/replications`` measure the same on the paper's data,
 in for them; what they print is what is tested.
 """
 
-import importlib
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-SCRIPTS = Path(__file__).resolve().parents[2] / "benchmarks" / "replications"
+from tests.test_replications.conftest import SCRIPTS
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not SCRIPTS.exists(), reason="the benchmarks are not part of a release"),
 ]
-
-
-@pytest.fixture(scope="module")
-def small():
-    """Results of a script in its small mode, which writes nothing."""
-    known, found = set(sys.modules), {}
-
-    def run(name):
-        if name not in found:
-            found[name] = importlib.import_module(f"koh_liang_{name}").main(["--small"])
-        return found[name]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(SCRIPTS)
-        patch.syspath_prepend(SCRIPTS.parent)
-        yield run
-    for name in set(sys.modules) - known:  # "common" and "shared" could be anybody's
-        if str(SCRIPTS.parent) in str(getattr(sys.modules[name], "__file__", "")):
-            del sys.modules[name]
 
 
 # -- figure 1: the parts of influence -------------------------------------------------------------
@@ -46,18 +25,18 @@ def images(found):
 
 
 def test_the_formula_of_the_paper_is_first_order_influence(small):
-    assert small("fig1")["gap"] < 1e-8
+    assert small("koh_liang_fig1")["gap"] < 1e-8
 
 
 def test_influence_predicts_refits_and_its_truncations_do_not(small):
-    for image in images(small("fig1")):
+    for image in images(small("koh_liang_fig1")):
         actual = image["actual"]
         assert actual["influence"] > 0.99
         assert max(actual[name] for name in actual if name != "influence") < 0.9
 
 
 def test_the_inner_product_is_furthest_from_influence(small):
-    more = small("fig1")["more"]
+    more = small("koh_liang_fig1")["more"]
     median = {
         name: np.median([image["correlation"][name] for image in more])
         for name in more[0]["correlation"]
@@ -66,7 +45,7 @@ def test_the_inner_product_is_furthest_from_influence(small):
 
 
 def test_without_the_hessian_all_images_of_the_own_class_help_which_is_wrong(small):
-    missed = [image["missed"] for image in images(small("fig1"))]
+    missed = [image["missed"] for image in images(small("koh_liang_fig1"))]
     assert max(one["without Hessian"] for one in missed) == 0
     assert np.median([one["harmful, same class"] for one in missed]) > 0.05
     assert np.median([one["of the most harmful 5 %"] for one in missed]) > 0.05
@@ -76,7 +55,7 @@ def test_without_the_hessian_all_images_of_the_own_class_help_which_is_wrong(sma
 
 
 def test_influence_matches_retraining_and_the_newton_step_is_closer(small):
-    found = small("fig2_left")
+    found = small("koh_liang_fig2_left")
     for first_order, newton in (
         (found["first order"], found["newton"]),
         (found["genuine"]["first order"], found["genuine"]["newton"]),
@@ -88,7 +67,7 @@ def test_influence_matches_retraining_and_the_newton_step_is_closer(small):
 
 
 def test_batched_refits_are_refits(small):
-    found = small("fig2_left")
+    found = small("koh_liang_fig2_left")
     assert found["left"] < 1e-11
     assert found["genuine"]["refit"].relative_error < 1e-8
 
@@ -97,7 +76,7 @@ def test_batched_refits_are_refits(small):
 
 
 def test_smoothing_lets_influence_see_the_hinge(small):
-    results = small("fig3")[0.1]["results"]
+    results = small("koh_liang_fig3")[0.1]["results"]
     pearson = {key: np.median([one.pearson for one in found]) for key, found in results.items()}
     slope = {key: np.median([one.slope for one in found]) for key, found in results.items()}
     for choice in ("by t = .001", "by itself", "by truth"):
@@ -112,7 +91,7 @@ def test_smoothing_lets_influence_see_the_hinge(small):
 
 
 def test_the_few_rows_that_are_to_blame_stand_out(small):
-    found = small("domain_mismatch")["by C"][1.0]
+    found = small("koh_liang_domain_mismatch")["by C"][1.0]
     assert found["n_erring"] == 3
     assert found["wrong"] > 0.2
     assert found["signs"] == 1
@@ -130,7 +109,7 @@ def means(found, c):
 
 
 def test_checking_influential_mails_repairs_the_filter(small):
-    influence, *_, by_chance = means(small("fig6"), 1.0)
+    influence, *_, by_chance = means(small("koh_liang_fig6"), 1.0)
     assert influence[2, 0] > 3 * by_chance[2, 0]  # flips found after checking a tenth
     repaired = influence[:-1, 1]
     assert repaired[-1] > repaired[0] + 0.02
@@ -138,7 +117,7 @@ def test_checking_influential_mails_repairs_the_filter(small):
 
 
 def test_the_weaker_the_penalty_the_more_influence_is_ahead_of_the_loss(small):
-    ahead = [means(small("fig6"), c)[[0, 2], -1, 0] @ [1, -1] for c in (0.1, 1.0, 10.0)]
+    ahead = [means(small("koh_liang_fig6"), c)[[0, 2], -1, 0] @ [1, -1] for c in (0.1, 1.0, 10.0)]
     assert ahead == sorted(ahead)
     assert ahead[-1] > 0
 
@@ -148,7 +127,7 @@ def test_the_weaker_the_penalty_the_more_influence_is_ahead_of_the_loss(small):
 
 @pytest.mark.parametrize("name", ["fig1", "fig2_left", "fig3", "domain_mismatch", "fig6"])
 def test_a_full_run_without_its_data_says_how_to_make_them(small, name, tmp_path, capsys):
-    small(name)
+    small(f"koh_liang_{name}")
     script = sys.modules[f"koh_liang_{name}"]
     assert script.main(["--data-dir", str(tmp_path), "--results", str(tmp_path)]) is None
     assert "is not here, so this" in capsys.readouterr().out

@@ -3,43 +3,21 @@
 The scripts in ``benchmarks/replications`` measure the same on MNIST and CIFAR-10.
 """
 
-import importlib
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.conftest import import_optional
+from tests.test_replications.conftest import SCRIPTS
 
 torch = import_optional("torch")
 
-SCRIPTS = Path(__file__).resolve().parents[2] / "benchmarks" / "replications"
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not SCRIPTS.exists(), reason="the benchmarks are not part of a release"),
 ]
-
-
-@pytest.fixture(scope="module")
-def small():
-    """Results of a script in its small mode, which writes nothing."""
-    known, found, threads = set(sys.modules), {}, torch.get_num_threads()
-
-    def run(name):
-        if name not in found:
-            found[name] = importlib.import_module(name).main(["--small"])
-        return found[name]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(SCRIPTS)
-        patch.syspath_prepend(SCRIPTS.parent)
-        yield run
-    torch.set_num_threads(threads)
-    for name in set(sys.modules) - known:  # "common" and "shared" could be anybody's
-        if str(SCRIPTS.parent) in str(getattr(sys.modules[name], "__file__", "")):
-            del sys.modules[name]
 
 
 # -- table 4: mixtures ----------------------------------------------------------------------------

@@ -479,6 +479,9 @@ def test_options_that_are_not_there():
     refused(TracInExplainer(CLASSIFIER, target="params"), "target='params' is none of 'loss'")
     refused(TracInExplainer(CLASSIFIER, gradient="score ratio"), "The 'gradient' parameter")
     refused(TracInExplainer(CLASSIFIER, n_draws=0), "The 'n_draws' parameter")
+    refused(TracInExplainer(CLASSIFIER, n_draws=8), "n_draws=8 is about draws.*this loss has none")
+    refused(TracInExplainer(CLASSIFIER, n_draws="auto"), "n_draws='auto' is about draws")
+    refused(TracInExplainer(CLASSIFIER, gradient="score"), "gradient='score' is about draws")
     for share in (0.1, None):
         message = rf"contamination={share} is the share of outliers of a detector.*rank_outliers"
         refused(TracInExplainer(CLASSIFIER, contamination=share), message)

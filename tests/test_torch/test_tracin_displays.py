@@ -41,7 +41,7 @@ CASES = {
 @pytest.fixture(params=CASES)
 def case(request):
     estimator, y, label = CASES[request.param]
-    explainer = TracInExplainer(estimator, n_checkpoints=3, n_draws=4, random_state=0)
+    explainer = TracInExplainer(estimator, n_checkpoints=3, random_state=0)
     return explainer.fit(X, y), y, label
 
 

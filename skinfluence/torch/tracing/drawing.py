@@ -22,6 +22,8 @@ from skinfluence.torch.tracing.trajectory import Trajectory
 
 # Rows that are looked at in one go.
 HASHED = 1024
+# Draws a row, where nothing else is asked for.
+USUAL = 16
 
 
 @dataclass
@@ -88,14 +90,25 @@ def make_drawing(objective: NetworkObjective, asked: Any, seed: int) -> Drawing 
     return Drawing(objective.stochastic, m, seed)
 
 
+def refuse_draws(n_draws: Any, gradient: str) -> None:
+    """Refuse what is said of draws, beside the defaults, where the loss has none."""
+    asked = {"n_draws": (n_draws, USUAL), "gradient": (gradient, "reparameterized")}
+    for name, (value, default) in asked.items():
+        if value != default:
+            raise ValueError(
+                f"{name}={value!r} is about draws of latents, and this loss has none. Leave "
+                f"{name}={default!r}, or trace a module by its elbo."
+            )
+
+
 def check_draws(asked: Any) -> None:
     """Refuse what is no number of draws."""
     if asked == "auto":
         return
     if isinstance(asked, bool) or not isinstance(asked, Integral) or asked < 1:
         raise ValueError(
-            f"n_draws={asked!r} is no number of draws. Pass an integer from 1 on (16 is usual), "
-            "or 'auto'."
+            f"n_draws={asked!r} is no number of draws. Pass an integer from 1 on ({USUAL} is "
+            "usual), or 'auto'."
         )
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
 from types import SimpleNamespace
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from torch import nn
@@ -33,7 +33,13 @@ from skinfluence.torch.tracing.completeness import (
     given_intervals,
     recorded_intervals,
 )
-from skinfluence.torch.tracing.drawing import check_target, make_drawing, picked, run_pilot
+from skinfluence.torch.tracing.drawing import (
+    check_target,
+    make_drawing,
+    picked,
+    refuse_draws,
+    run_pilot,
+)
 from skinfluence.torch.tracing.draws import DrawnRows
 from skinfluence.torch.tracing.embedding import Embedding, embedded
 from skinfluence.torch.tracing.metric import Kernel
@@ -77,6 +83,8 @@ class TracingEngine(TakesAnyRows):
         self.target = traced_target(settings.target, self.objective)
         self.pilot: Pilot | None = None
         self.drawing = make_drawing(self.objective, settings.n_draws, self._seed)
+        if self.drawing is None:
+            refuse_draws(settings.n_draws, settings.gradient)
         self._draw()
         self.trajectory = self._trajectory()
         self._choose_draws()
@@ -124,11 +132,6 @@ class TracingEngine(TakesAnyRows):
     def _n_trained_on(self) -> int:
         return self.n_train - int(self._held_out().sum())
 
-    def _held_out(self) -> Array:
-        """Rows that the model itself kept out of its training, (n_train,)."""
-        found = self.objective.held_out
-        return np.zeros(self.n_train, dtype=bool) if found is None else found
-
     def _weights(self) -> Array:
         """``w_i n / W``."""
         w = self.objective.weights.numpy()
@@ -155,19 +158,6 @@ class TracingEngine(TakesAnyRows):
         loss = settings.loss
         own = callable(loss) and not isinstance(loss, nn.Module)
         return not own and loss != "elbo" and not given.has_targets(X)
-
-    @classmethod
-    def fit(
-        cls,
-        model: Any,
-        rows: Any,
-        y: Any,
-        sample_weight: Any,
-        settings: SimpleNamespace,
-        *,
-        feature_names: Sequence[str] | None,
-    ) -> Self:
-        return cls(model, rows, y, sample_weight, settings)
 
     def attributes(self) -> dict[str, Any]:
         return {
