@@ -1,0 +1,1 @@
+"""Networks as features and a linear layer, which representers decompose."""
