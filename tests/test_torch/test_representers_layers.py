@@ -85,13 +85,13 @@ def test_a_layer_is_a_network_of_its_own():
         (lambda z: torch.clamp_min(z, 0.0), "relu"),
         (lambda z: F.dropout(z, training=False).view(-1, 5).relu(), "relu"),
         (nn.Sigmoid(), "sigmoid"),
-        (torch.tanh, "identity"),
-        (nn.GELU(), "identity"),
-        (nn.LeakyReLU(), "identity"),
-        (lambda z: z.clamp(0, 1), "identity"),
-        (lambda z: z.relu() + z, "identity"),
-        (lambda z: torch.cat([z[:, :2], z[:, 2:].relu()], 1), "identity"),
-        (lambda z: z, "identity"),
+        (torch.tanh, "squared"),
+        (nn.GELU(), "squared"),
+        (nn.LeakyReLU(), "squared"),
+        (lambda z: z.clamp(0, 1), "squared"),
+        (lambda z: z.relu() + z, "squared"),
+        (lambda z: torch.cat([z[:, :2], z[:, 2:].relu()], 1), "squared"),
+        (lambda z: z, "squared"),
     ],
 )
 def test_what_follows_a_hidden_layer_is_seen(hidden, activation):
@@ -101,7 +101,12 @@ def test_what_follows_a_hidden_layer_is_seen(hidden, activation):
 
 def test_features_are_what_the_layer_is_given():
     module = nn.Sequential(
-        nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten(), nn.Dropout(), nn.Linear(12, 2)
+        nn.Conv2d(1, 3, 3),
+        nn.BatchNorm2d(3),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Dropout(),
+        nn.Linear(12, 2),
     )
     x = torch.randn(9, 1, 4, 4, dtype=torch.float64)
     module.double()(x)  # the running statistics are no longer the trivial ones
@@ -111,6 +116,24 @@ def test_features_are_what_the_layer_is_given():
     assert_allclose(F_, truth, rtol=1e-12, atol=1e-12)
     outputs = module(x).detach().numpy()
     assert_allclose(F_ @ layer.coef() + layer.intercept(), outputs, rtol=1e-10, atol=1e-12)
+
+
+def test_features_that_are_overwritten_later_are_those_that_the_layer_saw():
+    class Residual(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.step, self.out = nn.Linear(4, 4), nn.Linear(4, 3)
+
+        def forward(self, x):
+            x = x.tanh()
+            y = self.step(x)
+            x += 1.0
+            return self.out(y * x)
+
+    layer, network, rows = found(Residual(), "step")
+    assert_allclose(
+        features_of(network, layer.module, rows), rows.everything.inputs[0].tanh(), rtol=1e-12
+    )
 
 
 def test_wrappers_are_taken_off():
@@ -123,7 +146,7 @@ def test_wrappers_are_taken_off():
 def test_a_reparametrised_layer_is_what_it_computes():
     module = Written()
     nn.utils.parametrizations.weight_norm(module.last)
-    layer, network, rows = found(module)
+    layer, network, _ = found(module)
     assert layer.name == "last"
     assert_allclose(layer.coef().T, network.module.last.weight.detach(), rtol=1e-12)
 

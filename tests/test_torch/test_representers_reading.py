@@ -51,8 +51,8 @@ def behind(head, k=3):
         (mlp(), nn.CrossEntropyLoss(label_smoothing=0.1), "softmax"),
         (mlp(), "binary_cross_entropy", "sigmoid"),
         (mlp(), nn.BCEWithLogitsLoss(), "sigmoid"),
-        (mlp(), nn.MSELoss(), "identity"),
-        (mlp(), lambda outputs, y: outputs.square().sum(1), "identity"),
+        (mlp(), nn.MSELoss(), "squared"),
+        (mlp(), lambda outputs, y: outputs.square().sum(1), "squared"),
         (behind(nn.Softmax(1)), None, "softmax"),
         (behind(nn.LogSoftmax(1)), None, "softmax"),
         (behind(nn.LogSoftmax(1)), nn.NLLLoss(), "softmax"),
@@ -63,19 +63,19 @@ def behind(head, k=3):
 def test_the_loss_or_the_head_says_what_outputs_are(module, loss, link):
     X, _ = classes(n=20)
     split = pretrained(module, X, loss=loss)
-    assert split.link == link and split.layer.name == "2"
+    assert split.activation == link and split.layer.name == "2"
     assert split.own_classes() is None  # there is no y
 
 
 @pytest.mark.parametrize(
-    ("hidden", "link"), [(nn.ReLU(), "relu"), (nn.Sigmoid(), "sigmoid"), (nn.Tanh(), "identity")]
+    ("hidden", "link"), [(nn.ReLU(), "relu"), (nn.Sigmoid(), "sigmoid"), (nn.Tanh(), "squared")]
 )
 def test_hidden_layers_need_no_loss(hidden, link):
     module = nn.Sequential(nn.Linear(4, 6), hidden, nn.Linear(6, 3)).double()
     X, y = classes(n=20)
     for target in (None, y):
         split = pretrained(module, X, target, layer="0")
-        assert split.link == link and split.layer.hidden and split.own_classes() is None
+        assert split.activation == link and split.layer.hidden and split.own_classes() is None
 
 
 def test_modules_whose_outputs_say_nothing_need_a_loss():
@@ -101,23 +101,25 @@ def test_mlps_know_their_outputs(activation):
     labels = np.array(list("abc"))[y]
     model = quietly(lambda: MLPClassifier(**options, early_stopping=True).fit(X, labels))
     split = pretrained(model, X, labels)
-    assert (split.link, split.layer.name) == ("softmax", "output")
+    assert (split.activation, split.layer.name) == ("softmax", "output")
     assert_array_equal(split.own_classes(), y)
     layer = split.layer
     phi = features_of(split.objective.network, layer.module, split.objective.rows) @ layer.coef()
     p = np.exp(phi + layer.intercept())
     assert_allclose(p / p.sum(1, keepdims=True), model.predict_proba(X), rtol=1e-10)
     hidden = pretrained(model, X, layer="hidden_0")
-    assert hidden.link == {"relu": "relu", "tanh": "identity", "logistic": "sigmoid"}[activation]
+    assert (
+        hidden.activation == {"relu": "relu", "tanh": "squared", "logistic": "sigmoid"}[activation]
+    )
     two = quietly(lambda: MLPClassifier(**options).fit(X, y > 0))
-    assert pretrained(two, X).link == "sigmoid"
+    assert pretrained(two, X).activation == "sigmoid"
     assert_array_equal(pretrained(two, X, y > 0).own_classes(), y > 0)
     many = quietly(lambda: MLPClassifier(**options).fit(X, np.eye(3)[y].astype(int)))
-    assert pretrained(many, X).link == "sigmoid"
+    assert pretrained(many, X).activation == "sigmoid"
     several = quietly(
         lambda: MLPRegressor(**options, solver="lbfgs").fit(X, np.column_stack([X[:, 0], y]))
     )
-    assert pretrained(several, X).link == "identity"
+    assert pretrained(several, X).activation == "squared"
     with pytest.raises(ValueError, match="brings its own"):
         pretrained(two, X, loss="cross_entropy")
 
@@ -177,7 +179,9 @@ def test_the_problem_of_one_output_is_the_networks_own(loss, y):
 @pytest.mark.parametrize("solver", ["lbfgs", "adam"])
 def test_the_penalty_of_an_mlp_is_its_alpha(solver):
     X, y = regression(n=60)
-    model = MLPRegressor((5,), solver=solver, alpha=0.3, batch_size=20, max_iter=5, random_state=0)
+    model = MLPRegressor(
+        hidden_layer_sizes=(5,), solver=solver, alpha=0.3, batch_size=20, max_iter=5
+    )
     split = trained(quietly(lambda: model.fit(X, y)), X, y)
     l2 = 0.3 if solver == "lbfgs" else 0.3 * 60 / 20
     assert_allclose(own_penalty(split.objective, split.layer), (l2, 0.0), rtol=1e-12)
@@ -198,7 +202,7 @@ def net(**options):
 def test_a_net_of_skorch():
     model, X, y = net(train_split=None)
     split = trained(model, X, y)
-    assert (split.link, split.layer.name) == ("softmax", "2")
+    assert (split.activation, split.layer.name) == ("softmax", "2")
     # Over the bias too, as the optimiser has it: per row, and in sum units.
     assert_allclose(own_penalty(split.objective, split.layer), (0.5, 0.5), rtol=1e-6)
     truth = -np.log(model.predict_proba(X)[np.arange(50), y]).sum()
@@ -221,7 +225,7 @@ def test_layers_that_training_did_not_fit_are_refused():
         trained(mlp(), X, y, layer="0", loss="cross_entropy")
     module = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 4)).double()
     module[2].weight = module[0].weight
-    with pytest.raises(ValueError, match="shares '0.weight' with another"):
+    with pytest.raises(ValueError, match=r"shares '0\.weight' with another"):
         trained(module, X, y, loss="cross_entropy")
     assert pretrained(module, X, loss="cross_entropy").layer.name == "2"
 

@@ -96,7 +96,7 @@ def test_inputs_without_a_derivative_are_refused():
     network, _ = images()
     layer = last_of(network)
     whole = Rows(torch.zeros(3, 4, dtype=torch.int64))
-    with pytest.raises(ValueError, match="inputs are torch.int64, which have no derivative"):
+    with pytest.raises(ValueError, match=r"inputs are torch\.int64, which have no derivative"):
         sensitivity(network, layer, whole, np.ones((1, 12)), Noise())
     pair = Rows((torch.zeros(3, 4), torch.zeros(3, 2)))
     with pytest.raises(ValueError, match="has 2 inputs"):
@@ -113,5 +113,7 @@ def test_features_that_do_not_depend_on_inputs_have_no_sensitivity():
             return self.out(x.detach())
 
     network = Network(Detached())
-    found = sensitivity(network, last_of(network), Rows(torch.ones(4, 3)), np.ones((2, 3)), Noise())
+    found = sensitivity(
+        network, last_of(network), Rows(torch.ones(4, 3)), np.ones((2, 3)), Noise()
+    )
     assert_array_equal(found, np.zeros((4, 2, 3)))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
+
+Kind = Literal["relu", "sigmoid", "identity"]
 
 
 class Watching(TorchFunctionMode):
@@ -22,7 +24,7 @@ class Watching(TorchFunctionMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.found: set[str] = set()
+        self.found: set[Kind] = set()
         self._followed: list[Tensor] = []
 
     def follow(self, output: Tensor) -> None:
@@ -30,7 +32,7 @@ class Watching(TorchFunctionMode):
         self._followed.append(output)
 
     @property
-    def activation(self) -> str:
+    def activation(self) -> Kind:
         """The only function that the numbers go through, "identity" if there are several."""
         return next(iter(self.found)) if len(self.found) == 1 else "identity"
 
@@ -47,7 +49,7 @@ class Watching(TorchFunctionMode):
             self._note(_kind(func, args, kwargs), before, result)
         return result
 
-    def _note(self, kind: str, before: Tensor, result: Tensor) -> None:
+    def _note(self, kind: Kind, before: Tensor, result: Tensor) -> None:
         same = result.numel() == before.numel() and torch.equal(
             result.reshape(-1), before.reshape(-1).to(result.dtype)
         )
@@ -59,10 +61,12 @@ class Watching(TorchFunctionMode):
             self._followed = [t for t in self._followed if t is not result]
 
 
-def _kind(func: Any, args: tuple, kwargs: dict) -> str:
+def _kind(func: Any, args: tuple, kwargs: dict) -> Kind:
     name = getattr(func, "__name__", "").rstrip("_")
-    if name in ("relu", "sigmoid"):
-        return name
+    if name == "sigmoid":
+        return "sigmoid"
+    if name == "relu":
+        return "relu"
     if name in ("clamp", "clip", "clamp_min"):
         low = args[1] if len(args) > 1 else kwargs.get("min")
         high = args[2] if len(args) > 2 else kwargs.get("max")

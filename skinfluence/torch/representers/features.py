@@ -28,7 +28,8 @@ def inputs_of(layer: nn.Module) -> Iterator[list[Tensor]]:
     seen: list[Tensor] = []
 
     def keep(part, args, kwargs):
-        seen.append(args[0] if args else next(iter(kwargs.values())))
+        # A copy: the forward may overwrite what it has handed to the layer.
+        seen.append((args[0] if args else next(iter(kwargs.values()))).clone())
 
     handle = layer.register_forward_pre_hook(keep, with_kwargs=True)
     try:

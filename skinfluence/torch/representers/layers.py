@@ -6,7 +6,7 @@ import contextlib
 import difflib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from skinfluence.torch.network import Network
 from skinfluence.torch.representers.activation import Watching
 
 Array = NDArray[np.float64]
+Activation = Literal["softmax", "sigmoid", "relu", "squared"]
 
 # What may follow the last layer: the layer's outputs are the logits of all of these.
 HEADS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -44,15 +45,15 @@ class Layer:
         In the network's private copy.
     head : str or None
         What the network makes of Phi: a key of `HEADS`; None for a hidden layer.
-    activation : str
-        What a hidden layer's outputs go through first: "relu", "sigmoid", or "identity", which
-        stands for anything else.
+    activation : {"relu", "sigmoid", "squared"}
+        What a hidden layer's outputs go through first; "squared" stands for anything else, as
+        they are then compared themselves.
     """
 
     name: str
     module: nn.Linear
     head: str | None
-    activation: str = "identity"
+    activation: Activation = "squared"
 
     @property
     def hidden(self) -> bool:
@@ -137,13 +138,13 @@ def _recorded(module: nn.Module) -> Iterator[list[_Call]]:
     def begin(name):
         def hook(part, args, kwargs):
             given = args[0] if args else next(iter(kwargs.values()), None)
-            open_calls.append(_Call(name, part, given))
+            open_calls.append(_Call(name, part, _kept(given)))
             calls.append(open_calls[-1])
 
         return hook
 
     def end(part, args, output):
-        open_calls.pop().output = output
+        open_calls.pop().output = _kept(output)
 
     handles: list[Any] = []
     for name, part in module.named_modules():
@@ -156,6 +157,11 @@ def _recorded(module: nn.Module) -> Iterator[list[_Call]]:
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _kept(values: Any) -> Any:
+    """A copy of a tensor, which the forward may overwrite."""
+    return values.clone() if isinstance(values, Tensor) else values
 
 
 def _has_parameters(name, part):
@@ -272,7 +278,7 @@ def _close(a: Any, b: Any) -> bool:
     return bool((a - b).abs().max() <= allowed)
 
 
-def _activation(network, layer, batch):
+def _activation(network: Network, layer: nn.Linear, batch: Batch) -> Activation:
     watching = Watching()
     handle = layer.register_forward_hook(lambda part, args, output: watching.follow(output))
     try:
@@ -280,4 +286,4 @@ def _activation(network, layer, batch):
             network.outputs(batch)
     finally:
         handle.remove()
-    return watching.activation
+    return "squared" if watching.activation == "identity" else watching.activation

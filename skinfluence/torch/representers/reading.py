@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.utils.validation import check_is_fitted
@@ -22,9 +23,8 @@ from skinfluence.torch.models.rows import all_targets, row_weights
 from skinfluence.torch.models.skorch_nets import is_skorch
 from skinfluence.torch.network import Network
 from skinfluence.torch.objective import NetworkObjective
-from skinfluence.torch.representers.layers import Layer, find_layer
+from skinfluence.torch.representers.layers import Activation, Layer, find_layer
 
-Link = Literal["softmax", "sigmoid", "relu", "identity"]
 Loss = str | Callable[..., Any] | None
 # Losses whose probabilities are sigmoids of the outputs.
 SIGMOIDAL = (nn.BCEWithLogitsLoss, nn.BCELoss)
@@ -45,22 +45,33 @@ class Split:
     objective : NetworkObjective
         Its weights are those of the rows in the fit of the layer.
     layer : Layer
-    link : {"softmax", "sigmoid", "relu", "identity"}
+    activation : {"softmax", "sigmoid", "relu", "squared"}
         What is made of the layer's outputs, and so what a refit of it reproduces.
     """
 
     objective: NetworkObjective
     layer: Layer
-    link: Link
+    activation: Activation
 
     def own_classes(self) -> NDArray[np.intp] | None:
         """Position of each training row's class among the outputs, (n,).
 
         Of one output, 0 and 1 for the two classes. None where rows have no y, or no one class.
         """
-        if self.layer.hidden or self.link not in ("softmax", "sigmoid"):
+        return None if self.classes() is None else class_positions(self.objective.rows)
+
+    def classes(self) -> NDArray[Any] | None:
+        """Labels of the outputs, or of the two classes that share one; None without classes.
+
+        Several sigmoids are answers to as many questions, and no classes.
+        """
+        K = self.layer.module.out_features
+        if self.layer.hidden or self.activation not in ("softmax", "sigmoid"):
             return None
-        return class_positions(self.objective.rows)
+        if self.activation == "sigmoid" and K > 1:
+            return None
+        known = self.objective.classes
+        return np.arange(max(K, 2)) if known is None else np.asarray(known)
 
 
 def class_positions(rows: Any) -> NDArray[np.intp] | None:
@@ -86,8 +97,8 @@ def split_pretrained(
     objective = _objective(model, X, y, sample_weight, layer, loss)
     batch, outputs = faults.check_forward(objective.network, objective.rows)
     found = find_layer(objective.network, batch, layer)
-    link = link_of(found, objective.loss)
-    if link == "softmax" and outputs.ndim > 2 and not found.hidden:
+    activation = activation_of(found, objective.loss)
+    if activation == "softmax" and outputs.ndim > 2 and not found.hidden:
         raise ValueError(
             f"Outputs have shape {tuple(outputs.shape)}, with a softmax at every position of a "
             "row, and representers need one vector of logits a row. Make each position a row, or "
@@ -95,8 +106,8 @@ def split_pretrained(
         )
     weights = row_weights(sample_weight, objective.n_train)
     if objective.held_out is not None:
-        weights = weights * (~objective.held_out)
-    return Split(replace(objective, weights=weights), found, link)
+        weights = weights * torch.from_numpy(~objective.held_out)
+    return Split(replace(objective, weights=weights), found, activation)
 
 
 def split_trained(
@@ -124,13 +135,13 @@ def split_trained(
                 "that training did not fit it as a last layer. Use mode='pretrained', which "
                 "refits it alone."
             )
-    return Split(objective, found, link_of(found, objective.loss))
+    return Split(objective, found, activation_of(found, objective.loss))
 
 
-def link_of(layer: Layer, loss: RowLoss) -> Link:
+def activation_of(layer: Layer, loss: RowLoss) -> Activation:
     """What is made of a layer's outputs."""
     if layer.hidden:
-        return layer.activation  # type: ignore[return-value]
+        return layer.activation
     if layer.head in ("softmax", "log_softmax"):
         return "softmax"
     if layer.head == "sigmoid" or isinstance(loss, BinaryCrossEntropy):
@@ -138,7 +149,7 @@ def link_of(layer: Layer, loss: RowLoss) -> Link:
     if isinstance(loss, CrossEntropy | OverPositions):
         return "softmax"
     sigmoidal = isinstance(loss, TorchLoss) and isinstance(loss.module, SIGMOIDAL)
-    return "sigmoid" if sigmoidal else "identity"
+    return "sigmoid" if sigmoidal else "squared"
 
 
 def _objective(
