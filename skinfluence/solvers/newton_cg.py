@@ -76,34 +76,33 @@ class _Search:
 
     def __init__(self, objective: Objective, theta: Array):
         self.objective, self.theta = objective, theta
-        self.inverse: _Blocks | _Diagonal | None = None
         self.moving = objective.moving(theta)
         self.slope = self._slope(theta)
-        self.first = self.size = float("nan")
+        self.inverse = _preconditioner(objective, theta, self.moving)
+        self.fresh = True  # whether it was made at this theta
+        self.size = self.first = self._length(self.slope)
 
     def _slope(self, theta):
         return np.where(self.moving, self.objective.gradient(theta), 0.0)
 
     def advance(self) -> bool:
         """Take one step; False where none leads down."""
-        fresh = self.inverse is None
-        if fresh:
-            self.inverse = _preconditioner(self.objective, self.theta, self.moving)
         step, n_inner = self._step()
         moved = self._accepted(step)
+        if moved is None and self.fresh:
+            return False
+        if moved is not None:
+            self.theta, self.fresh = moved, False
+            self.moving = self.objective.moving(moved)
+            self.slope = self._slope(moved)
         if moved is None or n_inner > TIRED:
-            self.inverse = None
-        if moved is None:
-            return not fresh
-        self.theta = moved
-        self.moving = self.objective.moving(moved)
-        self.slope = self._slope(moved)
+            self.inverse = _preconditioner(self.objective, self.theta, self.moving)
+            self.fresh = True
         return True
 
     def _step(self):
         product = _Product(self.objective, self.theta, self.moving)
         self.size = self._length(self.slope)
-        self.first = self.size if np.isnan(self.first) else self.first
         rough = np.sqrt(self.size / self.first) if self.first > 0 else FINE
         return _solve(product, self.inverse, self.slope, min(ROUGH, max(FINE, rough)))
 
@@ -197,7 +196,7 @@ class _Diagonal:
         return _projected(self.scale * slope, self.shifts)
 
 
-def _preconditioner(objective, theta, moving):
+def _preconditioner(objective: Objective, theta: Array, moving: Any) -> _Blocks | _Diagonal:
     bends = objective.loss.curvature_diagonal(objective.outputs(theta), objective.y)
     bends = np.maximum(objective.weights[:, None] * bends, 0.0)
     own = objective.m * objective.penalty.bend_diagonal(theta)
