@@ -24,12 +24,13 @@ from skinfluence.torch.representers.activation import Watching
 Array = NDArray[np.float64]
 Activation = Literal["softmax", "sigmoid", "relu", "squared"]
 
-# What may follow the last layer: the layer's outputs are the logits of all of these.
+# What may follow the last layer.
 HEADS: dict[str, Callable[[Tensor], Tensor]] = {
     "identity": lambda z: z,
     "log_softmax": lambda z: z.log_softmax(1),
     "softmax": lambda z: z.softmax(1),
     "sigmoid": torch.sigmoid,
+    "relu": torch.relu,
 }
 
 
@@ -85,7 +86,8 @@ def find_layer(network: Network, batch: Batch, name: str | None) -> Layer:
     """The layer called `name`, or the last one.
 
     A layer is the last if what the network returns is its outputs, or their softmax, logarithm
-    of softmax, or sigmoid. That is seen by running some rows, whatever the module's structure.
+    of softmax, sigmoid or relu. That is seen by running some rows, whatever the module's
+    structure.
 
     Parameters
     ----------
@@ -107,10 +109,25 @@ def find_layer(network: Network, batch: Batch, name: str | None) -> Layer:
         return _last(network, calls, outputs, batch)
     call = _only_call(calls, _path(network.module, name))
     _check_linear(call, batch)
+    return _layer(network, call, outputs, batch)
+
+
+def _layer(network: Network, call: _Call, outputs: Tensor, batch: Batch) -> Layer:
+    """A layer with what follows it."""
+    assert isinstance(call.module, nn.Linear)
+    watching, end = _watched(network, call.module, batch)
     head = _head(call.output, outputs)
-    if head is not None:
+    # Where they clip nothing on these rows, relu, hardtanh and the like look the same.
+    head = end if head in ("identity", "relu") else head
+    if head in HEADS:
         return Layer(call.name, call.module, head)
-    return Layer(call.name, call.module, None, _activation(network, call.module, batch))
+    only = watching.found if len(watching.found) == 1 else set()
+    activation: Activation = "squared"
+    if "relu" in only:
+        activation = "relu"
+    elif "sigmoid" in only:
+        activation = "sigmoid"
+    return Layer(call.name, call.module, None, activation)
 
 
 def _run(network: Network, batch: Batch) -> tuple[list[_Call], Tensor]:
@@ -173,11 +190,12 @@ def _has_parameters(name, part):
 
 def _last(network, calls, outputs, batch):
     for call in reversed(calls):
-        head = _head(call.output, outputs) if isinstance(call.module, nn.Linear) else None
-        if head is not None:
+        if isinstance(call.module, nn.Linear) and _head(call.output, outputs) is not None:
             _only_call(calls, call.name)
             _check_linear(call, batch)
-            return Layer(call.name, call.module, head)
+            found = _layer(network, call, outputs, batch)
+            if not found.hidden:
+                return found
     advice = f"Name a linear layer by layer=: {_linear_layers(network.module)}."
     if not calls:
         raise UnsupportedEstimatorError(
@@ -194,8 +212,8 @@ def _last(network, calls, outputs, batch):
     _check_linear(last, batch)
     raise UnsupportedEstimatorError(
         f"{what} is not what {type(network.module).__name__} returns, nor its softmax, "
-        "log_softmax or sigmoid, so that its outputs are not the logits of the model. Leave what "
-        f"follows it to the loss, or decompose its own outputs: layer={last.name!r}."
+        "log_softmax, sigmoid or relu, so that its outputs are not the logits of the model. Leave "
+        f"what follows it to the loss, or decompose its own outputs: layer={last.name!r}."
     )
 
 
@@ -278,12 +296,20 @@ def _close(a: Any, b: Any) -> bool:
     return bool((a - b).abs().max() <= allowed)
 
 
-def _activation(network: Network, layer: nn.Linear, batch: Batch) -> Activation:
-    watching = Watching()
-    handle = layer.register_forward_hook(lambda part, args, output: watching.follow(output))
+def _watched(network: Network, layer: nn.Linear, batch: Batch) -> tuple[Watching, str]:
+    """Which functions take the outputs of a layer, and what of them the network returns."""
+    watching, returned = Watching(), []
+    # First of all hooks, as above.
+    handles = [
+        layer.register_forward_hook(lambda _, args, out: watching.follow(out), prepend=True),
+        network.module.register_forward_hook(
+            lambda _, args, out: returned.append(out), prepend=True
+        ),
+    ]
     try:
         with torch.no_grad(), watching:
             network.outputs(batch)
     finally:
-        handle.remove()
-    return "squared" if watching.activation == "identity" else watching.activation
+        for handle in handles:
+            handle.remove()
+    return watching, watching.what_is(returned[-1])
