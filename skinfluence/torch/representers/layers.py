@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import difflib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,7 +18,7 @@ from skinfluence.torch.data import Batch
 from skinfluence.torch.faults import ROUNDING
 from skinfluence.torch.modules import WRAPPERS, some
 from skinfluence.torch.network import Network
-from skinfluence.torch.representers.activation import Watching
+from skinfluence.torch.representers.calls import Call, run, watched
 
 Array = NDArray[np.float64]
 Activation = Literal["softmax", "sigmoid", "relu", "squared"]
@@ -72,16 +71,6 @@ class Layer:
         return None if bias is None else bias.detach().double().cpu().numpy().copy()
 
 
-@dataclass
-class _Call:
-    """One call of a module, in the order in which calls began."""
-
-    name: str
-    module: nn.Module
-    input: Any = None
-    output: Any = None
-
-
 def find_layer(network: Network, batch: Batch, name: str | None) -> Layer:
     """The layer called `name`, or the last one.
 
@@ -104,7 +93,7 @@ def find_layer(network: Network, batch: Batch, name: str | None) -> Layer:
     UnsupportedEstimatorError
         If it is no nn.Linear, or nothing that is known follows the last one.
     """
-    calls, outputs = _run(network, batch)
+    calls, outputs = run(network, batch)
     if name is None:
         return _last(network, calls, outputs, batch)
     call = _only_call(calls, _path(network.module, name))
@@ -112,10 +101,10 @@ def find_layer(network: Network, batch: Batch, name: str | None) -> Layer:
     return _layer(network, call, outputs, batch)
 
 
-def _layer(network: Network, call: _Call, outputs: Tensor, batch: Batch) -> Layer:
+def _layer(network: Network, call: Call, outputs: Tensor, batch: Batch) -> Layer:
     """A layer with what follows it."""
     assert isinstance(call.module, nn.Linear)
-    watching, end = _watched(network, call.module, batch)
+    watching, end = watched(network, call.module, batch)
     head = _head(call.output, outputs)
     # Where they clip nothing on these rows, relu, hardtanh and the like look the same.
     head = end if head in ("identity", "relu") else head
@@ -128,64 +117,6 @@ def _layer(network: Network, call: _Call, outputs: Tensor, batch: Batch) -> Laye
     elif "sigmoid" in only:
         activation = "sigmoid"
     return Layer(call.name, call.module, None, activation)
-
-
-def _run(network: Network, batch: Batch) -> tuple[list[_Call], Tensor]:
-    """Calls of modules that have parameters, and what the module itself returned."""
-    returned: list[Tensor] = []
-
-    def keep(module, args, output):
-        returned.append(output)
-
-    # First of all hooks: those of the network itself prepare its outputs for a loss.
-    handle = network.module.register_forward_hook(keep, prepend=True)
-    try:
-        with torch.no_grad(), _recorded(network.module) as calls:
-            network.outputs(batch)
-    finally:
-        handle.remove()
-    return calls, returned[-1]
-
-
-@contextlib.contextmanager
-def _recorded(module: nn.Module) -> Iterator[list[_Call]]:
-    calls: list[_Call] = []
-    open_calls: list[_Call] = []
-
-    def begin(name):
-        def hook(part, args, kwargs):
-            given = args[0] if args else next(iter(kwargs.values()), None)
-            open_calls.append(_Call(name, part, _kept(given)))
-            calls.append(open_calls[-1])
-
-        return hook
-
-    def end(part, args, output):
-        open_calls.pop().output = _kept(output)
-
-    handles: list[Any] = []
-    for name, part in module.named_modules():
-        if _has_parameters(name, part):
-            handles.append(part.register_forward_pre_hook(begin(name), with_kwargs=True))
-            # First of all hooks: what others make of an output is no longer the layer's.
-            handles.append(part.register_forward_hook(end, prepend=True))
-    try:
-        yield calls
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _kept(values: Any) -> Any:
-    """A copy of a tensor, which the forward may overwrite."""
-    return values.clone() if isinstance(values, Tensor) else values
-
-
-def _has_parameters(name, part):
-    """Whether a module has parameters of its own, whatever they are computed from."""
-    if "parametrizations" in name.split("."):
-        return False
-    return isinstance(part, nn.Linear) or next(part.parameters(recurse=False), None) is not None
 
 
 def _last(network, calls, outputs, batch):
@@ -258,7 +189,7 @@ def _only_call(calls, name):
     return found[0]
 
 
-def _check_linear(call: _Call, batch: Batch) -> None:
+def _check_linear(call: Call, batch: Batch) -> None:
     """Refuse a layer that does not take one vector a row to ``x W + b``."""
     x, layer = call.input, call.module
     assert isinstance(layer, nn.Linear)
@@ -294,22 +225,3 @@ def _close(a: Any, b: Any) -> bool:
         return False
     allowed = ROUNDING.get(b.dtype, 0.0) * float(b.abs().max())
     return bool((a - b).abs().max() <= allowed)
-
-
-def _watched(network: Network, layer: nn.Linear, batch: Batch) -> tuple[Watching, str]:
-    """Which functions take the outputs of a layer, and what of them the network returns."""
-    watching, returned = Watching(), []
-    # First of all hooks, as above.
-    handles = [
-        layer.register_forward_hook(lambda _, args, out: watching.follow(out), prepend=True),
-        network.module.register_forward_hook(
-            lambda _, args, out: returned.append(out), prepend=True
-        ),
-    ]
-    try:
-        with torch.no_grad(), watching:
-            network.outputs(batch)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return watching, watching.what_is(returned[-1])
