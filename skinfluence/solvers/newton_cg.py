@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg
 
+from skinfluence.objectives.design import Design
 from skinfluence.objectives.objective import Objective
 from skinfluence.solvers.minimise import Minimum
 from skinfluence.solvers.stationarity import stationarity
@@ -19,6 +20,8 @@ Array = NDArray[np.float64]
 STATIONARY, REACHED = 1e-10, 1e-6
 # Rows of theta up to which blocks of the Hessian are factorised, and numbers in all of them.
 BLOCK_FEATURES, BLOCK_NUMBERS = 2_500, 3 * 10**7
+# Rows a row of theta that are drawn for blocks, where there are more.
+SAMPLED = 16
 # Relative accuracy of a step: rough far from the minimum, finer as gradients fall.
 ROUGH, FINE = 0.1, 1e-4
 # Iterations of conjugate gradients a step, and those that a preconditioner is made anew for.
@@ -163,15 +166,15 @@ class _Product:
 class _Blocks:
     """Inverse of each output's own block of the Hessian, or of their mean where all share one."""
 
-    def __init__(self, bends: Array, objective: Objective, own: Array, moving: Any):
+    def __init__(
+        self, bends: Array, objective: Objective, design: Design, own: Array, moving: Any
+    ):
         self.moving, self.shifts = moving, _held_shifts(objective)
         shared = _shared(bends, own, moving)
         picked = [0] if shared else range(bends.shape[1])
         bends = bends.mean(axis=1, keepdims=True) if shared else bends
         own = own.mean(axis=1, keepdims=True) if shared else own
-        self.factors = [
-            _factor(objective.design.gram(bends[:, k]), own[:, k], moving[:, k]) for k in picked
-        ]
+        self.factors = [_factor(design.gram(bends[:, k]), own[:, k], moving[:, k]) for k in picked]
 
     def __call__(self, slope: Array) -> Array:
         if len(self.factors) == 1:
@@ -200,8 +203,21 @@ def _preconditioner(objective: Objective, theta: Array, moving: Any) -> _Blocks 
     bends = objective.loss.curvature_diagonal(objective.outputs(theta), objective.y)
     bends = np.maximum(objective.weights[:, None] * bends, 0.0)
     own = objective.m * objective.penalty.bend_diagonal(theta)
-    fits = len(theta) <= BLOCK_FEATURES and (moving.all() or not _many(own))
-    return (_Blocks if fits else _Diagonal)(bends, objective, own, moving)
+    design = objective.design
+    if len(theta) > BLOCK_FEATURES or (_many(own) and not moving.all()):
+        return _Diagonal(bends, objective, own, moving)
+    if len(design) > SAMPLED * len(theta):
+        design, bends = _sampled(design, bends, SAMPLED * len(theta))
+    return _Blocks(bends, objective, design, own, moving)
+
+
+def _sampled(design, bends, size):
+    """Rows whose blocks are those of all rows in the mean, drawn where these bend most."""
+    total = bends.sum(axis=1)
+    chance = 0.5 / len(total) + 0.5 * total / max(total.sum(), np.finfo(float).tiny)
+    chance /= chance.sum()
+    drawn = np.sort(np.random.default_rng(0).choice(len(total), size, p=chance))
+    return design.take(drawn), bends[drawn] / (size * chance[drawn, None])
 
 
 def _many(own):
