@@ -206,6 +206,25 @@ def test_the_class_is_asked_for_the_label_or_the_predicted_one():
         explainer.score_influence(X[:9], np.full(9, 5))
 
 
+def test_rows_that_the_loss_skips_have_the_predicted_class():
+    module, (X, y) = convolutions(), images()
+    y = np.where(np.arange(60) < 5, -100, y)
+    explainer = explained(module, X, y, loss=nn.CrossEntropyLoss())
+    predicted = parts(module, X[:5])[1].argmax(1)
+    own = explainer.score_influence(X[:5], target_class=predicted)[np.arange(5), np.arange(5)]
+    assert_allclose(explainer.self_influence()[:5], own, rtol=1e-9)
+
+
+def test_a_layer_without_bias():
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3, bias=False)).double()
+    X, _ = classes(n=50)
+    explainer = explained(module, X, loss="mse", l2=1e-8)
+    assert_array_equal(explainer.intercept_, np.zeros(3))
+    sums = explainer.score_influence(X, target_class=2).sum(1)
+    assert_allclose(sums, parts(module, X)[1][:, 2], atol=1e-6)
+
+
 def test_one_logit_speaks_for_two_classes():
     module, (X, _) = convolutions(1), images()
     explainer = explained(module, X, loss="binary_cross_entropy")
