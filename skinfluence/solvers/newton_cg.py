@@ -25,10 +25,13 @@ SAMPLED = 16
 # Relative accuracy of a step: rough far from the minimum, finer as gradients fall.
 ROUGH, FINE = 0.1, 1e-4
 # Iterations of conjugate gradients a step, and those that a preconditioner is made anew for.
-MAX_INNER, TIRED = 1_000, 40
+MAX_INNER, TIRED = 200, 40
 # What a step must gain, as a share of what its slope promises; or the share gradients fall to.
 GAIN, SHRINK = 1e-4, 0.9
 HALVINGS = 40
+# Gains below this share of F are rounding; so many of them in a row, and gradients that do not
+# fall either, are the end.
+ROUNDING, IDLE = 1e-14, 3
 
 
 def newton_cg(
@@ -83,7 +86,8 @@ class _Search:
         self.slope = self._slope(theta)
         self.inverse = _preconditioner(objective, theta, self.moving)
         self.fresh = True  # whether it was made at this theta
-        self.size = self.first = self._length(self.slope)
+        self.size = self.first = self.best = self._length(self.slope)
+        self.idle = 0
 
     def _slope(self, theta):
         return np.where(self.moving, self.objective.gradient(theta), 0.0)
@@ -101,7 +105,7 @@ class _Search:
         if moved is None or n_inner > TIRED:
             self.inverse = _preconditioner(self.objective, self.theta, self.moving)
             self.fresh = True
-        return True
+        return self.idle < IDLE
 
     def _step(self):
         product = _Product(self.objective, self.theta, self.moving)
@@ -115,14 +119,17 @@ class _Search:
 
     def _accepted(self, step):
         promised = float((self.slope * step).sum())
+        noise = ROUNDING * self.objective.size(self.theta)
+        self.idle = self.idle + 1 if promised <= noise and self.size > 0.5 * self.best else 0
+        self.best = min(self.best, self.size)
         for halving in range(HALVINGS):
-            move = -(0.5**halving) * step
-            change = self.objective.change(self.theta, move)
-            if change <= -GAIN * 0.5**halving * promised:
-                return self.theta + move
+            length = 0.5**halving
+            moved = self.theta - length * step
             # Near a minimum differences of F are rounding, and gradients still tell.
-            if self._length(self._slope(self.theta + move)) < SHRINK * self.size:
-                return self.theta + move
+            if length * promised <= noise:
+                return moved if self._length(self._slope(moved)) < SHRINK * self.size else None
+            if self.objective.change(self.theta, moved - self.theta) <= -GAIN * length * promised:
+                return moved
         return None
 
 

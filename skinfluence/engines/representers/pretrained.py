@@ -25,9 +25,11 @@ from skinfluence.solvers.newton_cg import newton_cg
 Array = NDArray[np.float64]
 
 # Strengths that are tried, in units of the mean eigenvalue of the loss's curvature.
-LADDER = 10.0 ** -np.arange(1.0, 9.0)
+LADDER = 10.0 ** -np.arange(1.0, 7.0)
 # The correlation with the model's own outputs that the refitted layer has to reach.
 CORRELATED = 0.999
+# Rungs that are still tried for the outputs where what the activation makes of them is reached.
+FURTHER = 2
 # Newton steps a rung: the next one starts from there, and none is kept.
 ROUGH_STEPS = 5
 
@@ -112,19 +114,19 @@ def _chosen(layer, problem, activation):
     objective, theta = build(dataclasses.replace(problem, l2=1.0), layer.features)
     unit = _mean_eigenvalue(problem, layer)
     own = layer.own_outputs(layer.features)
-    one, seen = objective.penalty, None
+    one, reached = objective.penalty, []
     for share in LADDER:
         penalty = Penalty(one.l2 * share * unit, one.l1, one.l21)
         rung = dataclasses.replace(objective, penalty=penalty)
         theta = _tried(rung, theta)
         outputs, activated = _correlations(rung.outputs(theta), own, ACTIVATIONS[activation])
-        if activated >= CORRELATED and seen is None:
-            seen = share, theta
-        if min(outputs, activated) >= CORRELATED:
-            seen = share, theta
+        if activated >= CORRELATED:
+            reached.append((share, theta))
+        if min(outputs, activated) >= CORRELATED or len(reached) > FURTHER:
             break
-    # Saturated probabilities are reproduced long before what lies behind them, if that ever is.
-    share, theta = (share, theta) if seen is None else seen
+    if reached and outputs < CORRELATED:
+        # Saturated probabilities are there long before what lies behind them, if that ever is.
+        share, theta = reached[0]
     user = objective.coordinates.to_user(theta)
     if problem.intercept is None:
         return share * unit, {"coef": user}
