@@ -126,10 +126,10 @@ class InfluenceSketch(Sketching):
     sketch, in the unit of the loss: it shrinks like the leverage.
 
     Where weights V die out (a saturated probability) r grows as they fall: c is computed as
-    :math:`(w_i l'_i)^2 z_i'W z_i / (1 - h_i)` over unweighted rows z, which does not divide by them.
-    A row of leverage 1 alone determines a direction, and its c is infinite. A softmax of K classes
-    has K x K blocks: its leverage is their trace, and c the same quadratic form; k K parameters
-    may be 4,000 at most.
+    :math:`(w_i l'_i)^2 z_i'W z_i / (1 - h_i)` over unweighted rows z, which does not divide by
+    them. A row of leverage 1 alone determines a direction, and its c is infinite. A softmax of K
+    classes has K x K blocks: its leverage is their trace, and c the same quadratic form; k K
+    parameters may be 4,000 at most.
 
     ``partial_fit`` and ``diagnostics(X, y)`` are the two passes in the hands of the user. They
     keep no row, so that ``self_influence`` and ``score_influence`` have none to ask about.

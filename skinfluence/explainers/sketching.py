@@ -46,6 +46,7 @@ class Sketching(EngineBacked):
     """Public methods of InfluenceSketch, and how it takes rows that come in blocks."""
 
     _engine: SketchEngine
+    _kind: type[SketchEngine]
     _example = "InfluenceSketch(LogisticRegression())"
 
     def _engine_of(self, model):
@@ -106,7 +107,7 @@ class Sketching(EngineBacked):
             raise ValueError("X yields no block. Pass at least one block of rows.")
         self._begin(first.X, first.y, first.sample_weight)
         engine = self._engine
-        engine.take(
+        engine.go_through(
             StreamSource(
                 self._model,
                 given,

@@ -18,7 +18,7 @@ from skinfluence.engines.sketch.measures import (
 def diagnostics_of(
     problem: SketchedProblem, found: Measures, *, odds: float | None, row_labels: Any
 ) -> SketchedDiagnostics:
-    """One problem's result; leverages have their odds multiplied by `odds`, None for not at all."""
+    """One problem's result; the odds of leverages are multiplied by `odds`, None leaves them."""
     sketched = found.leverages.mean(axis=0)
     leverages, leverage, scores, distance = found.leverages, sketched, found.scores, found.cooks
     if odds is not None:

@@ -114,7 +114,7 @@ class SketchEngine(Engine):
         engine.y = y
         engine.check_columns(rows)
         targets = [(one.y, one.weights) for one in fit.problems]
-        engine.take(ArraySource(rows, targets, engine.slices(rows)))
+        engine.go_through(ArraySource(rows, targets, engine.slices(rows)))
         return engine
 
     def slices(self, rows: BlockedRows) -> list[slice]:
@@ -131,7 +131,7 @@ class SketchEngine(Engine):
 
     # -- passes -----------------------------------------------------------------------------------
 
-    def take(self, source: Source) -> None:
+    def go_through(self, source: Source) -> None:
         """Both passes over all rows."""
         self.source = source
         self.add(source)
@@ -226,8 +226,9 @@ class SketchEngine(Engine):
         known["leverage_"] = np.sum([one.leverage for one in every], axis=0)
         if self.sketcher.n_sketches > 1:
             known["leverage_std_"] = _error_of_sum(every, self.rows)
-        if all(one.cooks_distance is not None for one in every):
-            known["cooks_distance_"] = np.sum([one.cooks_distance for one in every], axis=0)
+        distances = [one.cooks_distance for one in every if one.cooks_distance is not None]
+        if len(distances) == len(every):
+            known["cooks_distance_"] = np.sum(distances, axis=0)
         return known
 
     @property

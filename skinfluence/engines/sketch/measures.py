@@ -90,7 +90,7 @@ class SketchedProblem:
 
     @property
     def scale(self) -> float:
-        """Dispersion phi; NaN where there are no degrees of freedom, or the loss is no deviance."""
+        """Dispersion phi; NaN without degrees of freedom, and where the loss is no deviance."""
         likelihood, total = self.fixed.likelihood, self.total
         if likelihood is None:
             return np.nan

@@ -66,20 +66,26 @@ class Fixed:
     ----------
     problem : Problem
         Its targets and weights count for nothing.
-    likelihood : Likelihood or None
-        None where the loss is no deviance: there is no dispersion then.
     active : ndarray of int or None
         Positions of the features that are sketched; None for all.
     """
 
     problem: Problem
-    likelihood: Likelihood | None
     active: NDArray[np.intp] | None
+
+    @property
+    def likelihood(self) -> Likelihood | None:
+        """What the loss is the deviance of; None where it is none, and has no dispersion."""
+        try:  # not kept: it holds functions, which cannot be pickled
+            return likelihood_of(self.problem.loss)
+        except UnsupportedEstimatorError:
+            return None
 
     @property
     def unit(self) -> float:
         """The loss over half the deviance."""
-        return 1.0 if self.likelihood is None else self.likelihood.unit
+        likelihood = self.likelihood
+        return 1.0 if likelihood is None else likelihood.unit
 
     @property
     def n_outputs(self) -> int:
@@ -133,16 +139,12 @@ def fixed_problems(fit: LinearFit, features: str) -> list[Fixed]:
     """The problems of a fit, and which features of each are sketched."""
     fixed = []
     for problem in fit.problems:
-        try:
-            likelihood = likelihood_of(problem.loss)
-        except UnsupportedEstimatorError:
-            likelihood = None
         active = None
         if features == "active":
             active = np.flatnonzero((problem.coef != 0).any(axis=1))
         nothing = np.zeros(0)
         bare = dataclasses.replace(problem, y=nothing, weights=nothing, rebalance=None)
-        fixed.append(Fixed(bare, likelihood, active))
+        fixed.append(Fixed(bare, active))
     return fixed
 
 
@@ -194,5 +196,6 @@ def outputs(fixed: Sequence[Fixed], X: Any) -> list[Array]:
     for one in fixed:
         own = together[:, start : start + one.n_outputs]
         start += one.n_outputs
-        found.append(own + one.problem.intercept if one.has_intercept else own)
+        intercept = one.problem.intercept
+        found.append(own if intercept is None else own + intercept)
     return found

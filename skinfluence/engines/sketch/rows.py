@@ -37,10 +37,10 @@ class BlockedRows:
     """
 
     def __init__(self, X: Any, heads: Sequence[Any] = ()):
-        self._X = X.tocsr() if sparse.issparse(X) else X
+        X = X.tocsr() if sparse.issparse(X) else X
+        self._X = X if hasattr(X, "shape") or hasattr(X, "__len__") else np.asarray(X)
         self._heads = heads
-        n = X.shape[0] if hasattr(X, "shape") else len(X)
-        self.shape = (n, self[:1].shape[1])
+        self.shape = (self._n_rows(), self[:1].shape[1])
 
     def __getitem__(self, rows: slice) -> Any:
         """An array or CSR in float64."""

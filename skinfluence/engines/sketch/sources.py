@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -72,8 +73,7 @@ class ArraySource(Source):
         self.n_train = rows.shape[0]
 
     def blocks(self) -> Iterator[Callable[[], Block]]:
-        for rows in self._slices:
-            yield lambda rows=rows: self._block(rows)
+        return (partial(self._block, rows) for rows in self._slices)
 
     def _block(self, rows):
         return Block(self._rows[rows], [(y[rows], w[rows]) for y, w in self._targets])

@@ -1,4 +1,4 @@
-"""The weighted least-squares problem that a fit is in a sketch, in the terms of the diagnostics."""
+"""The weighted least-squares problem that a fit is in a sketch, as diagnostics have it."""
 
 from __future__ import annotations
 
