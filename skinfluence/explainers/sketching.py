@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from skinfluence._compat import _fit_context
 from skinfluence._output import row_labels
@@ -131,7 +131,9 @@ class Sketching(EngineBacked):
         self._kind = self._engine_of(self._model)
         self._block_rows(X, reset=True)
         targets = self._kind.model_targets(self.estimator_, y)
-        fit = read(self._model, targets, block_weights(sample_weight, X))
+        weights = block_weights(sample_weight, X)
+        check_consistent_length(weights, targets)
+        fit = read(self._model, targets, weights)
         refuse_balanced(self._model, fit)
         self._engine = self._kind(self._model, fit, self._settings())
 

@@ -120,7 +120,7 @@ class SketchedProblem:
             scores = _scores(slope[:, 0], np.mean(spreads, axis=0), levers.mean(axis=0))
         else:
             scores = np.einsum("bk,bk->b", slope, np.mean(moved, axis=0))
-        distance = np.mean(distances, axis=0) if distances else None
+        distance = _together(distances, levers) if distances else None
         return Measures(levers, scores, distance, residuals(fixed, own))
 
 
@@ -129,6 +129,16 @@ def _scores(slope, spread, leverage):
     left = 1.0 - leverage
     alone = left <= LEVERAGE_ONE
     return np.where(alone, np.inf, np.square(slope) * spread / np.where(alone, 1.0, left))
+
+
+def _together(distances, leverages):
+    """Distances at the mean leverage: what is averaged is all but 1 / (1 - h)^2."""
+    if len(distances) == 1:
+        return distances[0]
+    left, mean = 1.0 - leverages, 1.0 - leverages.mean(axis=0)
+    alone = (left <= LEVERAGE_ONE).any(axis=0)
+    ratio = np.where(alone, 1.0, left / np.where(alone, 1.0, mean))
+    return np.mean(distances * np.square(ratio), axis=0)
 
 
 def _refuse_strangers(leverages):

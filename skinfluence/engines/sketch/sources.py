@@ -129,7 +129,7 @@ def block_source(
     model: Any, rows: BlockedRows, y: Any, weights: Array, slices: Sequence[slice]
 ) -> ArraySource:
     """Rows that are some of many; class weights that need all of them are refused."""
-    check_consistent_length(np.empty(rows.shape[0]), y)
+    check_consistent_length(np.empty(rows.shape[0]), y, weights)
     fit = read(model, y, weights)
     refuse_balanced(model, fit)
     return ArraySource(rows, [(one.y, one.weights) for one in fit.problems], slices)

@@ -81,7 +81,7 @@ def basis_of(data: Array, penalty: Array) -> Basis:
         Curvatures.
     """
     hessian = data + penalty
-    size = np.sqrt(np.maximum(np.diag(hessian), 0.0))
+    size = np.sqrt(np.abs(np.diag(hessian)))
     scale = np.divide(1.0, size, out=np.zeros_like(size), where=size > 0)
     scaled = hessian * np.outer(scale, scale)
     root = _triangular(scaled, scale)
