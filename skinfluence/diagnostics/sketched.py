@@ -22,21 +22,22 @@ class SketchedDiagnostics:
     Parameters
     ----------
     leverage : ndarray of shape (n,)
-        h, mean over the sketches; corrected for the shrinkage where that was asked for.
+        Leverage h, mean over the sketches; corrected for the shrinkage where that was asked for.
     leverage_std : ndarray of shape (n,) or None
         Its standard error over independent sketches, None of one sketch. It says how much
         sketches differ, and not how much they all shrink.
     sketched_leverage : ndarray of shape (n,)
         As the sketch has it, without correction.
     scores : ndarray of shape (n,)
-        c = r^2 h / (1 - h), r the residual over its standard deviation.
+        Scores c = r^2 h / (1 - h), r the residual over its standard deviation.
     cooks_distance : ndarray of shape (n,) or None
-        r^2 h / ((1 - h)^2 k phi) and its like under a penalty; None where the loss is no deviance.
+        Distance r^2 h / ((1 - h)^2 k phi) and its like under a penalty; None where the loss is no
+        deviance.
     resid_pearson : ndarray of shape (n,) or None
-        r; None where the loss is no deviance.
+        The residuals r; None where the loss is no deviance.
     scale : float
-        phi: 1 for logistic and Poisson regression, else Pearson's statistic over the residual
-        degrees of freedom.
+        Dispersion phi: 1 for logistic and Poisson regression, else Pearson's statistic over the
+        residual degrees of freedom.
     n_sketched_params, n_effective_params : float
         What leverages add up to in the sketch, and in the whole fit: exact without a penalty and
         with independent features, an upper bound otherwise.

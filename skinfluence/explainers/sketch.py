@@ -150,18 +150,21 @@ class InfluenceSketch(Sketching):
     >>> from scipy import sparse
     >>> from sklearn.linear_model import LogisticRegression
     >>> from skinfluence import InfluenceSketch
-    >>> rng = np.random.default_rng(0)
-    >>> X = sparse.random_array((2000, 500), density=0.02, format="csr", rng=rng)
-    >>> truth = X @ rng.normal(0.0, 5.0, 500) > 0
-    >>> wrong = np.arange(2000) % 100 == 7
-    >>> y = truth ^ wrong
+    >>> n, rng = 4000, np.random.default_rng(0)
+    >>> X = rng.normal(size=(n, 200)) * (rng.uniform(size=(n, 200)) < 0.1)
+    >>> wrong = np.arange(n) % 100 == 7
+    >>> y = (X @ rng.normal(size=200) > 0) ^ wrong
+    >>> X = sparse.csr_array(X)
     >>> model = LogisticRegression(tol=1e-8, max_iter=1000).fit(X, y)
-    >>> blocks = [(X[i : i + 500], y[i : i + 500]) for i in range(0, 2000, 500)]
+    >>> blocks = [(X[i : i + 1000], y[i : i + 1000]) for i in range(0, n, 1000)]
     >>> sketch = InfluenceSketch(model, n_components=50, random_state=0).fit(blocks)
-    >>> bool(wrong[sketch.rank_outliers(20)].mean() > 0.7)
+    >>> bool(wrong[sketch.rank_outliers(20)].mean() > 0.8)
     True
-    >>> bool(sketch.shrinkage_ < 0.3)
-    True
+
+    Leverages of 50 of 200 features are about a quarter of the true ones:
+
+    >>> round(float(sketch.shrinkage_), 2)
+    0.25
     """
 
     _parameter_constraints: dict = {

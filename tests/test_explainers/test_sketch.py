@@ -29,8 +29,9 @@ from sklearn.linear_model import (
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, PolynomialFeatures, StandardScaler
 from sklearn.svm import LinearSVC
+from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skinfluence import InfluenceExplainer, InfluenceSketch, polish
 from skinfluence.engines.sketch.projections import draw
@@ -38,6 +39,7 @@ from skinfluence.exceptions import NotStationaryWarning, UnsupportedEstimatorErr
 from skinfluence.testing import explainer_checks
 from tests.cases import ROWS, SPARSE, TARGETS
 from tests.conftest import import_optional
+from tests.test_sklearn_extras import CHECKS, FRAME_CHECKS, run
 
 TIGHT = {"tol": 1e-10, "max_iter": 10_000}
 EXACT = [
@@ -783,6 +785,51 @@ NEWTON = {"solver": "newton-cholesky", "tol": 1e-12, "max_iter": 100}
 )
 def test_explainer_law(check):
     check()
+
+
+CONTRACTS = [
+    InfluenceSketch(LogisticRegression(), random_state=0),
+    InfluenceSketch(Ridge(), n_components=1, n_sketches=2, random_state=0),
+    InfluenceSketch(LinearSVC(), random_state=0),
+    InfluenceSketch(SGDClassifier("log_loss", random_state=0), n_components=1, random_state=0),
+    InfluenceSketch(
+        make_pipeline(PolynomialFeatures(1, include_bias=False), LogisticRegression()),
+        projection="countsketch",
+        random_state=0,
+    ),
+]
+
+
+def expected_failures(explainer):
+    if isinstance(explainer.estimator, SGDClassifier):
+        names = [f"check_sample_weight_equivalence_on_{kind}_data" for kind in ("dense", "sparse")]
+        return dict.fromkeys(names, "its objective is a mean over rows, whatever they weigh")
+    return {}
+
+
+# Some checks stop solvers long before a minimum.
+@pytest.mark.filterwarnings("ignore::skinfluence.exceptions.NotStationaryWarning")
+@parametrize_with_checks(CONTRACTS, expected_failed_checks=expected_failures)
+def test_scikit_learn_contract(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.filterwarnings("ignore::skinfluence.exceptions.NotStationaryWarning")
+@pytest.mark.parametrize("name", CHECKS)
+def test_scikit_learn_extras(name):
+    run(name, CONTRACTS[0])
+
+
+@pytest.mark.filterwarnings("ignore::skinfluence.exceptions.NotStationaryWarning")
+@pytest.mark.parametrize(("container", "name"), FRAME_CHECKS)
+def test_scikit_learn_extras_of_frames(container, name):
+    import_optional(container)
+    run(name, CONTRACTS[0])
+
+
+def test_every_parameter_has_a_constraint():
+    explainer = CONTRACTS[0]
+    assert explainer._parameter_constraints.keys() == explainer.get_params(deep=False).keys()
 
 
 def test_pickling():

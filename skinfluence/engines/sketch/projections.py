@@ -8,6 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg, sparse
 
+from skinfluence import _loops
+from skinfluence.objectives.design import GRAM_ROWS
+
 Array = NDArray[np.float64]
 
 
@@ -57,9 +60,12 @@ _KINDS = {"sparse": _sparse, "gaussian": _gaussian, "countsketch": _countsketch}
 
 def gram(omega: Any, weights: Array) -> Array:
     """``Omega' diag(weights) Omega``, dense."""
-    scaled = omega * weights[:, None]
-    product = omega.T @ scaled
-    return product.toarray() if sparse.issparse(product) else np.asarray(product)
+    if not sparse.issparse(omega):
+        total = np.zeros((omega.shape[1], omega.shape[1]))
+        for part in _loops.slices(len(omega), GRAM_ROWS):  # no second copy of Omega
+            total += (omega[part] * weights[part, None]).T @ omega[part]
+        return total
+    return (omega.T @ (omega * weights[:, None])).toarray()
 
 
 def project(X: Any, omega: Any) -> Array:
