@@ -473,6 +473,23 @@ def test_float32_integers_memmaps_and_formats(tmp_path):
         )
 
 
+def test_entries_that_occur_twice_add_up():
+    X, y, _ = wide()
+    X = np.where(X > 1.0, X, 0.0)
+    once = sparse.coo_array(X)
+    entries = np.r_[once.data, 0.5 * once.data], np.tile(once.coords, 2)
+    order = np.argsort(entries[1][0], kind="stable")
+    starts = np.r_[0, np.cumsum(np.bincount(entries[1][0], minlength=len(X)))]
+    twice = sparse.csr_array((entries[0][order], entries[1][1][order], starts), shape=X.shape)
+    model = LogisticRegression(**TIGHT).fit(1.5 * X, y)
+    before = twice.nnz
+    ours = sketch(model, n_components=20).fit(twice, y)
+    whole = sketch(model, n_components=20).fit(1.5 * X, y)
+    assert twice.nnz == before
+    assert_allclose(ours.leverage_, whole.leverage_, rtol=1e-10)
+    assert_allclose(ours.n_effective_params_, whole.n_effective_params_, rtol=1e-10)
+
+
 def test_rows_are_never_copied_whole_nor_made_dense():
     X, y, _ = wide()
     rows = np.ascontiguousarray(X)
@@ -800,16 +817,10 @@ CONTRACTS = [
 ]
 
 
-def expected_failures(explainer):
-    if isinstance(explainer.estimator, SGDClassifier):
-        names = [f"check_sample_weight_equivalence_on_{kind}_data" for kind in ("dense", "sparse")]
-        return dict.fromkeys(names, "its objective is a mean over rows, whatever they weigh")
-    return {}
-
-
 # Some checks stop solvers long before a minimum.
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.filterwarnings("ignore::skinfluence.exceptions.NotStationaryWarning")
-@parametrize_with_checks(CONTRACTS, expected_failed_checks=expected_failures)
+@parametrize_with_checks(CONTRACTS)
 def test_scikit_learn_contract(estimator, check):
     check(estimator)
 

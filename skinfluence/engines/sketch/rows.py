@@ -63,7 +63,10 @@ class BlockedRows:
 
 
 def floats(X: Any) -> Any:
-    """A block in float64: sums over it are long."""
+    """A block in float64, as sums over it are long; entries that occur twice are added up."""
+    if sparse.issparse(X) and not X.has_canonical_format:
+        X = X.copy()
+        X.sum_duplicates()
     return X.astype(np.float64, copy=False)
 
 
