@@ -89,7 +89,7 @@ class Sketching(EngineBacked):
         UnsupportedEstimatorError
             If the estimator's objective is not known, or its loss has no curvature.
         """
-        given = blocks_of(X, y) if y is None else None
+        given = blocks_of(X, y)
         if given is None:
             return self._fit(X, y, sample_weight)
         if sample_weight is not None:

@@ -7,10 +7,11 @@ import pickle
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from scipy import sparse
+from scipy import linalg, sparse
 from sklearn.base import clone
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.datasets import load_breast_cancer
+from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import (
     ElasticNet,
     GammaRegressor,
@@ -411,6 +412,8 @@ def test_blocks_that_cannot_be_used(given, match):
 def test_blocks_need_no_y_and_no_weights_beside_them():
     X, y, _ = wide()
     model = LogisticRegression().fit(X, y)
+    with pytest.raises(ValueError, match="come with their own targets"):
+        sketch(model).fit([(X, y)], y)
     with pytest.raises(ValueError, match="come with their own weights"):
         sketch(model).fit([(X, y)], sample_weight=np.ones(len(y)))
 
@@ -530,6 +533,20 @@ def test_frames_behind_a_pipeline_go_through_it_in_blocks():
     halves = [(frame[:150], y[:150]), (frame[150:], y[150:])]
     assert_allclose(
         sketch(pipeline, n_components=20).fit(halves).leverage_, ours.leverage_, rtol=1e-9
+    )
+
+
+def test_texts_go_through_a_pipeline():
+    texts = [f"common word{i % 7} word{i % 11}" for i in range(60)]
+    y = np.arange(60) % 2
+    pipeline = make_pipeline(CountVectorizer(), LogisticRegression(**TIGHT)).fit(texts, y)
+    ours = sketch(pipeline, n_components=5, block_size=16).fit(texts, y)
+    plain = sketch(pipeline[-1], n_components=5).fit(pipeline[0].transform(texts), y)
+    assert_allclose(ours.leverage_, plain.leverage_, rtol=1e-10)
+    assert_allclose(
+        sketch(pipeline, n_components=5).partial_fit(texts, y).diagnostics(texts, y).leverage,
+        plain.leverage_,
+        rtol=1e-10,
     )
 
 
@@ -734,6 +751,15 @@ def test_huge_and_tiny_features():
     model.coef_ = model.coef_ / scale
     ours = sketch(model, n_components=6).fit(X * scale, y)
     assert_allclose(ours.leverage_, plain.leverage_, rtol=1e-6)
+
+
+def test_features_of_sizes_far_apart_are_said():
+    X, y, _ = wide()
+    model = LinearRegression().fit(X, y)
+    X[:, 3] *= 1e8
+    model.coef_[3] /= 1e8
+    with pytest.warns(linalg.LinAlgWarning, match="Bring the features to one scale"):
+        sketch(model, n_components=20).fit(X, y)
 
 
 def test_two_rows_and_one_query():

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any, Self
 
 import numpy as np
+from scipy import linalg
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.utils.validation import check_consistent_length
 
@@ -40,6 +41,9 @@ from skinfluence.engines.sketch.sources import ArraySource, Block, Source, block
 from skinfluence.engines.sketch.totals import Totals, add_all, stationarity, totals
 from skinfluence.exceptions import NotStationaryWarning, UnsupportedEstimatorError
 from skinfluence.objectives import LinearFit, reader_of
+
+# Sizes of features so far apart that Gram matrices of their mixtures hold the largest alone.
+APART = 1e6
 
 
 class SketchEngine(Engine):
@@ -172,6 +176,7 @@ class SketchEngine(Engine):
         """Bases of every sketch from the sums."""
         self.problems = sketched_problems(self.sketcher, self.found)
         self.stationarity = max(stationarity(one.fixed, one.total) for one in self.problems)
+        self._warn_of_scales()
         if self.stationarity > LOOSE:
             warn(
                 f"{type(self.model).__name__} is not at a minimum of its own objective on these "
@@ -181,6 +186,22 @@ class SketchEngine(Engine):
                 "tol.",
                 NotStationaryWarning,
             )
+
+    def _warn_of_scales(self):
+        """Of features so large that the small ones are their rounding in every component."""
+        for number, total in enumerate(self.found):
+            if any(omega is not None for omega in self.sketcher.of(number).omegas):
+                size = np.sqrt(np.einsum("pkk->pk", total.columns).clip(0.0)).max(axis=1)
+                middle = np.median(size[size > 0]) if size.any() else 1.0
+                if size.max() > APART * middle:
+                    warn(
+                        f"A feature is {size.max() / middle:.0e} times as large as the median, "
+                        "and random components mix them, so that the others are its rounding "
+                        "errors. Bring the features to one scale (StandardScaler, MaxAbsScaler) "
+                        "before the estimator.",
+                        linalg.LinAlgWarning,
+                    )
+                    return
 
     def measure(self, source: Source, desc: str) -> list[Measures]:
         """The second pass, over all rows or over some of them."""
