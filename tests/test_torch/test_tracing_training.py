@@ -7,7 +7,9 @@ import copy
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from sklearn.neural_network import MLPClassifier
 
+from skinfluence import TracInExplainer
 from skinfluence.checkpoints import CheckpointRecorder, Checkpoints
 from tests.conftest import import_optional
 
@@ -276,6 +278,38 @@ def test_before_the_first_step_gradients_are_scaled_as_by_the_next():
     truth = cases.brute_force([start], [1.0 / v], rows, asked, "cross_entropy")
     found = cases.matrix(engine, cases.queries(engine, *asked))
     assert_allclose(found, truth, rtol=1e-9, atol=1e-9 * np.abs(truth).max())
+
+
+def test_entries_that_have_just_begun_are_scaled_by_what_came_next():
+    """A unit wakes up between two checkpoints: its v was 0 at the first, or next to nothing."""
+    rows, _ = data(n=20, m=5)
+    module = mlp()
+    optimizer = adam(0.01)(module)
+    checkpoints = train(module, optimizer, *rows, steps=4)
+    v, later = (checkpoints[c].optimizer["0.weight"]["exp_avg_sq"] for c in (2, 3))
+    v[0], later[1], v[1] = 1e-30, 0.0, 0.0
+    engine = cases.engine(
+        module, *rows, checkpoints=checkpoints, preconditioner="optimizer", params=["0.weight"]
+    )
+    trajectory = engine.trajectory
+    scale = trajectory.scale(2, trajectory.objective.network).reshape(v.shape)
+    beta = 0.999
+    first = np.maximum(v / (1 - beta**2), later / (1 - beta**3))
+    assert_allclose(scale[2:], 1 / (np.sqrt(first[2:]) + 1e-8), rtol=1e-5)
+    assert_allclose(scale[0], 1 / (np.sqrt(later[0] / (1 - beta**3)) + 1e-8), rtol=1e-5)
+    assert_allclose(scale[1], 0.0)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_adam_and_units_that_were_off():
+    """Of sparse columns and rectified units, many entries are first moved in the middle."""
+    draw = np.random.default_rng(0)
+    X = draw.exponential(size=(120, 30)) * (draw.random((120, 30)) < 0.06)
+    y = (X[:, :10].sum(1) > X[:, 10:20].sum(1)).astype(int)
+    net = MLPClassifier((16,), alpha=0.0, batch_size=20, max_iter=30, tol=0.0, random_state=0)
+    explainer = TracInExplainer(net, n_checkpoints=31, preconditioner="optimizer").fit(X, y)
+    found = explainer.validate(X, y)
+    assert found.relative_error < 0.15 and found.pearson > 0.98
 
 
 def test_the_preconditioner_of_sgd_is_none():
