@@ -78,6 +78,7 @@ def short(recipe: Recipe, training: Training, n_rows: int, n_checkpoints: int) -
         recipe,
         optimizer=training.optimizer,
         learning_rate=training.learning_rate,
+        schedule="constant",
         max_epochs=-(-STEPS // steps_an_epoch),
         checkpoints=n_checkpoints,
     )

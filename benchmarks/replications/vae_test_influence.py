@@ -19,6 +19,8 @@ from shared import note, publish, table
 from vae_self_proponents import spaced
 from vae_shared import (
     DRAWS,
+    FEW_DRAWS,
+    MNIST_ROWS,
     QUERIES,
     Images,
     Recipe,
@@ -51,9 +53,9 @@ PAPER_NORMS = {
 class Plan:
     """What is traced."""
 
-    n_rows: int | None = 20_000
+    n_rows: int | None = MNIST_ROWS
     latents: tuple[int, ...] = (128, 64)
-    n_checkpoints: int = 3
+    n_checkpoints: int = 5
     share: float = SHARE
     small: bool = False
 
@@ -84,7 +86,7 @@ def scores_of(vae, data, queries, plan, work, name, n_checkpoints):
     positions = spaced(len(vae.checkpoints_), n_checkpoints)
 
     def compute(k):
-        explainer = traced(vae, data.X, at=[k], progress=not plan.small)
+        explainer = traced(vae, data.X, at=[k], n_draws=FEW_DRAWS, progress=not plan.small)
         return explainer.score_influence(data.X_test[queries]).astype(np.float32)
 
     each = [
