@@ -18,7 +18,6 @@ import torch
 from shared import note, publish, table
 from vae_self_proponents import spaced
 from vae_shared import (
-    DRAWS,
     FEW_DRAWS,
     MNIST_ROWS,
     QUERIES,
@@ -35,7 +34,7 @@ from vae_shared import (
 )
 
 SHARE = 0.001
-# A likelihood as broad as six times that of the shared auto-encoder: fewer latents are used, and
+# A likelihood as broad as three times that of the shared auto-encoder: fewer latents are used, and
 # fewer epochs are enough.
 BROAD = {"noise_scale": 0.3, "max_epochs": 30}
 CLASSES = {"airplane": 0, "deer": 4}
@@ -295,8 +294,8 @@ def text(results, plan) -> str:
     steps = "; ".join(f"{k}: {one['steps']}" for k, one in results["found"].items())
     parts = [
         f"Data: {source}, {results['n']} training rows, {results['queries']} test images drawn at "
-        f"random. Command: `vae_test_influence.py`. {DRAWS} draws a row, every learning rate 1; "
-        f"checkpoints at these steps: {steps}. Proponents and opponents are the "
+        f"random. Command: `vae_test_influence.py`. {FEW_DRAWS} draws a row, every learning rate "
+        f"1; checkpoints at these steps: {steps}. Proponents and opponents are the "
         f"{plan.share:.1%} of the rows with the highest and lowest scores; means and standard "
         "deviations.",
         digits_report(results),
@@ -316,12 +315,13 @@ def text(results, plan) -> str:
             "The auto-encoders that the other replications share draw sharp images by many "
             "latents; their scores follow the lengths of gradients, so that some rows are "
             "proponents of many images of any class (the last column has the row with the most). "
-            "With a likelihood six times as broad "
+            "With a likelihood three times as broad "
             f"({BROAD['max_epochs']} epochs, the last checkpoint alone) few latents are in use, "
             "as by its distances in the paper's, and its shares are nearly found: they are those "
             "of such auto-encoders.\n\n"
-            "Cut: 20,000 of the 60,000 rows of MNIST, few checkpoints of a training by Adam for "
-            "the paper's 30 of 1.5 million steps of SGD, classes of CIFAR-10 at 32 x 32 pixels "
+            f"Cut: {results['n']} of the 60,000 rows of MNIST, few checkpoints of a training by "
+            f"Adam for the paper's 30 of 1.5 million steps of SGD, {FEW_DRAWS} draws for its 16, "
+            "classes of CIFAR-10 at 32 x 32 pixels "
             "(the paper: 64 x 64); 96 latents are left out."
         )
     return "\n\n".join(parts)
