@@ -112,7 +112,7 @@ def cases(options):
         return
     data = handwritten(options, 5_000)
     if data is not None:
-        recipe = dataclasses.replace(mnist_recipe(64), batch_size=64)
+        recipe = dataclasses.replace(mnist_recipe(64), noise_scale=0.05, batch_size=64)
         yield "MNIST", recipe, data, 1e-6, 21
     for name in ("airplane",):
         images = cifar(options, [CIFAR_CLASSES[name]])

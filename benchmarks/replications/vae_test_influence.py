@@ -194,7 +194,7 @@ def cifar_study(options, plan):
         data = cifar(options, [label])
         if data is None:
             break
-        vae = trained(cifar_recipe(64, conv=True), data.X, options, name)
+        vae = trained(cifar_recipe(64), data.X, options, name)
         queries = asked(data)
         scores, steps = scores_of(vae, data, queries, plan, work, name, 1)
         ends = Ends.of(scores, plan.share)
