@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import clone
 from sklearn.covariance import OAS, EmpiricalCovariance, LedoitWolf, ShrunkCovariance
+from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import (
     LinearDiscriminantAnalysis,
     QuadraticDiscriminantAnalysis,
@@ -22,6 +23,7 @@ from sklearn.naive_bayes import (
     GaussianNB,
     MultinomialNB,
 )
+from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 
 from skinfluence._compat import QDA_DIVIDES_BY_N
 
@@ -40,6 +42,7 @@ COUNTS[:, 0] += 2 * (CLASSES == "a")
 CATEGORIES = np.minimum(COUNTS, 3.0)
 WEIGHTS = _rng.uniform(0.3, 2.5, size=N)
 WEIGHTS[5] = 0.0
+APART = ROWS + 0.1 * _rng.normal(size=ROWS.shape)  # no two distances are equal
 LARGE = np.array([0.2, 0.3, 0.5])
 
 
@@ -67,6 +70,8 @@ class Case:
         if isinstance(fresh, GaussianProcessRegressor) and model is not None:
             noise = fresh.alpha[kept] if np.iterable(fresh.alpha) else fresh.alpha
             fresh.set_params(kernel=model.kernel_, optimizer=None, alpha=noise)
+        if isinstance(fresh, PCA) and model is not None:
+            fresh.set_params(n_components=int(model.n_components_))
         if isinstance(fresh, CategoricalNB) and model is not None:
             fresh.set_params(min_categories=np.asarray(model.n_categories_))
         if getattr(fresh, "kernel", None) == "precomputed":
@@ -82,7 +87,8 @@ class Case:
             at = np.searchsorted(fitted.classes_, self.y)
             found = np.isin(self.y, fitted.classes_)
             at = np.minimum(at, len(fitted.classes_) - 1)
-            losses = -fitted.predict_log_proba(X)[np.arange(len(X)), at]
+            with np.errstate(divide="ignore"):
+                losses = -_log_proba(fitted, X)[np.arange(len(X)), at]
             return np.where(found, losses, np.inf)
         if self.y is not None:
             gaps = self.y.reshape(len(X), -1) - fitted.predict(X).reshape(len(X), -1)
@@ -90,6 +96,12 @@ class Case:
         if hasattr(fitted, "score_samples"):
             return -fitted.score_samples(X)
         return np.array([-fitted.score(row[None]) for row in X])
+
+
+def _log_proba(fitted, X):
+    if hasattr(fitted, "predict_log_proba"):
+        return fitted.predict_log_proba(X)
+    return np.log(fitted.predict_proba(X))
 
 
 def _kernel_machines():
@@ -154,6 +166,18 @@ def _bayes():
     yield Case(ComplementNB(), COUNTS, PAIRS)
 
 
+def _neighbours():
+    for weights in ("uniform", "distance", _decay):
+        options = {"n_neighbors": 4, "weights": weights, "algorithm": "kd_tree"}
+        yield Case(KNeighborsClassifier(**options), APART, CLASSES)
+        yield Case(KNeighborsRegressor(**options, metric="manhattan"), APART, SEVERAL)
+    yield Case(KNeighborsRegressor(1, algorithm="ball_tree"), APART, NUMBERS)
+
+
+def _decay(distances):
+    return np.exp(-distances)
+
+
 def _densities():
     for estimator in (
         EmpiricalCovariance(),
@@ -166,6 +190,19 @@ def _densities():
     ):
         yield Case(estimator)
     yield Case(LedoitWolf(), X=ROWS[:, :1])
+    wide = np.hstack([ROWS, COUNTS + 0.1 * WEIGHTS[:, None] * COUNTS[::-1]])
+    for options in (
+        {},
+        {"n_components": 1},
+        {"n_components": 4},
+        {"n_components": 0.7},
+        {"n_components": "mle"},
+        {"n_components": 0},
+        {"n_components": 2, "svd_solver": "covariance_eigh"},
+    ):
+        yield Case(PCA(**options), X=wide)
+    # scikit-learn's density of whitened components is another one.
+    yield Case(PCA(2, whiten=True), X=wide, method="refit")
 
 
-CASES = [*_kernel_machines(), *_discriminants(), *_bayes(), *_densities()]
+CASES = [*_kernel_machines(), *_discriminants(), *_bayes(), *_neighbours(), *_densities()]

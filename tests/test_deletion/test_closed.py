@@ -24,15 +24,20 @@ def brute_force(case):
     changes = np.empty((len(before), N))
     for i in range(N):
         kept = np.delete(np.arange(N), i)
-        changes[:, i] = case.loss(case.fit(kept, fitted), kept) - before
+        after = case.loss(case.fit(kept, fitted), kept)
+        both = np.isinf(before) & (after == before)
+        changes[:, i] = np.where(both, 0.0, after - np.where(both, 0.0, before))
     return changes
 
 
+@pytest.mark.filterwarnings("ignore:Only one sample available:UserWarning")
+@pytest.mark.filterwarnings("ignore:divide by zero:RuntimeWarning")
 @every
 def test_scores_are_those_of_refits(case):
     explainer = explained(case)
     assert explainer.method_ == case.method
     truth = brute_force(case)
     scores = explainer.score_influence(case.X, case.y)
-    assert_allclose(scores, truth, rtol=1e-8, atol=1e-8 * np.abs(truth).max())
+    largest = np.abs(truth[np.isfinite(truth)]).max()
+    assert_allclose(scores, truth, rtol=1e-8, atol=1e-8 * largest)
     assert_allclose(explainer.self_influence(), np.diag(scores), rtol=1e-9, atol=1e-11)

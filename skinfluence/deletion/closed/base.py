@@ -171,6 +171,13 @@ class ExactModel(ABC):
         meets the model without row j.
         """
 
+    def without_group(self, X: Any, rows: Positions) -> Array | None:
+        """Outputs of the model without all of `rows`, (n_queries, n_outputs).
+
+        None, as here, where the estimator is fitted again for that.
+        """
+        return None
+
     def change(self, X: Any, deleted: Any, before: Array, evaluate: Evaluate) -> Array:
         """Change of a value of the outputs, (n_queries, n_rows).
 
@@ -221,6 +228,9 @@ class Family(ABC):
         Whether they have targets.
     sparse : bool
         Whether their rows may be sparse.
+    same : float
+        Relative difference of outputs up to which a closed form is taken to be the estimator's;
+        above, the estimator's own refits are compared, and taken where they are nearer.
     options : frozenset of str
         Parameters of InfluenceExplainer, beside those of every model, that mean something here;
         ``check_options`` refuses the others.
@@ -229,6 +239,7 @@ class Family(ABC):
     estimators: tuple[type, ...] = ()
     supervised: bool = True
     sparse: bool = False
+    same: float = 1e-7
     options: frozenset[str] = frozenset()
 
     def check(self, estimator: Any) -> None:  # noqa: B027 (most families refuse nothing)

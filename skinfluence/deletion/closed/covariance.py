@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -42,9 +43,11 @@ class Scatter:
         self.share = self.n / (self.n - 1.0) if centred else 1.0
         self.rows = self.spectrum.coordinates(X)
 
-    def traces(self, u: Array) -> tuple[Array, Array]:
-        """Trace of the covariance without each row, and of its square, (b,)."""
+    def traces(self, u: Array | None) -> tuple[Any, Any]:
+        """Trace of the covariance without each row, and of its square, (b,); None for all rows."""
         values, m = self.spectrum.values, self.n - 1.0
+        if u is None:
+            return values.sum(), np.sum(values**2)
         norms = np.einsum("bp,bp->b", u, u)
         first = (self.n * values.sum() - self.share * norms) / m
         # tr (a S - c uu')^2
@@ -97,60 +100,50 @@ class ShrunkDeletion(ExactModel):
         return log_normal(distances, B.log_det, self.scatter.p)[..., None]
 
 
-# -- how much is shrunk ---------------------------------------------------------------------------
+# -- how much is shrunk, by rows that go ----------------------------------------------------------
 
 
-def fixed(s: float) -> Any:
+def fixed(s: float, u: Array | None) -> Any:
     """The same for all deletions."""
-    return lambda u: s if u is None else np.full(1, s)
+    return s if u is None else np.full(1, s)
 
 
-def oracle(scatter: Scatter) -> Any:
+def oracle(scatter: Scatter, u: Array | None) -> Any:
     """Oracle approximating shrinkage: a function of the traces of S and of its square."""
-
-    def shrinkage(u):
-        n, p = scatter.n - (u is not None), scatter.p
-        if u is None:
-            values = scatter.spectrum.values
-            first, second = values.sum(), np.sum(values**2)
-        else:
-            first, second = scatter.traces(u)
-        top = second + first**2
-        bottom = (n + 1.0) * (second - first**2 / p)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(bottom == 0.0, 1.0, np.minimum(top / bottom, 1.0))
-
-    return shrinkage
+    n, p = scatter.n - (u is not None), scatter.p
+    first, second = scatter.traces(u)
+    top = second + first**2
+    bottom = (n + 1.0) * (second - first**2 / p)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(bottom == 0.0, 1.0, np.minimum(top / bottom, 1.0))
 
 
-def ledoit_wolf(scatter: Scatter) -> Any:
-    """Ledoit and Wolf's: the traces, and the sum of fourth powers of distances to the mean.
+def ledoit_wolf(scatter: Scatter, u: Array | None) -> Any:
+    """Ledoit and Wolf's: the traces, and the sum of fourth powers of distances to the mean."""
+    n, p = scatter.n - (u is not None), scatter.p
+    first, second = scatter.traces(u)
+    beta = (_fourth_powers(scatter, u) / n - second) / (p * n)
+    delta = (second - first**2 / p) / p
+    beta = np.minimum(beta, delta)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(beta == 0.0, 0.0, beta / delta)
 
-    Around a mean that lost ``g u``, that sum is
+
+def _fourth_powers(scatter, u):
+    """Sum of ``|x - mean|^4`` over the rows that are left.
+
+    Around a mean that lost ``g u`` it is
     ``sum |x|^4 + 4 g t'u + 4 g^2 u'Wu + 2 g^2 |u|^2 tr W + n g^4 |u|^4`` with
     ``t = sum |x|^2 x`` and the scatter W, less the row's own ``(1 + g)^4 |u|^4``.
     """
-    rows, g = scatter.rows, scatter.step
+    rows, g, n = scatter.rows, scatter.step, scatter.n
     norms = np.einsum("np,np->n", rows, rows)
-    fourth, third = np.sum(norms**2), norms @ rows
-
-    def shrinkage(u):
-        n, p, values = scatter.n - (u is not None), scatter.p, scatter.spectrum.values
-        if u is None:
-            first, second, sum4 = values.sum(), np.sum(values**2), fourth
-        else:
-            first, second = scatter.traces(u)
-            size = np.einsum("bp,bp->b", u, u)
-            W = scatter.n * values
-            sum4 = fourth + 4.0 * g * (u @ third) + 4.0 * g**2 * (u**2 @ W)
-            sum4 += 2.0 * g**2 * size * W.sum() + (scatter.n * g**4 - (1.0 + g) ** 4) * size**2
-        beta = (sum4 / n - second) / (p * n)
-        delta = (second - first**2 / p) / p
-        beta = np.minimum(beta, delta)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(beta == 0.0, 0.0, beta / delta)
-
-    return shrinkage
+    total = np.sum(norms**2)
+    if u is None:
+        return total
+    size, W = np.einsum("bp,bp->b", u, u), n * scatter.spectrum.values
+    total = total + 4.0 * g * (u @ (norms @ rows)) + 4.0 * g**2 * (u**2 @ W)
+    return total + 2.0 * g**2 * size * W.sum() + (n * g**4 - (1.0 + g) ** 4) * size**2
 
 
 # -- families -------------------------------------------------------------------------------------
@@ -182,11 +175,11 @@ class _CovarianceFamily(Family):
 
 
 def _shrinkage(estimator, scatter):
-    if isinstance(estimator, LedoitWolf):
-        return ledoit_wolf(scatter) if scatter.p > 1 else fixed(0.0)
-    if isinstance(estimator, OAS):
-        return oracle(scatter) if scatter.p > 1 else fixed(0.0)
-    return fixed(estimator.shrinkage if isinstance(estimator, ShrunkCovariance) else 0.0)
+    if scatter.p > 1 and isinstance(estimator, LedoitWolf):
+        return partial(ledoit_wolf, scatter)
+    if scatter.p > 1 and isinstance(estimator, OAS):
+        return partial(oracle, scatter)
+    return partial(fixed, estimator.shrinkage if isinstance(estimator, ShrunkCovariance) else 0.0)
 
 
 register(_CovarianceFamily())

@@ -232,6 +232,8 @@ class QuadraticDiscriminantDeletion(_Discriminant):
         r of ``(1 - r) C + r I``.
     shrinkage : float
         s of ``(1 - s) C + s tr(C) / p I``.
+    least : int
+        Rows that a class needs.
     """
 
     def __init__(
@@ -243,9 +245,10 @@ class QuadraticDiscriminantDeletion(_Discriminant):
         *,
         reg_param: float,
         shrinkage: float,
+        least: int,
     ):
         super().__init__(X, codes, n_classes, priors)
-        self.reg_param, self.shrinkage = reg_param, shrinkage
+        self.reg_param, self.shrinkage, self.least = reg_param, shrinkage, least
         # Of n or of n - 1 rows, as the release of scikit-learn has it.
         self.lost = 0.0 if QDA_DIVIDES_BY_N else 1.0
         self._spectra = [
@@ -272,7 +275,7 @@ class QuadraticDiscriminantDeletion(_Discriminant):
         found = []
         for k in range(self.n_outputs):
             rows = np.flatnonzero(self.codes == k)
-            if len(rows) - self.lost <= 2:
+            if len(rows) - 1 < self.least:
                 found.append(rows)
                 continue
             u = self._spectra[k].coordinates(self.X[rows])
@@ -377,7 +380,13 @@ class _QuadraticFamily(_DiscriminantFamily):
         eigen = getattr(estimator, "solver", "svd") == "eigen"
         reg_param = 0.0 if eigen else estimator.reg_param
         return QuadraticDiscriminantDeletion(
-            X, codes, len(estimator.classes_), priors, reg_param=reg_param, shrinkage=shrinkage
+            X,
+            codes,
+            len(estimator.classes_),
+            priors,
+            reg_param=reg_param,
+            shrinkage=shrinkage,
+            least=2 if eigen else X.shape[1],
         )
 
 

@@ -11,6 +11,8 @@ from skinfluence.deletion.closed import (  # noqa: F401  (they register themselv
     gaussian_process,
     kernel_ridge,
     naive_bayes,
+    neighbours,
+    pca,
 )
 from skinfluence.deletion.closed.base import Family, find_family, registered
 from skinfluence.exceptions import UnsupportedEstimatorError

@@ -23,8 +23,8 @@ class GaussianBayesDeletion(BayesDeletion):
     """Deletion of one row of normal densities, one a feature and class.
 
     Without row i of class c, N - w is what is left of its weight N, the mean moves by
-    ``-w / (N - w) u``, the scatter loses ``w N / (N - w) u^2``. What is added to all variances is a
-    share of the largest variance of a feature over all rows, unweighted, and follows too.
+    ``-w / (N - w) u``, the scatter loses ``w N / (N - w) u^2``. What is added to all variances is
+    a share of the largest variance of a feature over all rows, unweighted, and follows too.
 
     Parameters
     ----------

@@ -25,9 +25,8 @@ class GaussianProcessDeletion(ExactModel):
     """Deletion of one row of a Gaussian process with kernel matrix ``A = K + diag(noise)``.
 
     With M = A^-1, any product ``k_z' A^-1 v`` loses ``(k_z' M e_i) (M v)_i / M_ii``. The mean is
-    ``m + k_z' A^-1 (y - m)``, where ``normalize_y`` makes m the mean of the rows that are left (its
-    scale cancels) and the variance is that of the rows that are left times
-    ``k(z, z) - k_z' A^-1 k_z``.
+    ``m + k_z' A^-1 (y - m)``, where ``normalize_y`` makes m the mean of the rows that are left
+    (their scale cancels), and the variance ``s^2 (k(z, z) - k_z' A^-1 k_z)`` with s their scale.
 
     Parameters
     ----------
@@ -51,7 +50,9 @@ class GaussianProcessDeletion(ExactModel):
         # Not kernel(X, X): that leaves out a white kernel's noise.
         self.inverse = inverse(kernel(X), noise)
         self.diagonal = self.inverse.diagonal()
-        self.mean, self.scale = _moments(y) if normalize else (np.zeros_like(y[0]), 1.0)
+        self.mean, self.scale = np.zeros_like(y[0]), np.ones_like(y[0])
+        if normalize:
+            self.mean, self.scale = y.mean(axis=0), _no_zeros(y.std(axis=0))
         self._centred = y - self.mean
         # M (y - m) and M 1: what moves the mean, and what a moved m moves.
         self.dual = self.inverse @ self._centred
@@ -99,10 +100,6 @@ class GaussianProcessDeletion(ExactModel):
         return found
 
 
-def _moments(y):
-    return y.mean(axis=0), _no_zeros(y.std(axis=0))
-
-
 def _no_zeros(scale):
     """Scales as scikit-learn has them: 1 for a target that is constant."""
     return np.where(scale < 10 * np.finfo(np.float64).eps, 1.0, scale)
@@ -143,7 +140,8 @@ class _GaussianProcessFamily(Family):
         return estimator.optimizer is not None
 
     def fresh(self, estimator: Any, kept: Positions) -> Any:
-        noise = estimator.alpha[kept] if np.iterable(estimator.alpha) else estimator.alpha
+        noise = estimator.alpha
+        noise = np.asarray(noise)[kept] if np.ndim(noise) else noise
         return clone(estimator).set_params(kernel=estimator.kernel_, optimizer=None, alpha=noise)
 
 

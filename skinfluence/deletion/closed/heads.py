@@ -72,6 +72,8 @@ class OfClasses(Head):
 
     has_proba = True
 
+    classes: NDArray[Any]
+
     def __init__(self, classes: NDArray[Any], *, has_decision: bool = False):
         self.classes, self.has_decision = classes, has_decision
         self.n_choices = len(classes)

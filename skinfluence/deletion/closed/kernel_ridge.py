@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -69,6 +70,14 @@ class KernelRidgeDeletion(ExactModel):
         for t, a in enumerate(self.alpha_of):
             share = self.dual[deleted, t] / self.inverses[a].diagonal()[deleted]
             found[..., t] = meeting.query(before[:, t]) - seen[a] * share
+        return found
+
+    def without_group(self, X: Any, rows: Positions) -> Array:
+        K = self.kernel(X) * self.root
+        found = K @ self.dual
+        for t, a in enumerate(self.alpha_of):
+            M = self.inverses[a][:, rows]
+            found[:, t] -= K @ (M @ np.linalg.solve(M[rows], self.dual[rows, t]))
         return found
 
 
@@ -141,13 +150,13 @@ def is_precomputed(estimator: Any) -> bool:
 def kernel_of(estimator: KernelRidge, train: Any) -> Any:
     """Its kernel as a function of queries, (n_queries, n_train)."""
     if is_precomputed(estimator):
-        return lambda X: X
+        return np.asarray
     if callable(estimator.kernel):
         params = estimator.kernel_params or {}
     else:
         params = {name: getattr(estimator, name) for name in ("gamma", "degree", "coef0")}
-    return lambda X: pairwise_kernels(
-        X, train, metric=estimator.kernel, filter_params=True, **params
+    return partial(
+        pairwise_kernels, Y=train, metric=estimator.kernel, filter_params=True, **params
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import linalg
@@ -102,7 +103,7 @@ class Downdated:
         return square + self.t * along**2
 
 
-def log_normal(distances: Array, log_det: Array, n_features: int) -> Array:
+def log_normal(distances: Array, log_det: Any, n_features: int) -> Array:
     """Log density of a normal distribution from squared distances."""
     return -0.5 * (distances + log_det + n_features * np.log(2.0 * np.pi))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -39,8 +40,15 @@ class Refits(ExactModel):
         self.family, self.estimator, self.rows = family, estimator, rows
         self.head = family.head(estimator)
         self.n_train = rows.n
-        self._all = self.fit(np.arange(rows.n))
-        self.n_outputs = self.outputs(rows.X[:1]).shape[1]
+
+    @cached_property
+    def _all(self):
+        # Most closed forms never need it.
+        return self.fit(np.arange(self.n_train))
+
+    @cached_property
+    def n_outputs(self) -> int:  # type: ignore[override]
+        return self.outputs(self.rows.X[:1]).shape[1]
 
     @property
     def row_block(self) -> int:
@@ -54,11 +62,11 @@ class Refits(ExactModel):
         """Outputs of a model from :meth:`fit`, (n_queries, n_outputs)."""
         kept, model = fitted
         outputs = self.family.outputs(model, self.family.seen_by(self.estimator, X, kept))
-        left, classes = getattr(model, "classes_", None), self.head.classes
-        if classes is None or len(left) == len(classes):
+        classes = self.head.classes
+        if classes is None or len(model.classes_) == len(classes):
             return outputs
         full = np.full((len(outputs), len(classes)), self.head.of_no_rows)
-        full[:, np.searchsorted(classes, left)] = outputs
+        full[:, np.searchsorted(classes, model.classes_)] = outputs
         return full
 
     def outputs(self, X: Any) -> Array:

@@ -21,7 +21,7 @@ from skinfluence._peel import peel, to_model_space
 from skinfluence._warn import warn
 from skinfluence.attribution import Block
 from skinfluence.deletion.closed import families
-from skinfluence.deletion.closed.base import TrainingRows, takes_weights
+from skinfluence.deletion.closed.base import TrainingRows, difference, takes_weights
 from skinfluence.deletion.closed.deletion import ExactDeletion, ExactQueries, values_of
 from skinfluence.deletion.closed.refits import Refits
 from skinfluence.engines.base import Array, DeletionEngine, Positions, Whole
@@ -185,7 +185,7 @@ class ExactEngine(DeletionEngine):
     # -- groups -----------------------------------------------------------------------------------
 
     def nothing_left(self, rows: Positions) -> bool:
-        left = self.rows.ones()
+        left = self.rows.ones().copy()
         left[rows] = 0.0
         return not left.any() or loses_a_class(self._class_of_row, rows)
 
@@ -206,7 +206,11 @@ class ExactEngine(DeletionEngine):
     def _group_change(self, queries, rows):
         if not len(rows):
             return np.zeros(queries.shape[0])
-        return self.refit_value(queries, np.delete(np.arange(self.n_train), rows)) - queries.before
+        outputs = self.exact.without_group(queries.X, rows)
+        if outputs is not None:
+            return difference(self.value(outputs[:, None], queries.asked)[:, 0], queries.before)
+        after = self.refit_value(queries, np.delete(np.arange(self.n_train), rows))
+        return difference(after, queries.before)
 
     def refit_value(self, queries: ExactQueries, kept: Positions) -> Array:
         """Value at each query of the estimator fitted to the rows `kept`."""

@@ -15,8 +15,8 @@ Array = NDArray[np.float64]
 
 # Training rows that are compared.
 COMPARED = 256
-# Relative differences of outputs: what rounding explains, and what these rows do not.
-SAME, OTHER = 1e-7, 1e-3
+# Relative difference of outputs that says that these rows did not train the estimator.
+OTHER = 1e-3
 
 
 def agreed_model(
@@ -34,12 +34,12 @@ def agreed_model(
     theirs = family.outputs(model, rows.X[some])
     found: ExactModel = refits if closed is None else closed
     deviation = family.deviation(model, rows, theirs, found.outputs(rows.X[some]))
-    if closed is not None and deviation > SAME:
+    if closed is not None and deviation > family.same:
         # A form that is not the estimator's, such as a rank cut off: its own fit is.
         again = family.deviation(model, rows, theirs, refits.outputs(rows.X[some]))
         if again < 0.01 * deviation:
             found, deviation = refits, again
-    if not deviation <= OTHER:
+    if not deviation <= max(OTHER, family.same):
         raise ValueError(
             f"{type(model).__name__} answers differently on these rows than if it had been "
             f"fitted on them (relative difference {deviation:.1e}), so they did not train it. "
