@@ -6,6 +6,7 @@ from skinfluence.explainers.kde import KDEInfluence
 from skinfluence.explainers.knn import KNNInfluence
 from skinfluence.explainers.pyod import PyODAdapter
 from skinfluence.explainers.representer import RepresenterExplainer
+from skinfluence.explainers.shapley import KNNShapley
 from skinfluence.explainers.tracin import TracInExplainer
 from skinfluence.polishing import polish
 
@@ -16,6 +17,7 @@ __all__ = [
     "InfluenceExplainer",
     "KDEInfluence",
     "KNNInfluence",
+    "KNNShapley",
     "PyODAdapter",
     "RepresenterExplainer",
     "TracInExplainer",

@@ -23,7 +23,7 @@ from sklearn.naive_bayes import (
     GaussianNB,
     MultinomialNB,
 )
-from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
+from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor, NearestCentroid
 
 from skinfluence._compat import QDA_DIVIDES_BY_N
 
@@ -167,6 +167,10 @@ def _bayes():
 
 
 def _neighbours():
+    yield Case(NearestCentroid(), y=PAIRS)
+    yield Case(NearestCentroid(priors="empirical"), y=CLASSES)
+    yield Case(NearestCentroid(shrink_threshold=0.3), y=CLASSES, method="refit")
+    yield Case(NearestCentroid(priors=[0.2, 0.3, 0.5]), y=CLASSES)
     for weights in ("uniform", "distance", _decay):
         options = {"n_neighbors": 4, "weights": weights, "algorithm": "kd_tree"}
         yield Case(KNeighborsClassifier(**options), APART, CLASSES)

@@ -21,7 +21,7 @@ from sklearn.gaussian_process.kernels import RBF
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.model_selection import GridSearchCV
 from sklearn.naive_bayes import BernoulliNB, CategoricalNB, GaussianNB, MultinomialNB
-from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
+from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor, NearestCentroid
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -299,6 +299,8 @@ def test_method_refit_fits_again():
         (LinearDiscriminantAnalysis(priors=[0.2, 0.3, 0.1, 0.4]), ROWS),
         (LinearDiscriminantAnalysis("lsqr", priors=[0.2, 0.3, 0.1, 0.4]), ROWS),
         (LinearDiscriminantAnalysis("lsqr", shrinkage=0.5), ROWS),
+        (NearestCentroid(), ROWS),
+        (NearestCentroid(priors=[0.2, 0.3, 0.1, 0.4]), ROWS),
     ],
     ids=lambda value: str(value) if not isinstance(value, np.ndarray) else f"{value.shape[1]}",
 )
@@ -316,8 +318,8 @@ def test_the_last_row_of_a_class(estimator, X):
     kept = np.delete(np.arange(N), 6)
     left = clone(model)
     name = "priors" if hasattr(left, "priors") else "class_prior"
-    if getattr(left, name) is not None:
-        left.set_params(**{name: np.array([0.2, 0.1, 0.4]) / 0.7})
+    if getattr(left, name) is not None and not isinstance(getattr(left, name), str):
+        left.set_params(**{name: [0.2 / 0.7, 0.1 / 0.7, 0.4 / 0.7]})
     left.fit(X[kept], y[kept])
     codes = np.searchsorted(left.classes_, y[kept])
     after = -left.predict_log_proba(X[kept])[np.arange(N - 1), codes]
@@ -469,6 +471,8 @@ def test_what_families_refuse():
         InfluenceExplainer(KNeighborsClassifier()).fit(ROWS, np.column_stack([PAIRS, PAIRS]))
     with pytest.raises(ValueError, match="leaves fewer than n_neighbors = 45 neighbours"):
         InfluenceExplainer(KNeighborsRegressor(N)).fit(ROWS, NUMBERS)
+    with pytest.raises(UnsupportedEstimatorError, match="metric='manhattan', and with it neither"):
+        InfluenceExplainer(NearestCentroid(metric="manhattan")).fit(ROWS, CLASSES)
     explainer = InfluenceExplainer(CategoricalNB()).fit(CATEGORIES, CLASSES)
     with pytest.raises(ValueError, match="a category that no training row had"):
         explainer.score_influence(CATEGORIES + 9, CLASSES)

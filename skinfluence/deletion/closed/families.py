@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from skinfluence.deletion.closed import (  # noqa: F401  (they register themselves)
+    centroids,
     covariance,
     discriminants,
     gaussian_bayes,
