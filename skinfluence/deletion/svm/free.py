@@ -14,7 +14,7 @@ from skinfluence.deletion.svm.programme import Programme
 ROOM = 24
 # Relative residual above which an inverse is computed anew.
 DRIFT = 1e-9
-# Share of its kernel row's size below which a variable is a combination of the free ones.
+# Share of the kernel's size below which a variable is a combination of the free ones.
 DEPENDENT = 1e-12
 
 
@@ -141,8 +141,7 @@ class FreeSet:
         """Whether a variable with that square is a combination of the members, to rounding."""
         if not np.isfinite(square):
             return False
-        row = self._kernel_row(v)[self.programme.row[np.append(self.members, v)]]
-        return bool(square <= DEPENDENT * np.abs(row).max())
+        return square <= DEPENDENT * self.programme.kernel.largest
 
     def add(self, v: int, weights: Array, square: float) -> None:
         """Let v enter, with what :meth:`combination` said of it."""

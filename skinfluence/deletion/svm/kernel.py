@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -123,10 +124,13 @@ class KernelRows:
             if not kernel.surely_psd:
                 check_psd(self._matrix, kernel.name)
 
-    @property
+    @cached_property
     def largest(self) -> float:
-        """About the size of the kernel's entries."""
-        return float(np.abs(self.row(0)).max()) if self.n else 0.0
+        """Size of the kernel's entries."""
+        if self._matrix is not None:
+            return float(np.abs(self._matrix).max(initial=0.0))
+        some = np.linspace(0, self.n - 1, 8).astype(np.intp)
+        return float(np.abs(self.rows(some)).max())
 
     def row(self, j: int) -> Array:
         """Kernel of row j with all of the problem's rows, (n,)."""

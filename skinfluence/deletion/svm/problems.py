@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-
 import numpy as np
 
 from skinfluence.deletion.base import Array
@@ -12,7 +10,7 @@ from skinfluence.deletion.svm.programme import Motion, Programme
 from skinfluence.objectives.rebalance import Rebalance
 
 
-class Problem(ABC):
+class Problem:
     """One programme of a machine, over some of its training rows.
 
     Parameters
@@ -50,12 +48,9 @@ class Problem(ABC):
         """Change of the sums c when rows of the problem go, (n_groups,)."""
         return np.zeros(self.programme.n_groups)
 
-    @abstractmethod
-    def outputs(self, products: Array, offset: Array) -> list[Array]:
-        """Outputs from sums of kernels, (q, b), and multipliers, (n_groups, b).
-
-        The first is the decision function's.
-        """
+    def decision(self, products: Array, offset: Array) -> Array:
+        """The decision function from sums of kernels, (q, b), and multipliers, (n_groups, b)."""
+        return products + offset[0]
 
 
 class Margin(Problem):
@@ -94,8 +89,6 @@ class Margin(Problem):
         motion.dlo, motion.dhi = grow * self.programme.lo, grow * self.programme.hi
         return motion
 
-    def outputs(self, products: Array, offset: Array) -> list[Array]:
-        return [products + offset[0]]
 
 
 class NuMargin(Problem):
@@ -112,33 +105,22 @@ class NuMargin(Problem):
 
     follows = True
 
-    def __init__(self, positions, weights, programme, fitted, nu: float):
+    def __init__(
+        self, positions: Indices, weights: Array, programme: Programme, fitted: Array, nu: float
+    ):
         super().__init__(positions, weights, programme, fitted)
         self.nu = nu
 
     def lost(self, own: Indices) -> Array:
         return -0.5 * self.nu * self.weights[own].sum() * np.array([1.0, -1.0])
 
-    def outputs(self, products: Array, offset: Array) -> list[Array]:
+    def decision(self, products: Array, offset: Array) -> Array:
         rho = 0.5 * (offset[1] - offset[0])
-        return [(products + 0.5 * (offset[0] + offset[1])) / rho]
+        return (products + 0.5 * (offset[0] + offset[1])) / rho
 
 
 class Tube(Problem):
-    """SVR: ``min 1/2 |f|^2 + sum_i C w_i max(0, |y_i - f(x_i)| - epsilon)``.
-
-    Parameters
-    ----------
-    positions, weights, programme, fitted
-    epsilon : float
-    """
-
-    def __init__(self, positions, weights, programme, fitted, epsilon: float):
-        super().__init__(positions, weights, programme, fitted)
-        self.epsilon = epsilon
-
-    def outputs(self, products: Array, offset: Array) -> list[Array]:
-        return [products + offset[0], np.full((1, offset.shape[1]), self.epsilon)]
+    """SVR: ``min 1/2 |f|^2 + sum_i C w_i max(0, |y_i - f(x_i)| - epsilon)``."""
 
 
 class NuTube(Problem):
@@ -156,16 +138,17 @@ class NuTube(Problem):
 
     follows = True
 
-    def __init__(self, positions, weights, programme, fitted, nu_C: float):
+    def __init__(
+        self, positions: Indices, weights: Array, programme: Programme, fitted: Array, nu_C: float
+    ):
         super().__init__(positions, weights, programme, fitted)
         self.nu_C = nu_C
 
     def lost(self, own: Indices) -> Array:
         return -0.5 * self.nu_C * self.weights[own].sum() * np.array([1.0, -1.0])
 
-    def outputs(self, products: Array, offset: Array) -> list[Array]:
-        epsilon = 0.5 * (offset[0] - offset[1])
-        return [products + 0.5 * (offset[0] + offset[1]), epsilon[None, :]]
+    def decision(self, products: Array, offset: Array) -> Array:
+        return products + 0.5 * (offset[0] + offset[1])
 
 
 class OneClass(Problem):
@@ -182,16 +165,14 @@ class OneClass(Problem):
 
     follows = True
 
-    def __init__(self, positions, weights, programme, fitted, nu: float):
+    def __init__(
+        self, positions: Indices, weights: Array, programme: Programme, fitted: Array, nu: float
+    ):
         super().__init__(positions, weights, programme, fitted)
         self.nu = nu
 
     def lost(self, own: Indices) -> Array:
         return np.array([-self.nu * self.weights[own].sum()])
-
-    def outputs(self, products: Array, offset: Array) -> list[Array]:
-        return [products + offset[0]]
-
 
 def boxes(
     kernel: KernelRows,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -95,7 +96,8 @@ def read_machine(
             rebalance = Rebalance(codes, np.ones(len(codes)))
         if fixed_class_weights:
             rebalance = None
-        problems, pairs = _pairs(model, rows, codes, rebalance)
+        problems = _pairs(model, rows, codes, rebalance)
+        pairs = pairs_of(len(model.classes_))
         held = np.full(len(codes), -1, dtype=np.intp)
         held[rows.positions] = codes[rows.positions]
         return Machine(model, kernel, problems, model.classes_, pairs, held)
@@ -145,30 +147,43 @@ def _check_stored(model, X, support, kernel):
         )
 
 
+def pairs_of(n_classes: int) -> list[tuple[int, int]]:
+    """Positive and negative class of each problem, in libsvm's order.
+
+    Of two classes scikit-learn turns the sign, so that the second is the positive one.
+    """
+    if n_classes == 2:
+        return [(1, 0)]
+    return list(combinations(range(n_classes), 2))
+
+
 def _pairs(model, rows, codes, rebalance):
-    """One problem a pair of classes, in libsvm's order, and the pairs."""
-    classes, own = model.classes_, codes[rows.positions]
-    n_classes = len(classes)
-    problems, pairs = [], []
-    for first in range(n_classes):
-        for second in range(first + 1, n_classes):
-            inside = np.flatnonzero((own == first) | (own == second))
-            beta = np.where(
-                own[inside] == first, rows.dual[second - 1, inside], rows.dual[first, inside]
-            )
-            # Of two classes scikit-learn turns the sign, so that the second is the positive one.
-            pair = (second, first) if n_classes == 2 else (first, second)
-            pairs.append(pair)
-            side = np.where(own[inside] == pair[0], 1.0, -1.0)
-            share = 2.0 * (len(inside) / max(len(own), 1)) / n_classes
-            kernel = KernelRows(rows.kernel, rows.positions[inside], min(1.0, share))
-            part = _Rows(rows.positions[inside], rows.weights[inside], beta[None], rows.kernel)
-            limits = part.weights * _class_weights(model)[own[inside]]
-            if isinstance(model, NuSVC):
-                problems.append(_nu_margin(model, part, kernel, side))
-            else:
-                problems.append(_margin(model, part, kernel, side, limits, rebalance))
-    return problems, pairs
+    """One problem a pair of classes."""
+    own = codes[rows.positions]
+    weights = _class_weights(model)
+    problems: list[Problem] = []
+    for pair in pairs_of(len(weights)):
+        inside = np.flatnonzero(np.isin(own, pair))
+        share = 2.0 * len(inside) / (len(weights) * len(own))
+        kernel = KernelRows(rows.kernel, rows.positions[inside], min(1.0, share))
+        part = _Rows(
+            rows.positions[inside],
+            rows.weights[inside],
+            _dual_of(rows.dual[:, inside], own[inside], *sorted(pair))[None],
+            rows.kernel,
+        )
+        side = np.where(own[inside] == pair[0], 1.0, -1.0)
+        if isinstance(model, NuSVC):
+            problems.append(_nu_margin(model, part, kernel, side))
+        else:
+            limits = part.weights * weights[own[inside]]
+            problems.append(_margin(model, part, kernel, side, limits, rebalance))
+    return problems
+
+
+def _dual_of(dual, own, first, second):
+    """Coefficients of the rows of a pair: row l of `dual` is against the l-th other class."""
+    return np.where(own == first, dual[second - 1], dual[first])
 
 
 def _class_weights(model):
@@ -204,7 +219,7 @@ def _tube(model, rows, kernel, y):
         # Both variables of a row would be the same one.
         programme = boxes(kernel, sides=np.ones(n), limits=limits, p=y.copy(), c=np.zeros(1))
         programme.lo = -limits
-        return Tube(rows.positions, rows.weights, programme, beta, 0.0)
+        return Tube(rows.positions, rows.weights, programme, beta)
     programme = boxes(
         kernel,
         sides=np.repeat([1.0, -1.0], n),
@@ -213,7 +228,7 @@ def _tube(model, rows, kernel, y):
         c=np.zeros(1),
     )
     fitted = np.concatenate([np.maximum(beta, 0.0), np.minimum(beta, 0.0)])
-    return Tube(rows.positions, rows.weights, programme, fitted, model.epsilon)
+    return Tube(rows.positions, rows.weights, programme, fitted)
 
 
 def _nu_tube(model, rows, kernel, y):
@@ -248,3 +263,10 @@ def _one_class(model, rows, kernel):
         c=np.array([total]),
     )
     return OneClass(rows.positions, rows.weights, programme, rows.dual[0], model.nu)
+
+
+def last_of_their_class(codes: Indices) -> list[int]:
+    """Rows that are all of a class that carries weight."""
+    held = np.flatnonzero(codes >= 0)
+    counts = np.bincount(codes[held])
+    return held[counts[codes[held]] == 1].tolist()
