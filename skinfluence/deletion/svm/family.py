@@ -41,8 +41,8 @@ class Refit:
     rows : TrainingRows
     """
 
-    def __init__(self, model: Any, rows: TrainingRows, *, fixed: bool):
-        machine = read_machine(model, rows.X, rows.y, rows.weights, fixed_class_weights=fixed)
+    def __init__(self, model: Any, rows: TrainingRows):
+        machine = read_machine(model, rows.X, rows.y, rows.weights)
         self.deletion = SVMDeletion(machine)
         if machine.classes is not None:
             self.classes_ = machine.classes
@@ -55,9 +55,7 @@ class _Machines(Family):
 
     def read(self, estimator: Any, rows: TrainingRows, settings: Any) -> SVMDeletion:
         fixed = settings.class_weights == "fixed"
-        machine = read_machine(
-            estimator, rows.X, rows.y, rows.weights, fixed_class_weights=fixed
-        )
+        machine = read_machine(estimator, rows.X, rows.y, rows.weights, fixed_class_weights=fixed)
         deletion = SVMDeletion(machine)
         if deletion.gap > LOOSE:
             warn(
@@ -90,7 +88,7 @@ class _Machines(Family):
         if estimator.kernel == "precomputed":
             left = TrainingRows(left.X[:, kept], left.y, left.weights)
         fitted = self.fresh(estimator, kept).fit(left.X, left.y, sample_weight=left.weights)
-        return Refit(fitted, left, fixed=False)
+        return Refit(fitted, left)
 
     def seen_by(self, estimator: Any, X: Any, kept: Positions) -> Any:
         return X[:, kept] if estimator.kernel == "precomputed" else X
@@ -99,6 +97,19 @@ class _Machines(Family):
 class _Classifiers(_Machines):
     estimators = (SVC, NuSVC)
     options = frozenset({"class_weights"})
+
+    def __init__(self, *, fixed: bool = False):
+        self.fixed = fixed
+
+    def asked(self, settings: Any) -> Family:
+        return _Classifiers(fixed=settings.class_weights == "fixed")
+
+    def fresh(self, estimator: Any, kept: Positions) -> Any:
+        unfitted = super().fresh(estimator, kept)
+        if self.fixed and isinstance(estimator.class_weight, str):
+            pairs = zip(estimator.classes_.tolist(), estimator.class_weight_, strict=True)
+            unfitted.set_params(class_weight=dict(pairs))
+        return unfitted
 
     def head(self, estimator: Any) -> Head:
         classes = estimator.classes_

@@ -70,9 +70,7 @@ class FreeSet:
     def rebase(self) -> None:
         """Keep the kernel rows of the present members together, for quick products."""
         members = self.members
-        self._base = np.ascontiguousarray(
-            self.programme.kernel.rows(self.programme.row[members])
-        )
+        self._base = np.ascontiguousarray(self.programme.kernel.rows(self.programme.row[members]))
         self._slots = np.full(len(self.programme.row), -1, dtype=np.intp)
         self._slots[members] = np.arange(len(members))
         self._extra = {}

@@ -18,9 +18,9 @@ class Margins(Head):
     """Decisions between pairs of classes; the loss is the hinge, summed over a query's pairs.
 
     A query of class k is a row of the K - 1 problems between k and another class, and its loss is
-    what it would add to them: ``sum_pairs max(0, 1 - y f)``. With ``decision_function_shape="ovr"``
-    the decision of a class is its number of votes plus its transformed confidence, as
-    scikit-learn has it; with "ovo" there is one of each pair, and ``output=(a, b)`` is that of
+    what it would add to them: ``sum_pairs max(0, 1 - y f)``. The decision of a class is its number
+    of votes plus its transformed confidence, as scikit-learn has it; with
+    ``decision_function_shape="ovo"`` there is one of each pair, and ``output=(a, b)`` is that of
     class a against class b. Of two classes the first has minus the decision of the second.
 
     Parameters
@@ -33,6 +33,7 @@ class Margins(Head):
     """
 
     has_decision = True
+    classes: NDArray[Any]
 
     def __init__(
         self, classes: NDArray[Any], pairs: Sequence[tuple[int, int]], *, one_vs_one: bool

@@ -25,6 +25,8 @@ Indices = NDArray[np.intp]
 
 # Eigenvalues below minus this share of the largest diagonal entry are no rounding.
 NEGATIVE = 1e-8
+# Rows that are kept even where the memory is smaller.
+LEAST_ROWS = 64
 
 
 class Kernel:
@@ -114,7 +116,7 @@ class KernelRows:
         self.n = len(positions)
         budget = 0.5 * share * _loops.memory_budget()
         self._kept: OrderedDict[int, Array] = OrderedDict()
-        self._capacity = max(64, int(budget / (8.0 * max(self.n, 1))))
+        self._capacity = max(LEAST_ROWS, int(budget / (8.0 * max(self.n, 1))))
         self._matrix: Array | None = None
         if self._capacity >= self.n:
             self._matrix = kernel.among(positions, positions)

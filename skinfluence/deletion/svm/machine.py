@@ -133,17 +133,19 @@ class SVMDeletion(ExactModel):
         return self._decisions(X, 1, [None] * self.n_outputs, EVERY)[:, 0]
 
     def without(self, X: Any, deleted: Any, meeting: Meeting) -> Array:
-        return self._decisions(X, *deleted, meeting)
+        n_rows, moved = deleted
+        return self._decisions(X, n_rows, moved, meeting)
 
     def without_group(self, X: Any, rows: Positions) -> Array | None:
-        moved = []
+        moved: list[Moved | None] = []
         for problem, point in zip(self.machine.problems, self.points, strict=True):
-            columns = np.arange(int(_moves(problem, point, self.n_train)[rows].any()))
-            beta, offset = self._without(problem, point, rows) if len(columns) else (None, None)
-            moved.append(
-                None if beta is None else Moved(columns, beta[:, None], offset[:, None])
-            )
+            moves = _moves(problem, point, self.n_train)[rows].any()
+            moved.append(self._moved_by(problem, point, rows) if moves else None)
         return self._decisions(X, 1, moved, EVERY)[:, 0]
+
+    def _moved_by(self, problem, point, group):
+        beta, offset = self._without(problem, point, group)
+        return Moved(np.zeros(1, dtype=np.intp), beta[:, None], offset[:, None])
 
     def _decisions(self, X, n_rows, moved, meeting):
         """Decisions of every problem, (n_queries, n_rows, n_outputs), or (n_rows, n_outputs)."""
@@ -151,7 +153,9 @@ class SVMDeletion(ExactModel):
         shape = (X.shape[0], n_rows) if meeting is EVERY else (n_rows,)
         found = np.empty((*shape, self.n_outputs))
         triples = zip(self.machine.problems, self.points, moved, strict=True)
-        for k, ((problem, point, move), (used, K)) in enumerate(zip(triples, kernels, strict=True)):
+        for k, ((problem, point, move), (used, K)) in enumerate(
+            zip(triples, kernels, strict=True)
+        ):
             beta = problem.programme.on_rows(point.beta)[used]
             products = np.broadcast_to(meeting.query(K @ beta), shape)
             offset = np.repeat(point.offset[:, None], n_rows, axis=1)

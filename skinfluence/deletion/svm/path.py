@@ -77,9 +77,7 @@ def violation(programme: Programme, point: Point) -> float:
     outside = np.maximum(programme.lo - point.beta, point.beta - programme.hi)
     held = point.place != GONE
     unequal = np.abs(programme.sums(point.beta) - programme.c).max()
-    return float(
-        max(wrong.max(initial=0.0), outside[held].max(initial=0.0), unequal)
-    )
+    return float(max(wrong.max(initial=0.0), outside[held].max(initial=0.0), unequal))
 
 
 def follow(programme: Programme, start: Point, motion: Motion) -> Point:

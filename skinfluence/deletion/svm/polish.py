@@ -53,9 +53,7 @@ def polish(programme: Programme, beta: Array) -> tuple[Point, float]:
     )
     off = g - right
     tear = torn(programme, start)
-    before = replace(
-        programme, p=programme.p + off - tear, c=programme.sums(start.beta)
-    )
+    before = replace(programme, p=programme.p + off - tear, c=programme.sums(start.beta))
     point = follow(before, start, Motion(dc=programme.c - before.c, dp=tear - off))
     # Products were added up from event to event.
     point.products = programme.kernel.products(programme.on_rows(point.beta))

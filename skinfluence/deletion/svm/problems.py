@@ -90,7 +90,6 @@ class Margin(Problem):
         return motion
 
 
-
 class NuMargin(Problem):
     """NuSVC: ``min 1/2 |f|^2 - nu W rho + sum_i w_i max(0, rho - y_i f(x_i))``, over rho.
 
@@ -173,6 +172,7 @@ class OneClass(Problem):
 
     def lost(self, own: Indices) -> Array:
         return np.array([-self.nu * self.weights[own].sum()])
+
 
 def boxes(
     kernel: KernelRows,

@@ -52,11 +52,11 @@ class Programme:
 
     def on_rows(self, beta: Array) -> Array:
         """Coefficients of the rows, (n,), from those of the variables."""
-        return np.bincount(self.row, beta, minlength=self.kernel.n)
+        return np.asarray(np.bincount(self.row, beta, minlength=self.kernel.n), dtype=np.float64)
 
     def sums(self, beta: Array) -> Array:
         """Sum of each group, (n_groups,)."""
-        return np.bincount(self.group, beta, minlength=self.n_groups)
+        return np.asarray(np.bincount(self.group, beta, minlength=self.n_groups), dtype=np.float64)
 
     def variables_of(self, rows: Indices) -> Indices:
         """Variables of some rows."""

@@ -135,7 +135,9 @@ def _check_stored(model, X, support, kernel):
         return
     stored, given = model.support_vectors_, X[support]
     if sparse.issparse(stored) or sparse.issparse(given):
-        worst = abs(sparse.csr_array(stored) - sparse.csr_array(given)).max() if len(support) else 0
+        worst = (
+            abs(sparse.csr_array(stored) - sparse.csr_array(given)).max() if len(support) else 0
+        )
     else:
         worst = np.abs(stored - given).max(initial=0.0)
     size = abs(stored).max() if len(support) else 0.0
@@ -192,9 +194,7 @@ def _class_weights(model):
 
 
 def _margin(model, rows, kernel, side, limits, rebalance):
-    programme = boxes(
-        kernel, sides=side, limits=model.C * limits, p=side.copy(), c=np.zeros(1)
-    )
+    programme = boxes(kernel, sides=side, limits=model.C * limits, p=side.copy(), c=np.zeros(1))
     return Margin(rows.positions, rows.weights, programme, rows.dual[0], rebalance)
 
 
