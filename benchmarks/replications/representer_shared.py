@@ -1,4 +1,4 @@
-"""The small networks that stand in for those of Yeh et al. (2018), and what they were trained on."""
+"""The small networks that stand in for those of Yeh et al. (2018), and their images."""
 
 from __future__ import annotations
 
