@@ -207,6 +207,13 @@ def study(found: Trained, n_queries: int) -> dict:
     return result
 
 
+OF_MISTAKES = [
+    "method", "mistake", "test images", "the four among their ten",
+    "among those of images got right", "labels of the four",
+    "of all ten, of the class taken for", "training images wrong, in the same way",
+]  # fmt: skip
+
+
 def report(found: Trained, result: dict) -> str:
     header = [
         "method", "for: of the class", "nearer rows", "distinct",
@@ -240,12 +247,7 @@ def report(found: Trained, result: dict) -> str:
         table(header, rows),
         "The commonest mistakes, and the four rows that most often are among the "
         f"{AMONG} that inhibit the right class:",
-        table(
-            ["method", "mistake", "test images", "the four among their ten",
-             "among those of images got right", "labels of the four", "of all ten, of the class taken for",
-             "training images wrong, in the same way"],
-            of_mistakes,
-        ),
+        table(OF_MISTAKES, of_mistakes),
     ]  # fmt: skip
     if "planted" in result:
         parts += _planted_report(result["planted"])
