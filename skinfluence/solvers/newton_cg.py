@@ -240,7 +240,8 @@ def _preconditioner(objective: Objective, theta: Array, moving: Any) -> Any:
     if len(theta) > BLOCK_FEATURES or (_many(own) and not moving.all()):
         return _Diagonal(bends, objective, own, moving)
     if theta.size <= WHOLE and objective.loss.shift_invariant and moving.all():
-        return _Whole(objective, *_sampled(bends, SAMPLED * theta.size), own, theta)
+        rows, scale = _sampled(bends, SAMPLED * theta.size)
+        return _Whole(objective, rows, scale, own, theta)
     rows, scale = _sampled(bends, SAMPLED * len(theta))
     return _Blocks(bends[rows] * scale, objective, objective.design.take(rows), own, moving)
 
