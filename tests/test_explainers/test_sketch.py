@@ -449,6 +449,22 @@ def test_blocks_that_change_are_refused():
         sketch(model).fit(shorter)
 
 
+def test_rows_that_are_drawn_anew_are_refused():
+    X, y, _ = wide()
+    model = LogisticRegression().fit(X, y)
+    rng = np.random.default_rng(0)
+
+    def drawn():
+        rows = rng.integers(len(y), size=100)
+        yield X[rows], y[rows]
+
+    with (
+        pytest.warns(NotStationaryWarning),
+        pytest.raises(ValueError, match="met other rows than the first"),
+    ):
+        sketch(model, n_components=5).fit(drawn)
+
+
 # -- kinds of rows and models ---------------------------------------------------------------------
 
 

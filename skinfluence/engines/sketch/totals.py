@@ -32,6 +32,8 @@ class Totals:
         Number of rows, and of those that weigh anything.
     m : float
         What the penalty is multiplied by.
+    slopes : float
+        Sum of the squares of the rows' weighted slopes.
     squares, size : float
         Pearson's statistic, and of targets and outputs what it is rounding of.
     gradient, scale : ndarray of shape (P, K)
@@ -47,6 +49,7 @@ class Totals:
     n_rows: int
     n_held: int
     m: float
+    slopes: float
     squares: float
     size: float
     gradient: Array
@@ -88,6 +91,7 @@ def totals(fixed: Fixed, X: Any, part: Sketched) -> Totals:
         n_rows=len(weights),
         n_held=int((weights > 0).sum()),
         m=_multiplier(fixed, weights),
+        slopes=own.squares,
         squares=0.0 if squares is None else float(np.square(squares).sum()),
         size=_size(own),
         gradient=_adjoint(fixed, X, slope),
