@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -111,8 +112,8 @@ class Sketching(EngineBacked):
             StreamSource(
                 self._model,
                 given,
-                lambda X: self._block_rows(X, reset=False),
-                lambda y: self._kind.model_targets(self.estimator_, y),
+                partial(self._block_rows, reset=False),
+                partial(self._kind.model_targets, self.estimator_),
                 engine.slices,
             )
         )

@@ -885,9 +885,11 @@ def test_every_parameter_has_a_constraint():
     assert explainer._parameter_constraints.keys() == explainer.get_params(deep=False).keys()
 
 
-def test_pickling():
+@pytest.mark.parametrize("in_blocks", [False, True])
+def test_pickling(in_blocks):
     X, y, _ = wide()
-    ours = sketch(LogisticRegression(**TIGHT).fit(X, y), n_components=20).fit(X, y)
+    ours = sketch(LogisticRegression(**TIGHT).fit(X, y), n_components=20)
+    ours.fit(*([(X, y)],) if in_blocks else (X, y))
     again = pickle.loads(pickle.dumps(ours))
     assert_array_equal(again.score_influence(X[:2], y[:2]), ours.score_influence(X[:2], y[:2]))
 
