@@ -195,7 +195,8 @@ def agreement_text(name, found):
     ]  # fmt: skip
     rows = [
         [one["projection"], one["k"], f"{one['leverage']:.3f}", f"{one['ranks']:.3f}",
-         f"{one['cook']:.4f}", f"{one['top']:.0%}", f"{one['shrinkage']:.3f}", f"{one['reported']:.3f}"]
+         f"{one['cook']:.4f}", f"{one['top']:.0%}", f"{one['shrinkage']:.3f}",
+         f"{one['reported']:.3f}"]
         for one in found["rows"]
     ]  # fmt: skip
     base = found["baseline"]
