@@ -103,9 +103,9 @@ class Sketching(EngineBacked):
         return self
 
     def _fit_blocks(self, given: Callable[[], Iterator[Given]]) -> None:
-        first = next(iter(given()), None)
+        first = next((one for one in given() if len(block_weights(None, one.X))), None)
         if first is None:
-            raise ValueError("X yields no block. Pass at least one block of rows.")
+            raise ValueError("X yields no block with a row. Pass at least one.")
         self._begin(first.X, first.y, first.sample_weight)
         engine = self._engine
         engine.go_through(

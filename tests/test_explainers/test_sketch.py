@@ -396,7 +396,8 @@ def test_a_stranger_is_refused():
     [
         (lambda X, y: in_blocks(X, y), "which can be gone through once"),
         (lambda X, y: lambda: iter([X]), r"\(X, y\) or \(X, y, sample_weight\) is needed"),
-        (lambda X, y: lambda: iter([]), "yields no block"),
+        (lambda X, y: lambda: iter([]), "yields no block with a row"),
+        (lambda X, y: [(X[:0], y[:0])], "yields no block with a row"),
         (lambda X, y: [(X, y[:-1])], "inconsistent numbers of samples"),
         (lambda X, y: [(X, y, -np.ones(len(y)))], "negative, not finite, or no vector"),
         (lambda X, y: [(X, y), (X[:, 1:], y)], "59 features, but InfluenceSketch is expecting 60"),
@@ -776,6 +777,25 @@ def test_features_of_sizes_far_apart_are_said():
     model.coef_[3] /= 1e8
     with pytest.warns(linalg.LinAlgWarning, match="Bring the features to one scale"):
         sketch(model, n_components=20).fit(X, y)
+
+
+def test_empty_blocks_are_passed_over():
+    X, y, _ = wide()
+    model = LogisticRegression(**TIGHT).fit(X, y)
+    whole = sketch(model, n_components=20).fit(X, y)
+    ours = sketch(model, n_components=20).fit([(X[:0], y[:0]), (X, y), (X[:0], y[:0])])
+    assert_allclose(ours.leverage_, whole.leverage_, rtol=1e-12)
+
+
+def test_no_feature_is_active():
+    y = TARGETS["real"]
+    for intercept in (True, False):
+        lasso = Lasso(alpha=100.0, fit_intercept=intercept)
+        ours = sketch(lasso, features="active").fit(ROWS, y)
+        assert_allclose(ours.leverage_.sum(), float(intercept), atol=1e-12)
+        assert ours.n_components_ == 0 and ours.shrinkage_ == 1.0
+        assert np.isfinite(ours.self_influence()).all()
+        assert ours.score_influence(ROWS[:2], y[:2]).shape == (2, len(y))
 
 
 def test_two_rows_and_one_query():

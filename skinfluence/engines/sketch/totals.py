@@ -96,11 +96,17 @@ def totals(fixed: Fixed, X: Any, part: Sketched) -> Totals:
         size=_size(own),
         gradient=_adjoint(fixed, X, slope),
         scale=_sizes(fixed, X, own),
-        grams=tuple(gram_blocks(DenseDesign(rows), curvature) for rows in part.rows),
+        grams=tuple(_gram(rows, curvature) for rows in part.rows),
         columns=(_entrywise(X, np.square).T @ flat).reshape(several),
         means=(X.T @ flat).reshape(several),
         mass=curvature.sum(axis=0),
     )
+
+
+def _gram(rows, curvature):
+    if not rows.shape[1]:  # no feature is active, and BLAS refuses nothing
+        return np.zeros((0, 0))
+    return gram_blocks(DenseDesign(rows), curvature)
 
 
 def _multiplier(fixed, weights):
