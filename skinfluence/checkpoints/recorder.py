@@ -38,8 +38,8 @@ class CheckpointRecorder:
     ----------
     directory : path-like or None, default=None
         Where checkpoints are written; one that holds a recording is gone on with, after
-        `restore`. Writing waits a little where it would take more than a hundredth of the time.
-        None keeps them in memory.
+        `restore`. With `keep`, all but the newest wait in memory where writing would take more
+        than a hundredth of the time. None keeps them in memory.
     every : int, default=1
         Steps from one checkpoint to the next (of `partial_fit`, calls).
     keep : int or None, default=None
