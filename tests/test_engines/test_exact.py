@@ -24,6 +24,8 @@ from sklearn.naive_bayes import BernoulliNB, CategoricalNB, GaussianNB, Multinom
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor, NearestCentroid
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.utils.validation import has_fit_parameter
 
 from skinfluence import InfluenceExplainer
 from skinfluence.deletion.closed.families import family_of, registered
@@ -431,7 +433,6 @@ def test_targets_that_are_not_there():
     [
         lambda explainer: explainer.d_params(),
         lambda explainer: explainer.diagnostics(),
-        lambda explainer: explainer.transform(ROWS),
         lambda explainer: explainer.train_embedding(),
         lambda explainer: explainer.get_feature_names_out(),
         lambda explainer: explainer.perturbation(ROWS[:1], CLASSES[:1]),
@@ -485,3 +486,56 @@ def test_what_families_refuse():
         InfluenceExplainer(Own()).fit(ROWS, CLASSES)
     with pytest.raises(ValueError, match="holds all that carry weight, or all of a class"):
         InfluenceExplainer(GaussianNB()).fit(ROWS, CLASSES).score_groups(groups=CLASSES)
+
+
+def test_there_is_no_embedding():
+    explainer = InfluenceExplainer(GaussianNB()).fit(ROWS, CLASSES)
+    assert not hasattr(explainer, "transform")
+    with pytest.raises(AttributeError, match="has no attribute 'transform'") as caught:
+        explainer.transform(ROWS)
+    assert "the deletions of GaussianNB are exact without any" in str(caught.value.__cause__)
+
+
+def without_weights(explainer):
+    """Checks of weights, which are routed to a model that has none."""
+    if has_fit_parameter(explainer.estimator, "sample_weight"):
+        return {}
+    return dict.fromkeys(WEIGHTED, "its model takes no weights")
+
+
+WEIGHTED = (
+    "check_all_zero_sample_weights_error",
+    "check_sample_weight_equivalence_on_dense_data",
+    "check_sample_weight_equivalence_on_sparse_data",
+    "check_sample_weights_list",
+    "check_sample_weights_not_an_array",
+    "check_sample_weights_not_overwritten",
+    "check_sample_weights_pandas_series",
+    "check_sample_weights_shape",
+)
+
+
+# Some checks fit on rows of which few are of a class.
+@pytest.mark.filterwarnings("ignore::skinfluence.exceptions.DegenerateDeletionWarning")
+@pytest.mark.filterwarnings("ignore:Only one sample available:UserWarning")
+@parametrize_with_checks(
+    [
+        InfluenceExplainer(estimator)
+        for estimator in (
+            KernelRidge(kernel="rbf"),
+            GaussianProcessRegressor(RBF(), alpha=0.1, optimizer=None),
+            LinearDiscriminantAnalysis(),
+            QuadraticDiscriminantAnalysis(reg_param=0.1),
+            GaussianNB(),
+            MultinomialNB(),
+            NearestCentroid(),
+            KNeighborsClassifier(2),
+            KNeighborsRegressor(2),
+            EmpiricalCovariance(),
+            PCA(1),
+        )
+    ],
+    expected_failed_checks=without_weights,
+)
+def test_scikit_learn_checks(estimator, check):
+    check(estimator)
