@@ -71,8 +71,8 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
     method : {"auto", "first_order", "newton", "refit"}, default="auto"
         How far the parameters are followed. "auto" is "newton", "first_order" where the Hessian
         is too large to be formed and for networks, and the exact linear programme for
-        QuantileRegressor and closed forms; `method_` says which. For networks "newton" is a Gauss-Newton step, and
-        "refit" is left to ``validate(retrain=...)``.
+        QuantileRegressor; `method_` says which. For networks "newton" is a Gauss-Newton step, and
+        "refit" is left to ``validate(retrain=...)``. Closed forms are exact with "auto".
     target : str or callable, default="loss"
         What a score is a change of. "loss": the query's own loss, as the estimator defines it,
         unweighted. "decision_function" or "proba": that output; the class is `output`, else the

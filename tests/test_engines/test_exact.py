@@ -349,6 +349,7 @@ def test_rows_that_hold_a_direction_alone():
     with pytest.warns(DegenerateDeletionWarning, match=r"1 of 45: 7"):
         scores = explainer.score_influence(X[:9])
     assert np.isfinite(np.delete(scores, 7, axis=1)).all()
+    assert np.isposinf(scores[:, 7]).all()  # what is left has no density
     lda = InfluenceExplainer(LinearDiscriminantAnalysis()).fit(X, CLASSES)
     kept = np.delete(np.arange(N), 7)
     left = LinearDiscriminantAnalysis().fit(X[kept], CLASSES[kept])
@@ -466,6 +467,9 @@ def test_what_families_refuse():
     with pytest.raises(ValueError, match=r"alpha is singular.*Raise alpha"):
         X = np.vstack([ROWS, ROWS])
         InfluenceExplainer(KernelRidge(alpha=0)).fit(X, np.tile(NUMBERS, 2))
+    for density in (EmpiricalCovariance(), PCA()):
+        with pytest.raises(ValueError, match=r"covariance of \w+ is singular.*or shrink"):
+            InfluenceExplainer(density).fit(np.hstack([ROWS, ROWS]))
     with pytest.raises(UnsupportedEstimatorError, match='metric="precomputed"'):
         InfluenceExplainer(KNeighborsRegressor(metric="precomputed")).fit(ROWS, NUMBERS)
     with pytest.raises(UnsupportedEstimatorError, match="fitted on 2 targets a row"):

@@ -18,7 +18,7 @@ from skinfluence.deletion.closed.base import (
     register,
 )
 from skinfluence.deletion.closed.heads import Head, LogDensity
-from skinfluence.deletion.closed.moments import SINGULAR, Downdated, Spectrum, log_normal
+from skinfluence.deletion.closed.moments import Downdated, Spectrum, log_normal, refuse_singular
 from skinfluence.deletion.closed.refits import Patched, Refits
 
 
@@ -160,15 +160,13 @@ class _CovarianceFamily(Family):
         return LogDensity()
 
     def outputs(self, estimator: Any, X: Any) -> Array:
-        sign, log_det = np.linalg.slogdet(estimator.covariance_)
-        log_det = log_det if sign > 0 else -np.inf
+        refuse_singular(type(estimator).__name__, estimator.covariance_)
+        log_det = np.linalg.slogdet(estimator.covariance_)[1]
         return log_normal(estimator.mahalanobis(X), log_det, X.shape[1])[:, None]
 
     def read(self, estimator: Any, rows: TrainingRows, settings: Any) -> ExactModel | None:
         scatter = Scatter(rows.X, centred=not estimator.assume_centered)
         closed = ShrunkDeletion(scatter, _shrinkage(estimator, scatter))
-        if closed.values.min() * SINGULAR <= closed.values.max():
-            return None
         broken = closed.broken()
         return (
             Patched(closed, Refits(self, estimator, rows), broken, None) if len(broken) else closed
