@@ -32,8 +32,9 @@ class Measures:
     leverages : ndarray of shape (n_sketches, b)
     scores : ndarray of shape (b,)
         c.
-    slopes : float
-        Sum of the squares of the rows' weighted slopes, by which rows are known again.
+    slopes, moment : float
+        Sums of the squares of the rows' weighted slopes, and of these times their positions, by
+        which rows and their order are known again.
     cooks, residuals : ndarray of shape (b,) or None
         None where the loss is no deviance.
     """
@@ -41,6 +42,7 @@ class Measures:
     leverages: Array
     scores: Array
     slopes: float
+    moment: float
     cooks: Array | None
     residuals: Array | None
 
@@ -51,9 +53,15 @@ class Measures:
             np.concatenate([part.leverages for part in parts], axis=1),
             np.concatenate([part.scores for part in parts]),
             sum(part.slopes for part in parts),
+            _moment(parts),
             _joined([part.cooks for part in parts]),
             _joined([part.residuals for part in parts]),
         )
+
+
+def _moment(parts):
+    before = np.cumsum([0] + [len(part.scores) for part in parts[:-1]])
+    return float(sum(part.moment + n * part.slopes for n, part in zip(before, parts, strict=True)))
 
 
 def _joined(parts):
@@ -125,7 +133,8 @@ class SketchedProblem:
         else:
             scores = np.einsum("bk,bk->b", slope, np.mean(moved, axis=0))
         distance = _together(distances, levers) if distances else None
-        return Measures(levers, scores, own.squares, distance, residuals(fixed, own))
+        known = own.squares, own.moment
+        return Measures(levers, scores, *known, distance, residuals(fixed, own))
 
 
 def _scores(slope, spread, leverage):

@@ -173,7 +173,15 @@ class Slopes:
     @property
     def squares(self) -> float:
         """Sum of the squares of the weighted slopes."""
-        return float(np.square(self.weights[:, None] * self.gradient).sum())
+        return float(self._each_square().sum())
+
+    @property
+    def moment(self) -> float:
+        """The same times the positions of the rows, which knows their order."""
+        return float(np.arange(len(self.weights)) @ self._each_square())
+
+    def _each_square(self):
+        return np.square(self.weights[:, None] * self.gradient).sum(axis=1)
 
 
 def slopes(fixed: Fixed, y: Array, weights: Array, eta: Array, *, expected: bool) -> Slopes:

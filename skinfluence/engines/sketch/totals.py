@@ -32,8 +32,8 @@ class Totals:
         Number of rows, and of those that weigh anything.
     m : float
         What the penalty is multiplied by.
-    slopes : float
-        Sum of the squares of the rows' weighted slopes.
+    slopes, moment : float
+        Sums of the squares of the rows' weighted slopes, and of these times their positions.
     squares, size : float
         Pearson's statistic, and of targets and outputs what it is rounding of.
     gradient, scale : ndarray of shape (P, K)
@@ -50,6 +50,7 @@ class Totals:
     n_held: int
     m: float
     slopes: float
+    moment: float
     squares: float
     size: float
     gradient: Array
@@ -66,6 +67,8 @@ class Totals:
         ours, theirs = getattr(self, name), getattr(other, name)
         if name == "grams":
             return tuple(a + b for a, b in zip(ours, theirs, strict=True))
+        if name == "moment":  # the other's rows come behind ours
+            return ours + theirs + self.n_rows * other.slopes
         return ours + theirs
 
     @property
@@ -92,6 +95,7 @@ def totals(fixed: Fixed, X: Any, part: Sketched) -> Totals:
         n_held=int((weights > 0).sum()),
         m=_multiplier(fixed, weights),
         slopes=own.squares,
+        moment=own.moment,
         squares=0.0 if squares is None else float(np.square(squares).sum()),
         size=_size(own),
         gradient=_adjoint(fixed, X, slope),
