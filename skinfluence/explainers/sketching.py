@@ -32,6 +32,15 @@ _OF_ALL_ROWS = (
     "stationarity_",
     "train_index_",
 )
+# Options that the sums of the first pass depend on.
+_OF_THE_SUMS = (
+    "n_components",
+    "projection",
+    "n_sketches",
+    "hessian",
+    "features",
+    "random_state",
+)
 
 
 def _if_fitted_given(explainer: Any) -> bool:
@@ -148,6 +157,20 @@ class Sketching(EngineBacked):
                 "partial_fit), and pass the fitted one."
             )
 
+    def _refuse_other_options(self):
+        """Sums are of one estimator and one sketch, whatever was set since they were begun."""
+        begun = vars(self._engine.settings)
+        changed = [name for name in _OF_THE_SUMS if getattr(self, name) is not begun[name]]
+        changed = [name for name in changed if getattr(self, name) != begun[name]]
+        if self.estimator is not self.estimator_:
+            changed = ["estimator", *changed]
+        if changed:
+            raise ValueError(
+                f"{' and '.join(changed)} changed since the first rows were added, and the sums "
+                "belong to what it was. Add the rows to a new sketch (sklearn.base.clone makes "
+                "one), or use fit, which starts anew."
+            )
+
     def _block_rows(self, X, *, reset):
         rows = self._kind.model_rows(self, self._heads, X, reset=reset)
         if hasattr(self, "_engine") and not reset:
@@ -188,7 +211,8 @@ class Sketching(EngineBacked):
         Raises
         ------
         ValueError
-            If the rows do not fit the estimator, or it weights classes by how many rows they have.
+            If the rows do not fit the estimator, it weights classes by how many rows they have, or
+            it or an option has changed since the first rows were added.
         """
         if y is None:
             raise ValueError(
@@ -198,6 +222,7 @@ class Sketching(EngineBacked):
         with all_or_nothing(self):
             if not hasattr(self, "_engine"):
                 self._begin(X, y, sample_weight)
+            self._refuse_other_options()
             rows = self._block_rows(X, reset=False)
             targets = self._kind.model_targets(self.estimator_, y)
             self._engine.add_given(rows, targets, block_weights(sample_weight, X))

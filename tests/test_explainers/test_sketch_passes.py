@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sklearn.linear_model import LogisticRegression
+from numpy.testing import assert_array_equal
+from sklearn.linear_model import LogisticRegression, SGDClassifier
 
 from skinfluence import InfluenceSketch
 
@@ -28,3 +29,38 @@ def test_rows_that_come_in_another_order_are_refused():
 
     with pytest.raises(ValueError, match="met the rows in another order than the first"):
         sketch().fit(blocks)
+
+
+def trained():
+    return SGDClassifier(loss="log_loss", alpha=0.1, random_state=0, tol=1e-6).fit(X, Y)
+
+
+@pytest.mark.filterwarnings("ignore:SGDClassifier is not at a minimum")
+def test_training_that_goes_on_changes_no_sketch():
+    model = trained()
+    ours = sketch(model).fit(X, Y)
+    before = ours.score_influence(X[:3], Y[:3])
+    model.partial_fit(X[:5], 1 - Y[:5])
+    assert_array_equal(ours.score_influence(X[:3], Y[:3]), before)
+
+
+def test_training_between_blocks_is_refused():
+    model = trained()
+    ours = sketch(model).partial_fit(X[:100], Y[:100])
+    model.partial_fit(X[:5], 1 - Y[:5])
+    for ask in (ours.partial_fit, ours.diagnostics):
+        with pytest.raises(ValueError, match="other coefficients than when the first rows"):
+            ask(X[100:], Y[100:])
+    assert ours.n_samples_fit_ == 100
+
+
+@pytest.mark.parametrize(
+    "changed", [{"n_components": 5}, {"random_state": 1}, {"estimator": trained()}], ids=str
+)
+def test_options_that_change_between_blocks_are_refused(changed):
+    ours = sketch().partial_fit(X[:100], Y[:100])
+    ours.set_params(**changed)
+    with pytest.raises(ValueError, match=f"{next(iter(changed))} changed since the first rows"):
+        ours.partial_fit(X[100:], Y[100:])
+    ours.set_params(estimator=MODEL).fit(X, Y)
+    assert ours.n_samples_fit_ == 200

@@ -223,7 +223,8 @@ class SketchEngine(Engine):
         self.source, self.rows = None, ()
 
     def _given(self, rows, y, weights):
-        return block_source(self.model, rows, y, weights, self.slices(rows))
+        fixed = self.sketcher.fixed
+        return block_source(self.model, rows, y, weights, self.slices(rows), fixed)
 
     # -- scores -----------------------------------------------------------------------------------
 

@@ -144,8 +144,25 @@ def fixed_problems(fit: LinearFit, features: str) -> list[Fixed]:
             active = np.flatnonzero((problem.coef != 0).any(axis=1))
         nothing = np.zeros(0)
         bare = dataclasses.replace(problem, y=nothing, weights=nothing, rebalance=None)
+        # Copies: sketches must not follow what training goes on to do to the estimator.
+        intercept = None if bare.intercept is None else np.array(bare.intercept)
+        bare = dataclasses.replace(bare, coef=np.array(bare.coef), intercept=intercept)
         fixed.append(Fixed(bare, active))
     return fixed
+
+
+def refuse_changed(model: Any, fit: LinearFit, fixed: Sequence[Fixed]) -> None:
+    """Refuse a model that is no longer the one whose sums were begun."""
+    same = len(fit.problems) == len(fixed) and all(
+        np.array_equal(Fixed(problem, None).theta, one.theta)
+        for problem, one in zip(fit.problems, fixed, strict=True)
+    )
+    if not same:
+        raise ValueError(
+            f"{type(model).__name__} has other coefficients than when the first rows were added, "
+            "and sums belong to one model. Train it to its end first, and then add the rows to a "
+            "new sketch (sklearn.base.clone makes one)."
+        )
 
 
 @dataclass(frozen=True)
