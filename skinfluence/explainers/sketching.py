@@ -18,7 +18,7 @@ from skinfluence.base import all_or_nothing
 from skinfluence.diagnostics import SketchedDiagnostics
 from skinfluence.engines.sketch.engine import SketchEngine
 from skinfluence.engines.sketch.reading import read, refuse_balanced
-from skinfluence.engines.sketch.rows import Given, block_weights, blocks_of
+from skinfluence.engines.sketch.rows import Given, block_weights, blocks_of, centre_of
 from skinfluence.engines.sketch.sources import StreamSource
 from skinfluence.explainers.engine_backed import EngineBacked
 
@@ -139,13 +139,14 @@ class Sketching(EngineBacked):
         if self._heads:
             self._adopt_features()
         self._kind = self._engine_of(self._model)
-        self._block_rows(X, reset=True)
+        rows = self._block_rows(X, reset=True)
         targets = self._kind.model_targets(self.estimator_, y)
         weights = block_weights(sample_weight, X)
         check_consistent_length(weights, targets)
         fit = read(self._model, targets, weights)
         refuse_balanced(self._model, fit)
-        self._engine = self._kind(self._model, fit, self._settings())
+        centre = centre_of(rows, self.block_size)
+        self._engine = self._kind(self._model, fit, self._settings(), centre)
 
     def _refuse_unfitted(self):
         if self.estimator is None or isinstance(self.estimator, type):

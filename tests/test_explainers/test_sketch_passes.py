@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from numpy.testing import assert_array_equal
-from sklearn.linear_model import LogisticRegression, SGDClassifier
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge, SGDClassifier
 
 from skinfluence import InfluenceSketch
 
@@ -64,3 +64,35 @@ def test_options_that_change_between_blocks_are_refused(changed):
         ours.partial_fit(X[100:], Y[100:])
     ours.set_params(estimator=MODEL).fit(X, Y)
     assert ours.n_samples_fit_ == 200
+
+
+@pytest.mark.parametrize("n_components", [5, 8])
+@pytest.mark.parametrize("penalty", [0.0, 3.0])
+def test_features_far_from_zero_lose_no_digits(n_components, penalty):
+    y = X @ np.arange(8.0) + RNG.normal(size=200)
+    model = Ridge(penalty).fit(X, y)
+    near = sketch(model, n_components=n_components).fit(X, y)
+    far = Ridge(penalty).fit(X, y)
+    shift = 2.0 ** np.arange(20, 28)
+    moved = (X + shift) - shift
+    far.intercept_ -= shift @ far.coef_
+    found = sketch(far, n_components=n_components).fit(moved + shift, y)
+    assert_allclose(found.leverage_, near.leverage_, rtol=1e-5)
+    assert_allclose(found.n_effective_params_, near.n_effective_params_, rtol=1e-5)
+    assert_allclose(
+        found.score_influence(moved[:3] + shift, y[:3]),
+        near.score_influence(X[:3], y[:3]),
+        rtol=1e-3,
+        atol=1e-6,
+    )
+
+
+def test_columns_that_vary_by_rounding_are_constant():
+    y = X @ np.arange(8.0) + RNG.normal(size=200)
+    plain = sketch(LinearRegression(), n_components=8).fit(X, y)
+    rounded = np.c_[X, 0.1 * (1.0 + 1e-16 * np.arange(200)), np.full(200, 0.3)]
+    for n_components in (10, 9):
+        found = sketch(LinearRegression(), n_components=n_components).fit(rounded, y)
+        assert_allclose(found.n_effective_params_, 9.0)
+    found = sketch(LinearRegression(), n_components=10).fit(rounded, y)
+    assert_allclose(found.leverage_, plain.leverage_, rtol=1e-10)

@@ -14,7 +14,7 @@ from skinfluence.diagnostics.measures import cooks
 from skinfluence.diagnostics.working import Basis
 from skinfluence.engines.sketch.reading import Fixed
 from skinfluence.engines.sketch.sketcher import Sketched, Sketcher
-from skinfluence.engines.sketch.totals import Totals, most_parameters, multiplier
+from skinfluence.engines.sketch.totals import Totals, most_parameters, multiplier, rounding_of
 from skinfluence.engines.sketch.working import basis_of, residuals, working_block
 
 Array = NDArray[np.float64]
@@ -176,6 +176,8 @@ def _sketched(sketcher, number, total):
     bases, pulls = [], []
     for sketch, gram in enumerate(total.grams):
         mask = _mask(fixed, projection.n_components)
+        if fixed.centred and sketcher.centre is not None:
+            mask &= _varying(fixed, projection, sketch, total, sketcher.centre)
         held = m * _penalty(fixed, projection, sketch, penalty.l2)
         data = np.where(np.outer(mask, mask), gram, 0.0)
         basis = basis_of(data, np.where(np.outer(mask, mask), held, 0.0))
@@ -184,7 +186,7 @@ def _sketched(sketcher, number, total):
         inner = np.vstack([inner, slope[sketcher.n_features :]]).ravel()
         pulls.append(basis.vectors.T @ np.where(mask, inner, 0.0))
     exact = all(omega is None for omega in projection.omegas)
-    n_params = bases[0].n_effective if exact else most_parameters(fixed, total)
+    n_params = bases[0].n_effective if exact else most_parameters(fixed, total, sketcher.centre)
     return SketchedProblem(fixed, total, tuple(bases), tuple(pulls), n_params)
 
 
@@ -196,6 +198,15 @@ def _mask(fixed, n_components):
     if fixed.has_intercept:
         free[-1] = fixed.free[-1]
     return free.ravel()
+
+
+def _varying(fixed, projection, sketch, total, centre):
+    """Which parameters do not belong to a component that is constant up to rounding: (r K,)."""
+    rounding = rounding_of(total, np.diag(projection.gram(sketch, np.square(centre))))
+    size = np.diag(total.grams[sketch]).reshape(-1, fixed.n_outputs)
+    varies = np.ones(size.shape, dtype=bool)
+    varies[:-1] = size[:-1].sum(axis=1, keepdims=True) > rounding[:, None]
+    return varies.ravel()
 
 
 def _penalty(fixed, projection, sketch, l2):

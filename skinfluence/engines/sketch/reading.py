@@ -98,6 +98,16 @@ class Fixed:
         return self.problem.intercept is not None
 
     @property
+    def centred(self) -> bool:
+        """Whether the intercept takes up any shift of the features: it is free, and in no penalty.
+
+        The model is then the same over centred features, and its Gram matrices keep their digits.
+        """
+        penalty = self.penalty
+        held = penalty.l2[-1] + penalty.l1[-1]
+        return self.has_intercept and bool(self.free[-1].all() and not held.any())
+
+    @property
     def theta(self) -> Array:
         """Coefficients and, last, the intercept: (P, K)."""
         problem = self.problem

@@ -15,6 +15,7 @@ from skinfluence.diagnostics.measures import PERFECT
 from skinfluence.engines.sketch.reading import Fixed
 from skinfluence.engines.sketch.sketcher import Sketched
 from skinfluence.engines.sketch.working import residuals
+from skinfluence.objectives.coordinates import CONSTANT
 from skinfluence.objectives.design import DenseDesign
 from skinfluence.objectives.objective import gram_blocks
 from skinfluence.solvers.stationarity import INTERPOLATING, largest_ratio, violation
@@ -41,7 +42,8 @@ class Totals:
     grams : tuple of ndarray of shape (r K, r K)
         Curvature of the data in each sketch.
     columns, means : ndarray of shape (p, K, K)
-        Curvature of the data along every feature, and between it and the intercept.
+        Curvature of the data along every feature, and between it and the intercept; of centred
+        features where they are.
     mass : ndarray of shape (K, K)
         Curvature along the intercept.
     """
@@ -101,8 +103,8 @@ def totals(fixed: Fixed, X: Any, part: Sketched) -> Totals:
         gradient=_adjoint(fixed, X, slope),
         scale=_sizes(fixed, X, own),
         grams=tuple(_gram(rows, curvature) for rows in part.rows),
-        columns=(_entrywise(X, np.square).T @ flat).reshape(several),
-        means=(X.T @ flat).reshape(several),
+        columns=(_entrywise(part.features, np.square).T @ flat).reshape(several),
+        means=(part.features.T @ flat).reshape(several),
         mass=curvature.sum(axis=0),
     )
 
@@ -170,7 +172,7 @@ def stationarity(fixed: Fixed, total: Totals) -> float:
     return largest_ratio(violation(stub, theta), data + own)
 
 
-def most_parameters(fixed: Fixed, total: Totals) -> float:
+def most_parameters(fixed: Fixed, total: Totals, centre: Array | None = None) -> float:
     """Effective parameters of the whole fit, or an upper bound where a penalty holds them.
 
     They are the trace of f(A) with A the curvature of the data over that of the penalty and
@@ -190,6 +192,8 @@ def most_parameters(fixed: Fixed, total: Totals) -> float:
         # A constant column less its mean is rounding.
         size = np.trace(blocks, axis1=1, axis2=2)
         rest = np.trace(left, axis1=1, axis2=2) > 1e-13 * size
+        if fixed.centred and centre is not None:
+            rest &= size > rounding_of(total, np.square(centre[active]))
         blocks = np.where(rest[:, None, None], left, 0.0)
     mask = free[active]
     blocks = blocks * (mask[:, :, None] & mask[:, None, :])
@@ -207,6 +211,11 @@ def most_parameters(fixed: Fixed, total: Totals) -> float:
         most += np.linalg.matrix_rank(own, hermitian=True)
     seen = fixed.n_outputs - 1 if fixed.problem.loss.shift_invariant else fixed.n_outputs
     return min(most, float(total.n_held * seen))
+
+
+def rounding_of(total: Totals, squares: Array) -> Array:
+    """Curvature that centred features have by rounding, where `squares` are of their centres."""
+    return CONSTANT**2 * np.trace(total.mass) * squares
 
 
 def add_all(found: Sequence[Totals], more: Sequence[Totals]) -> list[Totals]:
