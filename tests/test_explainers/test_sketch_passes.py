@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge, SGDClassifier
 
-from skinfluence import InfluenceSketch
+from skinfluence import InfluenceExplainer, InfluenceSketch
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(200, 8))
@@ -96,3 +96,15 @@ def test_columns_that_vary_by_rounding_are_constant():
         assert_allclose(found.n_effective_params_, 9.0)
     found = sketch(LinearRegression(), n_components=10).fit(rounded, y)
     assert_allclose(found.leverage_, plain.leverage_, rtol=1e-10)
+
+
+def test_active_features_of_each_class():
+    y = (X[:, :3] + RNG.normal(size=(200, 3))).argmax(axis=1)
+    options = {"solver": "saga", "l1_ratio": 1.0, "tol": 1e-10, "max_iter": 100_000}
+    model = LogisticRegression(C=0.1, **options).fit(X, y)
+    used = model.coef_ != 0
+    assert used[:, used.any(axis=0)].mean() < 1.0  # not all classes use all that are active
+    exact = InfluenceExplainer(model).fit(X, y).diagnostics()
+    ours = sketch(model, n_components=8, features="active").fit(X, y)
+    assert_allclose(ours.leverage_, exact.leverage, rtol=1e-5)
+    assert_allclose(ours.cooks_distance_, exact.cooks_distance, rtol=1e-5)

@@ -175,7 +175,7 @@ def _sketched(sketcher, number, total):
     slope = penalty.gradient(fixed.theta) / fixed.unit
     bases, pulls = [], []
     for sketch, gram in enumerate(total.grams):
-        mask = _mask(fixed, projection.n_components)
+        mask = _mask(fixed, projection, sketch)
         if fixed.centred and sketcher.centre is not None:
             mask &= _varying(fixed, projection, sketch, total, sketcher.centre)
         held = m * _penalty(fixed, projection, sketch, penalty.l2)
@@ -190,9 +190,13 @@ def _sketched(sketcher, number, total):
     return SketchedProblem(fixed, total, tuple(bases), tuple(pulls), n_params)
 
 
-def _mask(fixed, n_components):
+def _mask(fixed, projection, sketch):
     """Which of a sketch's parameters there are: (r K,), rows first."""
+    n_components, active = projection.n_components, projection.active
     free = np.ones((n_components + fixed.has_intercept, fixed.n_outputs), dtype=bool)
+    if active is not None and projection.omegas[sketch] is None:
+        # Of classes that share a sketch, some may hold a feature at zero that others use.
+        free[:n_components] = fixed.problem.coef[active] != 0
     for k in fixed.problem.constant_outputs:
         free[:n_components, k] = False
     if fixed.has_intercept:
