@@ -319,8 +319,8 @@ class Representing(EngineBacked):
         Raises
         ------
         ValueError
-            If a position lies outside, or the result does not fit scikit-learn's
-            ``working_memory`` and `rows` is None.
+            If a position lies outside, `n_samples` is no integer, or the result does not fit
+            scikit-learn's ``working_memory`` and `rows` is None.
 
         Notes
         -----
@@ -328,12 +328,12 @@ class Representing(EngineBacked):
         times its alpha, whatever the query.
         """
         queries = self._queries(X, _Asked(y, target_class))
-        if n_samples < 0 or noise < 0:
+        if n_samples != int(n_samples) or n_samples < 0 or noise < 0:
             raise ValueError(
-                f"n_samples={n_samples} and noise={noise} must not be negative. Pass n_samples=0 "
-                "for no noise."
+                f"n_samples={n_samples!r} and noise={noise!r} must not be negative, and the "
+                "number of draws an integer. Pass n_samples=0 for no noise."
             )
-        size = np.prod(self._fit_X.shape[1:], dtype=float) * self.n_samples_fit_
+        size = self._engine.input_size(queries) * self.n_samples_fit_
         if rows is None and 8.0 * queries.shape[0] * size > _loops.memory_budget():
             raise ValueError(
                 f"The derivatives of {queries.shape[0]} queries for all {self.n_samples_fit_} "

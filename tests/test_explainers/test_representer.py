@@ -283,5 +283,7 @@ def test_sensitivities_that_do_not_fit_are_refused():
         explainer.sensitivity(QUERIES)
     with refused("must not be negative"):
         explainer.sensitivity(QUERIES, n_samples=-1)
+    with refused("number of draws an integer"):
+        explainer.sensitivity(QUERIES, n_samples=2.5)
     with refused("position outside"):
         explainer.sensitivity(QUERIES, rows=[99])
