@@ -228,6 +228,17 @@ def test_outliers_are_rows_with_a_large_alpha_of_their_own_class():
     assert_array_equal(several.global_importance(1), several.alpha_[:, 1])
 
 
+def test_suspicion_about_outputs_knows_no_labels():
+    y = (CLASSES[0] == CLASSES).astype(int)
+    model = LogisticRegression(**TIGHT).fit(ROWS, y)
+    wrong = 1 - y
+    found = [
+        RepresenterExplainer(model, mode="pretrained").fit(ROWS, labels).rank_outliers()
+        for labels in (y, wrong)
+    ]
+    assert_array_equal(*found)
+
+
 def test_sinks_groups_and_strongest_take_a_class():
     explainer = explain(LogisticRegression(**TIGHT), CLASSES)
     scores = explainer.score_influence(QUERIES, target_class=4)
