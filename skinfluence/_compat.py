@@ -31,6 +31,7 @@ __all__ = [
     "check_feature_names_in",
     "check_weights",
     "has_stopped",
+    "libsvm_gamma",
     "mlp_moments",
     "output_container",
     "routing_enabled",
@@ -104,3 +105,8 @@ def set_mlp_moments(model, moments):
     elif hasattr(optimizer, "velocities") and "velocity" in moments:
         optimizer.velocities = moments["velocity"]
         optimizer.learning_rate = float(moments["rate"][0])
+
+
+def libsvm_gamma(model):
+    """The number that ``gamma="scale"`` or ``"auto"`` of a fitted libsvm model became."""
+    return model._gamma

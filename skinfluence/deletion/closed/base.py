@@ -171,6 +171,10 @@ class ExactModel(ABC):
         meets the model without row j.
         """
 
+    def idle(self, rows: Positions) -> NDArray[np.bool_]:
+        """Which deletions change nothing at all, so that scores are 0 and no rounding of it."""
+        return np.zeros(len(rows), dtype=bool)
+
     def without_group(self, X: Any, rows: Positions) -> Array | None:
         """Outputs of the model without all of `rows`, (n_queries, n_outputs).
 

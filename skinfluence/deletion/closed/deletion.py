@@ -86,7 +86,9 @@ class ExactDeletion(Deletion):
         """As :meth:`self_change`, at any positions."""
         own = self.train[positions]
         outputs = self.model.without(own.X, self.model.delete(positions), OWN)
-        return difference(self.value(outputs[:, None], own.asked)[:, 0], own.before)
+        changes = difference(self.value(outputs[:, None], own.asked)[:, 0], own.before)
+        changes[self.model.idle(positions)] = 0.0
+        return changes
 
     def report(self) -> dict[str, Any]:
         return {"method": self.model.method, "flagged_rows": np.sort(self.model.alone)}

@@ -17,6 +17,7 @@ from skinfluence.deletion.closed import (  # noqa: F401  (they register themselv
     pca,
 )
 from skinfluence.deletion.closed.base import Family, find_family, registered
+from skinfluence.deletion.svm import family as svm  # noqa: F401
 from skinfluence.exceptions import UnsupportedEstimatorError
 
 __all__ = ["family_of", "find_family", "registered"]

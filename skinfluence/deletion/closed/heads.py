@@ -57,6 +57,14 @@ class Head(ABC):
         """Probability of the chosen class, (q, b)."""
         raise NotImplementedError
 
+    def choose(self, output: Any) -> int | None:
+        """Choice that `output` names where choices are no classes; None where they are."""
+        return None
+
+    def shown(self, outputs: Array) -> Array:
+        """Outputs as a target of the user takes them, (q, b, n_columns)."""
+        return outputs
+
     def predicted(self, outputs: Array) -> Positions:
         """Output that speaks for each query by itself, (q,), from outputs (q, K)."""
         return np.zeros(len(outputs), dtype=np.intp)

@@ -18,7 +18,7 @@ Value = Callable[[Array, Any], Array]
 def value_of(head: Head, target: Any) -> Value:
     """The target as a function of outputs (q, b, K) and of what each query asks, to (q, b)."""
     if callable(target):
-        return lambda outputs, y: _of_user(target, outputs, y)
+        return lambda outputs, y: _of_user(target, head.shown(outputs), y)
     named: dict[str, Value] = {
         "loss": head.loss,
         "decision_function": head.decision,
@@ -56,6 +56,9 @@ def asked_of(head: Head, target: Any, output: Any, y: Any, outputs: Callable[[],
 def _choice(head, output, y, outputs):
     if head.classes is None:
         return _chosen_number(head, output, outputs)
+    chosen = head.choose(output)
+    if chosen is not None:
+        return np.full(len(outputs()), chosen, dtype=np.intp)
     if output is not None:
         found = [k for k, label in enumerate(head.classes) if label == output]
         if not found:
