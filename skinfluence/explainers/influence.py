@@ -50,9 +50,9 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
     GaussianProcessRegressor (its kernel held fixed), linear and quadratic discriminant
     analysis, naive Bayes, NearestCentroid, nearest-neighbour classification and regression,
     and as densities PCA and the empirical, shrunk, OAS and Ledoit-Wolf covariances. Without a
-    row they have another closed form, so that every score is that of a real refit (``method_
-    == "exact"``). ``method="refit"`` fits them again without each row, as do BayesianRidge,
-    ARDRegression and a GaussianProcessClassifier of two classes, which have none. The loss is
+    row they have another closed form, so that every score is that of a real refit: `method_`
+    is "exact". ``method="refit"`` fits them again without each row, as it is done for
+    BayesianRidge, ARDRegression and a GaussianProcessClassifier of two classes. The loss is
     ``-log p(y | x)`` of classifiers, the squared error of regressors, summed over targets, and
     ``-log p(x)`` of densities. A function as `target` sees the log joint density of each class
     (of neighbours the probabilities), the predictions (of a Gaussian process with the

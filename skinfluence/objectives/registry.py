@@ -102,5 +102,6 @@ def reader_of(estimator: Any) -> Reader:
     raise UnsupportedEstimatorError(
         f"{type(estimator).__name__} is no estimator whose objective is known. InfluenceExplainer "
         f"reads {names}, MLPClassifier, MLPRegressor, torch modules, skorch nets, models that "
-        "are closed forms of their rows, and pipelines and searches around them. For densities see KDEInfluence, GMMInfluence and KNNInfluence."
+        "are closed forms of their rows, and pipelines and searches around them. For "
+        "densities see KDEInfluence, GMMInfluence and KNNInfluence."
     )

@@ -9,7 +9,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.base import clone
-from sklearn.covariance import EmpiricalCovariance
+from sklearn.covariance import EmpiricalCovariance, LedoitWolf
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import (
     LinearDiscriminantAnalysis,
@@ -73,7 +73,12 @@ def test_no_model_has_two_engines():
 
 
 def test_every_family_has_cases():
-    assert set(registered()) <= {type(case.estimator) for case in CASES}
+    closed = {
+        estimator
+        for estimator, family in registered().items()
+        if type(family).__module__.startswith("skinfluence.deletion.closed")
+    }
+    assert closed == {type(case.estimator) for case in CASES}
 
 
 @some
@@ -578,7 +583,7 @@ WEIGHTED = (
             NearestCentroid(),
             KNeighborsClassifier(2),
             KNeighborsRegressor(2),
-            EmpiricalCovariance(),
+            LedoitWolf(),  # a check has columns that follow from others
             PCA(1),
         )
     ],
