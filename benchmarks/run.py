@@ -24,6 +24,7 @@ BENCHMARKS = (
     "speed_linear",
     "speed_networks",
     "speed_representers",
+    "speed_sketch",
     "speed_tracing",
 )
 

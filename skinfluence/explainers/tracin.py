@@ -167,9 +167,10 @@ class TracInExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_subcla
     the first ones of ``learning_rate="optimal"``, the default of SGDClassifier, are not, and
     scores may then be many times the loss: take ``"invscaling"``, or ``"constant"`` with a small
     `eta0`, and scale the columns. Clipped gradients, and batch losses that are sums and not means,
-    make steps of other lengths than the learning rates say. :meth:`validate` says how much of what
-    happened to queries the scores account for, at the cost of a pass over the rows: ask it before
-    anything else.
+    make steps of other lengths than the learning rates say. Where scores are in units of the loss,
+    ``fit`` compares sums with falls at a few training rows, and warns where they are surely more
+    than three times apart. :meth:`validate` says how much of what happened to queries the scores
+    account for, at the cost of a pass over the rows: ask it before anything else.
 
     Heads of a pipeline are fitted first and held fixed. A search is fitted as it is, and its best
     model once more.
@@ -313,5 +314,10 @@ class TracInExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_subcla
         UnsupportedEstimatorError
             If the estimator's loss is not known, or it is unfitted and its training cannot be
             recorded.
+
+        Warns
+        -----
+        IncompleteTraceWarning
+            If scores in units of the loss surely do not add up to what training did to it.
         """
         return self._fit(X, y, sample_weight)

@@ -126,6 +126,7 @@ class Tracing(  # type: ignore[call-arg]  # scikit-learn's __init_subclass__ is 
         self._path = path_of(self, model) if recorded is None else recorded
         super()._explain(model, rows, y, sample_weight)
         del self._path
+        self._engine.check_sums()
         self._of_rows_alone = self.target == "loss" and not self._engine.has_targets
         if self._of_rows_alone:
             self._set_offset()

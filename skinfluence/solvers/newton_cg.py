@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg
 
+from skinfluence.objectives.design import Design
 from skinfluence.objectives.objective import Objective
 from skinfluence.solvers.minimise import Minimum
 from skinfluence.solvers.stationarity import stationarity
@@ -19,13 +20,18 @@ Array = NDArray[np.float64]
 STATIONARY, REACHED = 1e-10, 1e-6
 # Rows of theta up to which blocks of the Hessian are factorised, and numbers in all of them.
 BLOCK_FEATURES, BLOCK_NUMBERS = 2_500, 3 * 10**7
+# Rows a row of theta that are drawn for blocks, where there are more.
+SAMPLED = 16
 # Relative accuracy of a step: rough far from the minimum, finer as gradients fall.
 ROUGH, FINE = 0.1, 1e-4
 # Iterations of conjugate gradients a step, and those that a preconditioner is made anew for.
-MAX_INNER, TIRED = 1_000, 40
+MAX_INNER, TIRED = 200, 40
 # What a step must gain, as a share of what its slope promises; or the share gradients fall to.
 GAIN, SHRINK = 1e-4, 0.9
 HALVINGS = 40
+# Gains below this share of F are rounding; so many of them in a row, and gradients that do not
+# fall either, are the end.
+ROUNDING, IDLE = 1e-14, 3
 
 
 def newton_cg(
@@ -76,34 +82,34 @@ class _Search:
 
     def __init__(self, objective: Objective, theta: Array):
         self.objective, self.theta = objective, theta
-        self.inverse: _Blocks | _Diagonal | None = None
         self.moving = objective.moving(theta)
         self.slope = self._slope(theta)
-        self.first = self.size = float("nan")
+        self.inverse = _preconditioner(objective, theta, self.moving)
+        self.fresh = True  # whether it was made at this theta
+        self.size = self.first = self.best = self._length(self.slope)
+        self.idle = 0
 
     def _slope(self, theta):
         return np.where(self.moving, self.objective.gradient(theta), 0.0)
 
     def advance(self) -> bool:
         """Take one step; False where none leads down."""
-        fresh = self.inverse is None
-        if fresh:
-            self.inverse = _preconditioner(self.objective, self.theta, self.moving)
         step, n_inner = self._step()
         moved = self._accepted(step)
+        if moved is None and self.fresh:
+            return False
+        if moved is not None:
+            self.theta, self.fresh = moved, False
+            self.moving = self.objective.moving(moved)
+            self.slope = self._slope(moved)
         if moved is None or n_inner > TIRED:
-            self.inverse = None
-        if moved is None:
-            return not fresh
-        self.theta = moved
-        self.moving = self.objective.moving(moved)
-        self.slope = self._slope(moved)
-        return True
+            self.inverse = _preconditioner(self.objective, self.theta, self.moving)
+            self.fresh = True
+        return self.idle < IDLE
 
     def _step(self):
         product = _Product(self.objective, self.theta, self.moving)
         self.size = self._length(self.slope)
-        self.first = self.size if np.isnan(self.first) else self.first
         rough = np.sqrt(self.size / self.first) if self.first > 0 else FINE
         return _solve(product, self.inverse, self.slope, min(ROUGH, max(FINE, rough)))
 
@@ -113,14 +119,17 @@ class _Search:
 
     def _accepted(self, step):
         promised = float((self.slope * step).sum())
+        noise = ROUNDING * self.objective.size(self.theta)
+        self.idle = self.idle + 1 if promised <= noise and self.size > 0.5 * self.best else 0
+        self.best = min(self.best, self.size)
         for halving in range(HALVINGS):
-            move = -(0.5**halving) * step
-            change = self.objective.change(self.theta, move)
-            if change <= -GAIN * 0.5**halving * promised:
-                return self.theta + move
+            length = 0.5**halving
+            moved = self.theta - length * step
             # Near a minimum differences of F are rounding, and gradients still tell.
-            if self._length(self._slope(self.theta + move)) < SHRINK * self.size:
-                return self.theta + move
+            if length * promised <= noise:
+                return moved if self._length(self._slope(moved)) < SHRINK * self.size else None
+            if self.objective.change(self.theta, moved - self.theta) <= -GAIN * length * promised:
+                return moved
         return None
 
 
@@ -164,15 +173,15 @@ class _Product:
 class _Blocks:
     """Inverse of each output's own block of the Hessian, or of their mean where all share one."""
 
-    def __init__(self, bends: Array, objective: Objective, own: Array, moving: Any):
+    def __init__(
+        self, bends: Array, objective: Objective, design: Design, own: Array, moving: Any
+    ):
         self.moving, self.shifts = moving, _held_shifts(objective)
         shared = _shared(bends, own, moving)
         picked = [0] if shared else range(bends.shape[1])
         bends = bends.mean(axis=1, keepdims=True) if shared else bends
         own = own.mean(axis=1, keepdims=True) if shared else own
-        self.factors = [
-            _factor(objective.design.gram(bends[:, k]), own[:, k], moving[:, k]) for k in picked
-        ]
+        self.factors = [_factor(design.gram(bends[:, k]), own[:, k], moving[:, k]) for k in picked]
 
     def __call__(self, slope: Array) -> Array:
         if len(self.factors) == 1:
@@ -197,12 +206,25 @@ class _Diagonal:
         return _projected(self.scale * slope, self.shifts)
 
 
-def _preconditioner(objective, theta, moving):
+def _preconditioner(objective: Objective, theta: Array, moving: Any) -> _Blocks | _Diagonal:
     bends = objective.loss.curvature_diagonal(objective.outputs(theta), objective.y)
     bends = np.maximum(objective.weights[:, None] * bends, 0.0)
     own = objective.m * objective.penalty.bend_diagonal(theta)
-    fits = len(theta) <= BLOCK_FEATURES and (moving.all() or not _many(own))
-    return (_Blocks if fits else _Diagonal)(bends, objective, own, moving)
+    design = objective.design
+    if len(theta) > BLOCK_FEATURES or (_many(own) and not moving.all()):
+        return _Diagonal(bends, objective, own, moving)
+    if len(design) > SAMPLED * len(theta):
+        design, bends = _sampled(design, bends, SAMPLED * len(theta))
+    return _Blocks(bends, objective, design, own, moving)
+
+
+def _sampled(design, bends, size):
+    """Rows whose blocks are those of all rows in the mean, drawn where these bend most."""
+    total = bends.sum(axis=1)
+    chance = 0.5 / len(total) + 0.5 * total / max(total.sum(), np.finfo(float).tiny)
+    chance /= chance.sum()
+    drawn = np.sort(np.random.default_rng(0).choice(len(total), size, p=chance))
+    return design.take(drawn), bends[drawn] / (size * chance[drawn, None])
 
 
 def _many(own):

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from scipy import linalg
 from sklearn.exceptions import ConvergenceWarning
 
 from skinfluence import _loops, attribution
@@ -25,6 +26,8 @@ from skinfluence.exceptions import NotStationaryWarning
 LOOSE = 1e-6
 # Correlation with the model's own outputs below which another model is explained.
 APART = 0.99
+# Relative gradient that only rounding keeps from 0.
+RESOLVED = 1e-11
 # Numbers of a tile that are multiplied by alpha while they are in the cache.
 CACHED = 2**17
 
@@ -80,7 +83,14 @@ class RepresenterEngine(Engine):
     def _warn_if_loose(self):
         polished, error = self.polished, self.reconstruction.decomposition_error
         largest = np.abs(polished.outputs(self.layer.features)).max(initial=0.0)
-        if error > LOOSE * largest:
+        if error > LOOSE * largest and polished.stationarity[1] <= RESOLVED:
+            warn(
+                f"Representer values are up to {error / largest:.1e} of the largest output off "
+                "their sums: they are so much larger than the output that they add up to that its "
+                "digits are lost. Scale the features (StandardScaler), or take a larger l2.",
+                linalg.LinAlgWarning,
+            )
+        elif error > LOOSE * largest:
             warn(
                 f"The last layer stopped at a relative gradient of "
                 f"{polished.stationarity[1]:.1e}, where outputs and sums of representer values "

@@ -25,9 +25,11 @@ from skinfluence.solvers.newton_cg import newton_cg
 Array = NDArray[np.float64]
 
 # Strengths that are tried, in units of the mean eigenvalue of the loss's curvature.
-LADDER = 10.0 ** -np.arange(1.0, 9.0)
+LADDER = 10.0 ** -np.arange(1.0, 7.0)
 # The correlation with the model's own outputs that the refitted layer has to reach.
 CORRELATED = 0.999
+# Rungs that are still tried for the outputs where what the activation makes of them is reached.
+FURTHER = 2
 # Newton steps a rung: the next one starts from there, and none is kept.
 ROUGH_STEPS = 5
 
@@ -90,8 +92,8 @@ def refitted(
     activation : str
         As for :func:`matching_layer`.
     l2 : float or None, default=None
-        None for the largest of a ladder that reproduces the outputs: with Pearson's correlation
-        .999 or more, of the outputs and of what the activation makes of them.
+        None for the largest of a ladder that reproduces the outputs, and what the activation makes
+        of them, with Pearson's correlation .999 or more; the latter alone where none does both.
     max_iter, tol
         As for :meth:`LastLayer.polished`.
     """
@@ -112,26 +114,35 @@ def _chosen(layer, problem, activation):
     objective, theta = build(dataclasses.replace(problem, l2=1.0), layer.features)
     unit = _mean_eigenvalue(problem, layer)
     own = layer.own_outputs(layer.features)
-    one = objective.penalty
+    one, reached = objective.penalty, []
     for share in LADDER:
         penalty = Penalty(one.l2 * share * unit, one.l1, one.l21)
         rung = dataclasses.replace(objective, penalty=penalty)
-        if objective.moving(theta).sum() <= DENSE_PARAMETERS:
-            theta = minimise(rung, theta, tol=1e-9).theta
-        else:
-            theta = newton_cg(rung, theta, tol=1e-4, max_iter=ROUGH_STEPS).theta
-        if _correlated(rung.outputs(theta), own, activation):
+        theta = _tried(rung, theta)
+        outputs, activated = _correlations(rung.outputs(theta), own, ACTIVATIONS[activation])
+        if activated >= CORRELATED:
+            reached.append((share, theta))
+        if min(outputs, activated) >= CORRELATED or len(reached) > FURTHER:
             break
+    if reached and outputs < CORRELATED:
+        # Saturated probabilities are there long before what lies behind them, if that ever is.
+        share, theta = reached[0]
     user = objective.coordinates.to_user(theta)
     if problem.intercept is None:
         return share * unit, {"coef": user}
     return share * unit, {"coef": user[:-1], "intercept": user[-1]}
 
 
-def _correlated(outputs, own, activation):
-    kind = ACTIVATIONS[activation]
-    pairs = [(part(outputs), part(own)) for part in (kind.visible, kind.activated)]
-    return min(correlation(mine, theirs) for mine, theirs in pairs) >= CORRELATED
+def _tried(rung, theta):
+    if rung.moving(theta).sum() <= DENSE_PARAMETERS:
+        return minimise(rung, theta, tol=1e-9).theta
+    return newton_cg(rung, theta, tol=1e-4, max_iter=ROUGH_STEPS).theta
+
+
+def _correlations(outputs, own, activation):
+    """With the model's own outputs, and of what the activation makes of both."""
+    pairs = [(part(outputs), part(own)) for part in (activation.visible, activation.activated)]
+    return [correlation(mine, theirs) for mine, theirs in pairs]
 
 
 def _mean_eigenvalue(problem, layer):
