@@ -64,6 +64,7 @@ class Plan:
     n_rows: int | None = MNIST_ROWS
     latents: tuple[int, ...] = (64, 128)
     n_checkpoints: int = 10
+    n_of_cifar: int = 5
     small: bool = False
 
 
@@ -108,9 +109,9 @@ def shortlist(each: dict[int, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     return rows, np.isin(rows, some)
 
 
-def study(vae, X, plan, work, name):
+def study(vae, X, n_checkpoints, work, name):
     """Ranks of the queries among their own proponents, at the last checkpoint and over all."""
-    positions = spaced(len(vae.checkpoints_), plan.n_checkpoints)
+    positions = spaced(len(vae.checkpoints_), n_checkpoints)
     few = scores_at(vae, X, positions, work, f"{name}-few-draws", n_draws=FEW_DRAWS)
     rows, random = shortlist(few)
     each = scores_at(vae, X[rows], positions, work, name)
@@ -165,7 +166,8 @@ def main(argv=None):
     plan = Plan(n_checkpoints=4, small=True) if options.quick else Plan()
     work, found = Work("vae-self-proponents", options), {}
     for name, vae, X in auto_encoders(options, plan):
-        found[name] = study(vae, X, plan, work, name.replace(", ", "-"))
+        n = plan.n_checkpoints if name.startswith("MNIST") else plan.n_of_cifar
+        found[name] = study(vae, X, n, work, name.replace(", ", "-"))
         note(f"{name}: {np.mean(found[name]['all'] == 0):.3f}")
     if not found:
         return None

@@ -36,7 +36,7 @@ from vae_shared import (
 SHARE = 0.001
 # A likelihood as broad as three times that of the shared auto-encoder: fewer latents are used, and
 # fewer epochs are enough.
-BROAD = {"noise_scale": 0.3, "max_epochs": 30}
+BROAD = {"noise_scale": 0.3, "max_epochs": 15}
 CLASSES = {"airplane": 0, "deer": 4}
 PAPER_MNIST = {
     64: ("81.9 %", "37.3 %", "0.94 +- 0.53", "1.78 +- 0.75", "2.54 +- 0.90"),

@@ -24,6 +24,8 @@ from sklearn.naive_bayes import BernoulliNB, CategoricalNB, GaussianNB, Multinom
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor, NearestCentroid
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.utils.validation import has_fit_parameter
 
 from skinfluence import InfluenceExplainer
 from skinfluence.deletion.closed.families import family_of, registered
@@ -347,6 +349,7 @@ def test_rows_that_hold_a_direction_alone():
     with pytest.warns(DegenerateDeletionWarning, match=r"1 of 45: 7"):
         scores = explainer.score_influence(X[:9])
     assert np.isfinite(np.delete(scores, 7, axis=1)).all()
+    assert np.isposinf(scores[:, 7]).all()  # what is left has no density
     lda = InfluenceExplainer(LinearDiscriminantAnalysis()).fit(X, CLASSES)
     kept = np.delete(np.arange(N), 7)
     left = LinearDiscriminantAnalysis().fit(X[kept], CLASSES[kept])
@@ -431,7 +434,6 @@ def test_targets_that_are_not_there():
     [
         lambda explainer: explainer.d_params(),
         lambda explainer: explainer.diagnostics(),
-        lambda explainer: explainer.transform(ROWS),
         lambda explainer: explainer.train_embedding(),
         lambda explainer: explainer.get_feature_names_out(),
         lambda explainer: explainer.perturbation(ROWS[:1], CLASSES[:1]),
@@ -465,6 +467,9 @@ def test_what_families_refuse():
     with pytest.raises(ValueError, match=r"alpha is singular.*Raise alpha"):
         X = np.vstack([ROWS, ROWS])
         InfluenceExplainer(KernelRidge(alpha=0)).fit(X, np.tile(NUMBERS, 2))
+    for density in (EmpiricalCovariance(), PCA()):
+        with pytest.raises(ValueError, match=r"covariance of \w+ is singular.*or shrink"):
+            InfluenceExplainer(density).fit(np.hstack([ROWS, ROWS]))
     with pytest.raises(UnsupportedEstimatorError, match='metric="precomputed"'):
         InfluenceExplainer(KNeighborsRegressor(metric="precomputed")).fit(ROWS, NUMBERS)
     with pytest.raises(UnsupportedEstimatorError, match="fitted on 2 targets a row"):
@@ -485,3 +490,56 @@ def test_what_families_refuse():
         InfluenceExplainer(Own()).fit(ROWS, CLASSES)
     with pytest.raises(ValueError, match="holds all that carry weight, or all of a class"):
         InfluenceExplainer(GaussianNB()).fit(ROWS, CLASSES).score_groups(groups=CLASSES)
+
+
+def test_there_is_no_embedding():
+    explainer = InfluenceExplainer(GaussianNB()).fit(ROWS, CLASSES)
+    assert not hasattr(explainer, "transform")
+    with pytest.raises(AttributeError, match="has no attribute 'transform'") as caught:
+        explainer.transform(ROWS)
+    assert "the deletions of GaussianNB are exact without any" in str(caught.value.__cause__)
+
+
+def without_weights(explainer):
+    """Checks of weights, which are routed to a model that has none."""
+    if has_fit_parameter(explainer.estimator, "sample_weight"):
+        return {}
+    return dict.fromkeys(WEIGHTED, "its model takes no weights")
+
+
+WEIGHTED = (
+    "check_all_zero_sample_weights_error",
+    "check_sample_weight_equivalence_on_dense_data",
+    "check_sample_weight_equivalence_on_sparse_data",
+    "check_sample_weights_list",
+    "check_sample_weights_not_an_array",
+    "check_sample_weights_not_overwritten",
+    "check_sample_weights_pandas_series",
+    "check_sample_weights_shape",
+)
+
+
+# Some checks fit on rows of which few are of a class.
+@pytest.mark.filterwarnings("ignore::skinfluence.exceptions.DegenerateDeletionWarning")
+@pytest.mark.filterwarnings("ignore:Only one sample available:UserWarning")
+@parametrize_with_checks(
+    [
+        InfluenceExplainer(estimator)
+        for estimator in (
+            KernelRidge(kernel="rbf"),
+            GaussianProcessRegressor(RBF(), alpha=0.1, optimizer=None),
+            LinearDiscriminantAnalysis(),
+            QuadraticDiscriminantAnalysis(reg_param=0.1),
+            GaussianNB(),
+            MultinomialNB(),
+            NearestCentroid(),
+            KNeighborsClassifier(2),
+            KNeighborsRegressor(2),
+            EmpiricalCovariance(),
+            PCA(1),
+        )
+    ],
+    expected_failed_checks=without_weights,
+)
+def test_scikit_learn_checks(estimator, check):
+    check(estimator)

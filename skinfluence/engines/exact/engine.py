@@ -45,6 +45,8 @@ class ExactEngine(DeletionEngine):
     settings : SimpleNamespace
     """
 
+    embeds = False
+
     def __init__(self, model: Any, rows: TrainingRows, settings: SimpleNamespace):
         self.model, self.rows, self.settings = model, rows, settings
         self.y, self.n_train = rows.y, rows.n
@@ -62,6 +64,11 @@ class ExactEngine(DeletionEngine):
         self.deletion = ExactDeletion(self.exact, self.value, self._queries(rows.X, rows.y))
 
     # -- fitting ----------------------------------------------------------------------------------
+
+    @classmethod
+    def refine_tags(cls, tags: Any, model: Any) -> None:
+        family = families.find_family(model)
+        tags.input_tags.sparse &= family is not None and family.sparse
 
     @classmethod
     def check(cls, model: Any, settings: SimpleNamespace) -> None:
@@ -271,6 +278,11 @@ class ExactEngine(DeletionEngine):
 
 class ExactDensityEngine(ExactEngine):
     """The same for models that have no targets."""
+
+    @classmethod
+    def refine_tags(cls, tags: Any, model: Any) -> None:
+        super().refine_tags(tags, model)
+        tags.target_tags.required = False
 
     @classmethod
     def needs_y(cls, X: Any, settings: SimpleNamespace) -> bool:
