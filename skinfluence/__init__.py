@@ -5,6 +5,7 @@ from skinfluence.explainers.influence import InfluenceExplainer
 from skinfluence.explainers.kde import KDEInfluence
 from skinfluence.explainers.knn import KNNInfluence
 from skinfluence.explainers.pyod import PyODAdapter
+from skinfluence.explainers.representer import RepresenterExplainer
 from skinfluence.explainers.tracin import TracInExplainer
 from skinfluence.polishing import polish
 
@@ -16,6 +17,7 @@ __all__ = [
     "KDEInfluence",
     "KNNInfluence",
     "PyODAdapter",
+    "RepresenterExplainer",
     "TracInExplainer",
     "polish",
 ]

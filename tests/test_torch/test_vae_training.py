@@ -14,7 +14,7 @@ from tests.conftest import import_optional
 torch = import_optional("torch")
 
 from skinfluence.checkpoints import CheckpointRecorder  # noqa: E402
-from skinfluence.torch import BetaVAE  # noqa: E402
+from skinfluence.torch import VAE, BetaVAE  # noqa: E402
 from tests.test_torch.vae_estimators import ROWS, same, state, tiny  # noqa: E402
 
 # -- what it learns -----------------------------------------------------------------------------
@@ -91,6 +91,75 @@ def test_the_loss_falls_and_is_the_mean_over_rows():
     assert vae.n_iter_ == len(vae.loss_curve_) == 60
     assert vae.loss_curve_[-1] < vae.loss_curve_[0] - 0.5
     assert_allclose(vae.loss_curve_[-1], -vae.score(ROWS), rtol=0.1)
+
+
+# -- batches and rates --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "sizes"),
+    [(16, [14, 13, 13]), (39, [20, 20]), (40, [40]), (500, [40]), (1, [1] * 40)],
+)
+def test_batches_of_an_epoch_differ_by_one_row_at_most(monkeypatch, batch_size, sizes):
+    """A remainder of one row would move the parameters as far as all the others together."""
+    seen, elbo = [], VAE.elbo
+
+    def noted(module, rows, noise):
+        seen.append(len(rows))
+        return elbo(module, rows, noise)
+
+    monkeypatch.setattr(VAE, "elbo", noted)
+    tiny(batch_size=batch_size, max_epochs=2, checkpoints=None).fit(ROWS)
+    assert seen == 2 * sizes
+
+
+def test_every_row_moves_the_parameters_alike(monkeypatch):
+    """An epoch of tiny steps adds up to the gradient of the mean, remainder or not."""
+    elbo = VAE.elbo
+    monkeypatch.setattr(VAE, "elbo", lambda module, rows, noise: elbo(module, rows, 0 * noise))
+
+    def moved(batch_size):
+        options = {"optimizer": "sgd", "learning_rate": 1e-6, "max_epochs": 1}
+        vae = tiny(batch_size=batch_size, dtype="float64", **options).fit(ROWS)
+        first, last = (vae.checkpoints_[k] for k in (0, -1))
+        name = "decoder.2.bias"
+        return (last.parameters[name] - first.parameters[name]) / last.path[name]
+
+    assert_allclose(moved(39), moved(40), rtol=1e-4)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "linear", "cosine"])
+def test_the_rate_of_every_step_is_recorded(schedule):
+    vae = tiny(max_epochs=4, learning_rate=0.02, schedule=schedule, checkpoints=20).fit(ROWS)
+    done = np.arange(12) / 12
+    share = {
+        "constant": 1 + 0 * done,
+        "linear": 1 - done,
+        "cosine": (1 + np.cos(np.pi * done)) / 2,
+    }
+    found = vae.checkpoints_
+    rates = [checkpoint.learning_rate["encoder.0.weight"] for checkpoint in found[1:]]
+    assert_allclose(rates, 0.02 * share[schedule], rtol=1e-12)
+    assert_allclose(
+        [checkpoint.path["encoder.0.weight"] for checkpoint in found],
+        np.r_[0, np.cumsum(rates)],
+        rtol=1e-12,
+    )
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+def test_a_falling_rate_ends_nearer_to_a_minimum(schedule):
+    """What the last steps overshot is in the gradient of the mean, and in those of all rows."""
+
+    def left(schedule):
+        vae = tiny(max_epochs=100, learning_rate=0.1, schedule=schedule).fit(ROWS)
+        rows = torch.as_tensor(ROWS, dtype=torch.float32)
+        noise = torch.randn(40, 1000, 2, generator=torch.Generator().manual_seed(0))
+        loss = -vae.module_.elbo(rows, noise).mean()
+        slopes = torch.autograd.grad(loss, list(vae.module_.parameters()))
+        return float(sum(slope.square().sum() for slope in slopes)) ** 0.5
+
+    assert left(schedule) < 0.3 * left("constant")
 
 
 # -- checkpoints --------------------------------------------------------------------------------

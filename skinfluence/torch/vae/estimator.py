@@ -26,7 +26,7 @@ from skinfluence.torch.vae.rows import (
     flat_images,
     usable_device,
 )
-from skinfluence.torch.vae.training import OPTIMIZERS, Training
+from skinfluence.torch.vae.training import OPTIMIZERS, SCHEDULES, Training
 
 SEED = 2**31 - 1
 
@@ -70,9 +70,13 @@ class BetaVAE(Latents, BaseEstimator):
         Standard deviation of the Gaussian likelihood, in the unit of the columns: detail below it
         is noise.
     learning_rate : float, default=1e-3
-        Rate of the optimiser.
+        Rate of the optimiser, in the first step.
+    schedule : {"constant", "linear", "cosine"}, default="constant"
+        Whether the rate stays, or falls to nearly zero over `max_epochs`, in a straight line or
+        as half a cosine. A training that stops earlier by `tol` stops on the way. Checkpoints
+        record the rate of every step.
     batch_size : int, default=128
-        Rows a step.
+        Rows a step, at most: the batches of an epoch differ by one row at most.
     max_epochs : int, default=50
         Passes over the rows. Few rows need more of them: some thousand steps are a start.
     weight_decay : float, default=0.0
@@ -123,9 +127,13 @@ class BetaVAE(Latents, BaseEstimator):
 
     Notes
     -----
+    At a constant rate the last parameters are off by what the last steps overshot, and the
+    gradients of all rows share that. Where scores come from the last checkpoint, or rows are
+    ranked by self influence, a rate that falls makes them the rows' own.
+
     Weights are scaled to mean 1 and multiply the losses; a batch's loss is divided by its number
-    of rows. A weight of 2 is therefore worth two rows in the mean over the order of the rows,
-    not in every step.
+    of rows, which is the same for all batches but for one row. A weight of 2 is therefore worth
+    two rows in the mean over the order of the rows, not in every step.
 
     Each checkpoint's loss is a moving average over the last twenty batches or so, the first one's
     that of some rows.
@@ -164,6 +172,7 @@ class BetaVAE(Latents, BaseEstimator):
         "image_shape": ["array-like", None],
         "noise_scale": [Interval(Real, 0, None, closed="neither")],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "schedule": [StrOptions(set(SCHEDULES))],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
@@ -188,6 +197,7 @@ class BetaVAE(Latents, BaseEstimator):
         image_shape: tuple[int, int, int] | None = None,
         noise_scale: float = 1.0,
         learning_rate: float = 1e-3,
+        schedule: Literal["constant", "linear", "cosine"] = "constant",
         batch_size: int = 128,
         max_epochs: int = 50,
         weight_decay: float = 0.0,
@@ -208,6 +218,7 @@ class BetaVAE(Latents, BaseEstimator):
         self.image_shape = image_shape
         self.noise_scale = noise_scale
         self.learning_rate = learning_rate
+        self.schedule = schedule
         self.batch_size = batch_size
         self.max_epochs = max_epochs
         self.weight_decay = weight_decay
@@ -272,7 +283,15 @@ class BetaVAE(Latents, BaseEstimator):
         rows = as_tensor(rows, device)
         rates = {"lr": float(self.learning_rate), "weight_decay": float(self.weight_decay)}
         optimizer = OPTIMIZERS[self.optimizer](module, **rates)
-        training = Training(module, optimizer, rows, weights, int(self.batch_size), (order, noise))
+        training = Training(
+            module,
+            optimizer,
+            rows,
+            weights,
+            int(self.batch_size),
+            (order, noise),
+            schedule=self.schedule,
+        )
         with self._recorded(training):
             self.loss_curve_ = training.run(
                 self.max_epochs,

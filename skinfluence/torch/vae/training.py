@@ -30,6 +30,14 @@ def sgd(module: VAE, **options: float) -> torch.optim.Optimizer:
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {"adam": adam, "sgd": sgd}
 
+# Multiplies of the learning rate, by the share of the steps that have been made. None is zero
+# before the last step.
+SCHEDULES: dict[str, Callable[[float], float]] = {
+    "constant": lambda done: 1.0,
+    "linear": lambda done: 1.0 - done,
+    "cosine": lambda done: 0.5 * (1.0 + math.cos(math.pi * done)),
+}
+
 # Rows whose loss is recorded before the first step, and the weight of the newest batch in the
 # moving average that is recorded later.
 FIRST, FORGET = 1024, 0.05
@@ -48,8 +56,11 @@ class Training:
     weights : Tensor of shape (n,) or None
         w, of mean 1: a row of weight 2 is worth two of the n rows.
     batch_size : int
+        Of the largest batch: those of an epoch differ by one row at most.
     seeds : tuple of int
         Of the order of the rows, and of the draws.
+    schedule : {"constant", "linear", "cosine"}, default="constant"
+        What becomes of the optimiser's rate on the way to the last of all epochs.
     note_loss : callable or None, default=None
         Told a moving average of the batches' losses before every step.
     """
@@ -60,6 +71,7 @@ class Training:
     weights: Tensor | None
     batch_size: int
     seeds: tuple[int, int]
+    schedule: str = "constant"
     note_loss: Callable[[Tensor], None] | None = None
 
     def __post_init__(self):
@@ -67,6 +79,7 @@ class Training:
         self._order = torch.Generator().manual_seed(self.seeds[0])
         self._noise = self._new_noise()
         self._average: Tensor | None = None
+        self._rate, self._steps = self.optimizer.param_groups[0]["lr"], 0
 
     def _new_noise(self) -> torch.Generator:
         return torch.Generator(self.rows.device).manual_seed(self.seeds[1])
@@ -75,14 +88,18 @@ class Training:
     def steps_an_epoch(self) -> int:
         return math.ceil(len(self.rows) / self.batch_size)
 
-    def epochs(self) -> Iterator[float]:
-        """Mean loss of each epoch, over its own steps; without end."""
+    def epochs(self, n_epochs: int) -> Iterator[float]:
+        """Mean loss of each epoch, over its own steps."""
         n = len(self.rows)
-        while True:
+        for _ in range(n_epochs):
             order = torch.randperm(n, generator=self._order, device="cpu").to(self.rows.device)
             total = self.rows.new_zeros((), dtype=torch.float64)
-            for batch in order.split(self.batch_size):
+            # Even batches: a row in a remainder of two would move the parameters as much as half
+            # of a full batch, and no mean over all rows has such weights.
+            for batch in order.tensor_split(self.steps_an_epoch):
+                self._set_rate(self._steps / (n_epochs * self.steps_an_epoch))
                 total += len(batch) * self._step(batch)
+                self._steps += 1
             loss = float(total) / n
             self._check(loss)
             yield loss
@@ -92,12 +109,10 @@ class Training:
     ) -> list[float]:
         """Mean loss of each epoch, until none of `patience` epochs has improved it by `tol`."""
         curve: list[float] = []
-        epochs = self.epochs()
-        bar: Any = progress_bar(
-            range(max_epochs), total=max_epochs, enabled=progress, desc="BetaVAE"
-        )
-        for _ in bar:
-            curve.append(next(epochs))
+        epochs = self.epochs(max_epochs)
+        bar: Any = progress_bar(epochs, total=max_epochs, enabled=progress, desc="BetaVAE")
+        for loss in bar:
+            curve.append(loss)
             if progress:
                 bar.set_postfix(loss=f"{curve[-1]:.5g}")
             if tol is not None and stalled(curve, tol, patience):
@@ -117,6 +132,11 @@ class Training:
         if self.weights is not None:
             losses = losses * self.weights[batch]
         return losses.mean()
+
+    def _set_rate(self, done: float) -> None:
+        """The rate of the next step, where this share of all has been made."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._rate * SCHEDULES[self.schedule](done)
 
     def _step(self, batch: Tensor) -> Tensor:
         loss = self._loss(batch, self._noise)
