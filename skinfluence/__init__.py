@@ -6,6 +6,7 @@ from skinfluence.explainers.kde import KDEInfluence
 from skinfluence.explainers.knn import KNNInfluence
 from skinfluence.explainers.pyod import PyODAdapter
 from skinfluence.explainers.representer import RepresenterExplainer
+from skinfluence.explainers.sketch import InfluenceSketch
 from skinfluence.explainers.tracin import TracInExplainer
 from skinfluence.polishing import polish
 
@@ -14,6 +15,7 @@ __version__ = "0.1.0.dev0"
 __all__ = [
     "GMMInfluence",
     "InfluenceExplainer",
+    "InfluenceSketch",
     "KDEInfluence",
     "KNNInfluence",
     "PyODAdapter",
