@@ -72,12 +72,12 @@ def _said(problem, found):
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
     return (
         f"n = {problem.n}, p = {problem.p}, {problem.per_row} features a row, one thread. Rows "
-        "are made block by block from a seed, in every pass anew, inside the clock; the model, two "
-        "epochs of averaged SGD with alpha = 1e-6, is fitted outside of it. *Agreement* is the "
-        "largest relative difference of c from the floor's. Planted rows are one in a thousand: "
-        "rare features, and a label against the evidence. Largest resident set of any process "
-        f"{peak:.2f} GB. Leverages add up to {last['shrinkage']:.3g} of the bound on those of the "
-        f"whole fit; relative gradient {last['stationarity']:.2g}."
+        "are made block by block from a seed, in every pass anew, inside the clock; the model, "
+        "two epochs of averaged SGD with alpha = 1e-6, is fitted outside of it. *Agreement* is "
+        "the largest relative difference of c from the floor's. Planted rows are one in a "
+        "thousand: rare features, and a label against the evidence. Largest resident set of any "
+        f"process {peak:.2f} GB. Leverages add up to {last['shrinkage']:.3g} of the bound on "
+        f"those of the whole fit; relative gradient {last['stationarity']:.2g}."
     )
 
 

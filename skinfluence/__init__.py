@@ -6,6 +6,7 @@ from skinfluence.explainers.kde import KDEInfluence
 from skinfluence.explainers.knn import KNNInfluence
 from skinfluence.explainers.pyod import PyODAdapter
 from skinfluence.explainers.representer import RepresenterExplainer
+from skinfluence.explainers.shapley import KNNShapley
 from skinfluence.explainers.sketch import InfluenceSketch
 from skinfluence.explainers.tracin import TracInExplainer
 from skinfluence.polishing import polish
@@ -18,6 +19,7 @@ __all__ = [
     "InfluenceSketch",
     "KDEInfluence",
     "KNNInfluence",
+    "KNNShapley",
     "PyODAdapter",
     "RepresenterExplainer",
     "TracInExplainer",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -89,7 +90,7 @@ class Sketching(EngineBacked):
         UnsupportedEstimatorError
             If the estimator's objective is not known, or its loss has no curvature.
         """
-        given = blocks_of(X, y) if y is None else None
+        given = blocks_of(X, y)
         if given is None:
             return self._fit(X, y, sample_weight)
         if sample_weight is not None:
@@ -102,17 +103,17 @@ class Sketching(EngineBacked):
         return self
 
     def _fit_blocks(self, given: Callable[[], Iterator[Given]]) -> None:
-        first = next(iter(given()), None)
+        first = next((one for one in given() if len(block_weights(None, one.X))), None)
         if first is None:
-            raise ValueError("X yields no block. Pass at least one block of rows.")
+            raise ValueError("X yields no block with a row. Pass at least one.")
         self._begin(first.X, first.y, first.sample_weight)
         engine = self._engine
         engine.go_through(
             StreamSource(
                 self._model,
                 given,
-                lambda X: self._block_rows(X, reset=False),
-                lambda y: self._kind.model_targets(self.estimator_, y),
+                partial(self._block_rows, reset=False),
+                partial(self._kind.model_targets, self.estimator_),
                 engine.slices,
             )
         )

@@ -7,10 +7,11 @@ import pickle
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from scipy import sparse
+from scipy import linalg, sparse
 from sklearn.base import clone
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.datasets import load_breast_cancer
+from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import (
     ElasticNet,
     GammaRegressor,
@@ -395,7 +396,8 @@ def test_a_stranger_is_refused():
     [
         (lambda X, y: in_blocks(X, y), "which can be gone through once"),
         (lambda X, y: lambda: iter([X]), r"\(X, y\) or \(X, y, sample_weight\) is needed"),
-        (lambda X, y: lambda: iter([]), "yields no block"),
+        (lambda X, y: lambda: iter([]), "yields no block with a row"),
+        (lambda X, y: [(X[:0], y[:0])], "yields no block with a row"),
         (lambda X, y: [(X, y[:-1])], "inconsistent numbers of samples"),
         (lambda X, y: [(X, y, -np.ones(len(y)))], "negative, not finite, or no vector"),
         (lambda X, y: [(X, y), (X[:, 1:], y)], "59 features, but InfluenceSketch is expecting 60"),
@@ -411,6 +413,8 @@ def test_blocks_that_cannot_be_used(given, match):
 def test_blocks_need_no_y_and_no_weights_beside_them():
     X, y, _ = wide()
     model = LogisticRegression().fit(X, y)
+    with pytest.raises(ValueError, match="come with their own targets"):
+        sketch(model).fit([(X, y)], y)
     with pytest.raises(ValueError, match="come with their own weights"):
         sketch(model).fit([(X, y)], sample_weight=np.ones(len(y)))
 
@@ -444,6 +448,22 @@ def test_blocks_that_change_are_refused():
 
     with pytest.raises(ValueError, match="met 600 rows and the second 300"):
         sketch(model).fit(shorter)
+
+
+def test_rows_that_are_drawn_anew_are_refused():
+    X, y, _ = wide()
+    model = LogisticRegression().fit(X, y)
+    rng = np.random.default_rng(0)
+
+    def drawn():
+        rows = rng.integers(len(y), size=100)
+        yield X[rows], y[rows]
+
+    with (
+        pytest.warns(NotStationaryWarning),
+        pytest.raises(ValueError, match="met other rows than the first"),
+    ):
+        sketch(model, n_components=5).fit(drawn)
 
 
 # -- kinds of rows and models ---------------------------------------------------------------------
@@ -530,6 +550,20 @@ def test_frames_behind_a_pipeline_go_through_it_in_blocks():
     halves = [(frame[:150], y[:150]), (frame[150:], y[150:])]
     assert_allclose(
         sketch(pipeline, n_components=20).fit(halves).leverage_, ours.leverage_, rtol=1e-9
+    )
+
+
+def test_texts_go_through_a_pipeline():
+    texts = [f"common word{i % 7} word{i % 11}" for i in range(60)]
+    y = np.arange(60) % 2
+    pipeline = make_pipeline(CountVectorizer(), LogisticRegression(**TIGHT)).fit(texts, y)
+    ours = sketch(pipeline, n_components=5, block_size=16).fit(texts, y)
+    plain = sketch(pipeline[-1], n_components=5).fit(pipeline[0].transform(texts), y)
+    assert_allclose(ours.leverage_, plain.leverage_, rtol=1e-10)
+    assert_allclose(
+        sketch(pipeline, n_components=5).partial_fit(texts, y).diagnostics(texts, y).leverage,
+        plain.leverage_,
+        rtol=1e-10,
     )
 
 
@@ -736,6 +770,34 @@ def test_huge_and_tiny_features():
     assert_allclose(ours.leverage_, plain.leverage_, rtol=1e-6)
 
 
+def test_features_of_sizes_far_apart_are_said():
+    X, y, _ = wide()
+    model = LinearRegression().fit(X, y)
+    X[:, 3] *= 1e8
+    model.coef_[3] /= 1e8
+    with pytest.warns(linalg.LinAlgWarning, match="Bring the features to one scale"):
+        sketch(model, n_components=20).fit(X, y)
+
+
+def test_empty_blocks_are_passed_over():
+    X, y, _ = wide()
+    model = LogisticRegression(**TIGHT).fit(X, y)
+    whole = sketch(model, n_components=20).fit(X, y)
+    ours = sketch(model, n_components=20).fit([(X[:0], y[:0]), (X, y), (X[:0], y[:0])])
+    assert_allclose(ours.leverage_, whole.leverage_, rtol=1e-12)
+
+
+def test_no_feature_is_active():
+    y = TARGETS["real"]
+    for intercept in (True, False):
+        lasso = Lasso(alpha=100.0, fit_intercept=intercept)
+        ours = sketch(lasso, features="active").fit(ROWS, y)
+        assert_allclose(ours.leverage_.sum(), float(intercept), atol=1e-12)
+        assert ours.n_components_ == 0 and ours.shrinkage_ == 1.0
+        assert np.isfinite(ours.self_influence()).all()
+        assert ours.score_influence(ROWS[:2], y[:2]).shape == (2, len(y))
+
+
 def test_two_rows_and_one_query():
     ours = sketch(Ridge(), n_components=1).fit([[0.0, 1.0], [1.0, 0.5]], [0.0, 1.0])
     assert ours.score_influence([[1.0, 1.0]], [1.0]).shape == (1, 2)
@@ -843,9 +905,11 @@ def test_every_parameter_has_a_constraint():
     assert explainer._parameter_constraints.keys() == explainer.get_params(deep=False).keys()
 
 
-def test_pickling():
+@pytest.mark.parametrize("in_blocks", [False, True])
+def test_pickling(in_blocks):
     X, y, _ = wide()
-    ours = sketch(LogisticRegression(**TIGHT).fit(X, y), n_components=20).fit(X, y)
+    ours = sketch(LogisticRegression(**TIGHT).fit(X, y), n_components=20)
+    ours.fit(*([(X, y)],) if in_blocks else (X, y))
     again = pickle.loads(pickle.dumps(ours))
     assert_array_equal(again.score_influence(X[:2], y[:2]), ours.score_influence(X[:2], y[:2]))
 

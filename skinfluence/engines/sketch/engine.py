@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any, Self
 
@@ -13,20 +13,18 @@ from sklearn.utils.validation import check_consistent_length
 from skinfluence import _loops, attribution
 from skinfluence._compat import check_weights
 from skinfluence._seen import is_module, is_skorch_net
-from skinfluence._warn import warn
 from skinfluence.attribution import Block as Tile
 from skinfluence.diagnostics import SketchedDiagnostics
 from skinfluence.engines.base import Array, Engine, Positions
 from skinfluence.engines.linear.classes import check_classes
-from skinfluence.engines.linear.trust import LOOSE
 from skinfluence.engines.sketch.diagnostics import diagnostics_of
 from skinfluence.engines.sketch.measures import (
     Measures,
     SketchedProblem,
     most_leverage,
     odds_for,
-    sketched_problems,
 )
+from skinfluence.engines.sketch.passes import Passes, each_block
 from skinfluence.engines.sketch.reading import (
     MOST_PARAMETERS,
     check_problems,
@@ -36,9 +34,8 @@ from skinfluence.engines.sketch.reading import (
 from skinfluence.engines.sketch.rows import BlockedRows, blocked_rows
 from skinfluence.engines.sketch.scores import embedding
 from skinfluence.engines.sketch.sketcher import Sketcher, make_sketcher
-from skinfluence.engines.sketch.sources import ArraySource, Block, Source, block_source
-from skinfluence.engines.sketch.totals import Totals, add_all, stationarity, totals
-from skinfluence.exceptions import NotStationaryWarning, UnsupportedEstimatorError
+from skinfluence.engines.sketch.sources import ArraySource, Source, block_source
+from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.objectives import LinearFit, reader_of
 
 
@@ -69,10 +66,9 @@ class SketchEngine(Engine):
             random_state=settings.random_state,
         )
         _check_size(model, self.sketcher)
-        self.n_train, self.stationarity = 0, np.nan
+        self.passes = Passes(self.sketcher, type(model).__name__)
+        self.how = {"n_jobs": settings.n_jobs, "progress": settings.progress}
         self.source: Source | None = None
-        self.found: Sequence[Totals] = ()
-        self.problems: Sequence[SketchedProblem] = ()
         self.rows: Sequence[Measures] = ()
         self.odds: Sequence[float | None] = [None] * len(fit.problems)
 
@@ -134,81 +130,28 @@ class SketchEngine(Engine):
     def go_through(self, source: Source) -> None:
         """Both passes over all rows."""
         self.source = source
-        self.add(source)
-        self.finish()
-        self.rows = self.measure(source, "leverages")
-        seen = self.rows[0].scores.shape[0]
-        if seen != self.n_train:
-            raise ValueError(
-                f"The first pass over the blocks met {self.n_train} rows and the second {seen}. "
-                "Pass a function or an iterable that yields the same blocks each time."
-            )
+        self.passes.add(source, **self.how)
+        self.rows = self.passes.measure_all(source, **self.how)
         if self.settings.correct_shrinkage:
             self.odds = [
                 odds_for(own.leverages.mean(axis=0), one.n_params, most_leverage(one.fixed))
                 for one, own in zip(self.problems, self.rows, strict=True)
             ]
 
-    def add(self, source: Source) -> None:
-        """The first pass, over all rows or over more of them."""
+    @property
+    def n_train(self) -> int:  # type: ignore[override]
+        """Number of training rows, more with every block."""
+        return self.passes.n_rows
 
-        def sums(block: Block) -> list[Totals]:
-            parts = self.sketcher.sketch(block.X, block.targets)
-            return [
-                totals(fixed, block.X, part)
-                for fixed, part in zip(self.sketcher.fixed, parts, strict=True)
-            ]
+    @property
+    def problems(self) -> Sequence[SketchedProblem]:
+        """Every problem in its sketches, once all rows have been added."""
+        return self.passes.problems
 
-        found = self.found
-        for own in self._each(source, sums, "sums"):
-            found = add_all(found, own) if found else own
-        if not found:
-            raise ValueError("There is no block with a row. Pass at least one block of rows.")
-        self.found = found
-        self.n_train = found[0].n_rows
-        self.problems, self.rows = (), ()
-
-    def finish(self) -> None:
-        """Bases of every sketch from the sums."""
-        self.problems = sketched_problems(self.sketcher, self.found)
-        self.stationarity = max(stationarity(one.fixed, one.total) for one in self.problems)
-        if self.stationarity > LOOSE:
-            warn(
-                f"{type(self.model).__name__} is not at a minimum of its own objective on these "
-                f"rows: the relative gradient is {self.stationarity:.1e}. Either these rows, "
-                "targets or weights did not train it, or its tolerance is loose. A sketch takes "
-                "the parameters as they are: pass what it was fitted on, or refit with a smaller "
-                "tol.",
-                NotStationaryWarning,
-            )
-
-    def measure(self, source: Source, desc: str) -> list[Measures]:
-        """The second pass, over all rows or over some of them."""
-        if not self.problems:
-            self.finish()
-
-        def measures(block: Block) -> list[Measures]:
-            parts = self.sketcher.sketch(block.X, block.targets)
-            return [one.measures(part) for one, part in zip(self.problems, parts, strict=True)]
-
-        found = list(self._each(source, measures, desc))
-        return [Measures.joined(parts) for parts in zip(*found, strict=True)]
-
-    def _each(
-        self, source: Source, function: Callable[[Block], Any], desc: str, **how: Any
-    ) -> Iterator[Any]:
-        """Results of every block, in order."""
-        n_jobs = how.get("n_jobs", self.settings.n_jobs)
-        enabled = how.get("progress", self.settings.progress)
-        count = source.n_blocks()
-        bar: Any = {"enabled": enabled, "desc": desc, "total": count}
-        if count is None:
-            yield from _loops.progress_bar((function(make()) for make in source.blocks()), **bar)
-            return
-        results = _loops.in_threads(
-            lambda make: function(make()), list(source.blocks()), n_jobs=n_jobs, one_thread=False
-        )
-        yield from _loops.progress_bar(results, **bar)
+    @property
+    def stationarity(self) -> float:
+        """Largest relative gradient at the fitted parameters."""
+        return self.passes.stationarity
 
     # -- results ----------------------------------------------------------------------------------
 
@@ -271,13 +214,13 @@ class SketchEngine(Engine):
             )
         self.check_columns(rows)
         source = self._given(rows, y, weights)
-        return self.measure(source, "diagnostics")
+        return self.passes.measure(source, "diagnostics", **self.how)
 
     def add_given(self, rows: BlockedRows, y: Any, weights: Array) -> None:
         """The first pass over some rows more."""
         self.check_columns(rows)
-        self.add(self._given(rows, y, weights))
-        self.source = None
+        self.passes.add(self._given(rows, y, weights), **self.how)
+        self.source, self.rows = None, ()
 
     def _given(self, rows, y, weights):
         return block_source(self.model, rows, y, weights, self.slices(rows))
@@ -313,7 +256,7 @@ class SketchEngine(Engine):
         self, queries: Any, *, n_jobs: int | None, progress: bool, desc: str
     ) -> Iterator[Tile]:
         start = 0
-        every = self._each(
+        every = each_block(
             self.rows_of("score_influence"),
             lambda block: self._embed(block, train=True),
             desc,

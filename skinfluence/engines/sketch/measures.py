@@ -32,12 +32,15 @@ class Measures:
     leverages : ndarray of shape (n_sketches, b)
     scores : ndarray of shape (b,)
         c.
+    slopes : float
+        Sum of the squares of the rows' weighted slopes, by which rows are known again.
     cooks, residuals : ndarray of shape (b,) or None
         None where the loss is no deviance.
     """
 
     leverages: Array
     scores: Array
+    slopes: float
     cooks: Array | None
     residuals: Array | None
 
@@ -47,6 +50,7 @@ class Measures:
         return cls(
             np.concatenate([part.leverages for part in parts], axis=1),
             np.concatenate([part.scores for part in parts]),
+            sum(part.slopes for part in parts),
             _joined([part.cooks for part in parts]),
             _joined([part.residuals for part in parts]),
         )
@@ -121,7 +125,7 @@ class SketchedProblem:
         else:
             scores = np.einsum("bk,bk->b", slope, np.mean(moved, axis=0))
         distance = _together(distances, levers) if distances else None
-        return Measures(levers, scores, distance, residuals(fixed, own))
+        return Measures(levers, scores, own.squares, distance, residuals(fixed, own))
 
 
 def _scores(slope, spread, leverage):
@@ -146,7 +150,8 @@ def _refuse_strangers(leverages):
         raise ValueError(
             f"A row has a leverage of {leverages.max():.3g}, and rows of the fit have at most 1: "
             "this one, or its weight, was not among those that the sketch was made of. Pass the "
-            "rows that were passed to fit or partial_fit, with their weights."
+            "rows that were passed to fit or partial_fit, with their weights; blocks have to be "
+            "the same in each pass."
         )
 
 

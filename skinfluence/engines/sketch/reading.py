@@ -170,6 +170,11 @@ class Slopes:
     curvature: Array
     expected: Array
 
+    @property
+    def squares(self) -> float:
+        """Sum of the squares of the weighted slopes."""
+        return float(np.square(self.weights[:, None] * self.gradient).sum())
+
 
 def slopes(fixed: Fixed, y: Array, weights: Array, eta: Array, *, expected: bool) -> Slopes:
     """Derivatives at the fitted outputs `eta`, (b, K)."""

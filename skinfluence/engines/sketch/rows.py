@@ -120,7 +120,17 @@ def blocks_of(X: Any, y: Any) -> Callable[[], Iterator[Given]] | None:
             "passes over the rows. Pass the generator function itself (without calling it), a "
             "list of blocks, or an object whose __iter__ starts anew."
         )
-    return lambda: map(_given, X() if callable(X) else X)
+    return Blocks(X)
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """The user's blocks from the start, each time it is called."""
+
+    X: Any
+
+    def __call__(self) -> Iterator[Given]:
+        return map(_given, self.X() if callable(self.X) else self.X)
 
 
 def _looks_like_blocks(X):

@@ -112,8 +112,10 @@ class StreamSource(Source):
 
     def blocks(self) -> Iterator[Callable[[], Block]]:
         for one in self._given():
-            rows = self._to_rows(one.X)
             weights = block_weights(one.sample_weight, one.X)
+            if not len(weights):
+                continue
+            rows = self._to_rows(one.X)
             source = self.part(rows, self._to_targets(one.y), weights)
             yield from source.blocks()
 

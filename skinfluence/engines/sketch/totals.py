@@ -32,6 +32,8 @@ class Totals:
         Number of rows, and of those that weigh anything.
     m : float
         What the penalty is multiplied by.
+    slopes : float
+        Sum of the squares of the rows' weighted slopes.
     squares, size : float
         Pearson's statistic, and of targets and outputs what it is rounding of.
     gradient, scale : ndarray of shape (P, K)
@@ -47,6 +49,7 @@ class Totals:
     n_rows: int
     n_held: int
     m: float
+    slopes: float
     squares: float
     size: float
     gradient: Array
@@ -88,15 +91,22 @@ def totals(fixed: Fixed, X: Any, part: Sketched) -> Totals:
         n_rows=len(weights),
         n_held=int((weights > 0).sum()),
         m=_multiplier(fixed, weights),
+        slopes=own.squares,
         squares=0.0 if squares is None else float(np.square(squares).sum()),
         size=_size(own),
         gradient=_adjoint(fixed, X, slope),
         scale=_sizes(fixed, X, own),
-        grams=tuple(gram_blocks(DenseDesign(rows), curvature) for rows in part.rows),
+        grams=tuple(_gram(rows, curvature) for rows in part.rows),
         columns=(_entrywise(X, np.square).T @ flat).reshape(several),
         means=(X.T @ flat).reshape(several),
         mass=curvature.sum(axis=0),
     )
+
+
+def _gram(rows, curvature):
+    if not rows.shape[1]:  # no feature is active, and BLAS refuses nothing
+        return np.zeros((0, 0))
+    return gram_blocks(DenseDesign(rows), curvature)
 
 
 def _multiplier(fixed, weights):
