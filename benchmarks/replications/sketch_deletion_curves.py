@@ -65,6 +65,13 @@ def cancer():
     return X[:380], y[:380], X[380:], y[380:], None
 
 
+def with_l1(c):
+    """A logistic regression under an l1 penalty; the parameter has changed its name."""
+    known = LogisticRegression().penalty == "deprecated"
+    penalty = {"l1_ratio": 1.0} if known else {"penalty": "l1"}
+    return LogisticRegression(C=c, solver="liblinear", random_state=0, **penalty)
+
+
 # -- agreement with the exact values --------------------------------------------------------------
 
 
@@ -251,7 +258,7 @@ def small():
         ),
         "made up, l1": curve_parts(
             "small-l1", sparse,
-            LogisticRegression(l1_ratio=1.0, C=1.0, solver="liblinear", random_state=0),
+            with_l1(1.0),
             checkpoints, k=60, features="active", **options,
         ),
     }  # fmt: skip
@@ -275,7 +282,7 @@ def full(options):
         models = {
             "covertype, no penalty": (LogisticRegression(C=np.inf, max_iter=500), "all"),
             "covertype, l1, C = 0.01": (
-                LogisticRegression(l1_ratio=1.0, C=0.01, solver="liblinear", random_state=0),
+                with_l1(0.01),
                 "active",
             ),
         }
