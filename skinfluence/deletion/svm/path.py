@@ -126,7 +126,7 @@ def _around_ties(programme, start, motion):
         walk = _Walk(walk.reached(), point, Motion(np.zeros(programme.n_groups), dp=tear))
         point = walk.run(to_the_end=True)
         events += point.events
-        if violation(walk.reached(), point) <= CERTAIN * _size(programme, start):
+        if violation(walk.reached(), point) <= CERTAIN * gradient_size(programme, start):
             break
     else:
         point.complete = False
@@ -138,12 +138,12 @@ def torn(programme: Programme, point: Point, share: float = TEARS[0], seed: int 
     """By how much to move gradients at bounds inwards, (N,): a little, and each otherwise."""
     draw = np.random.default_rng(seed).uniform(0.5, 1.5, len(point.beta))
     side = np.where(np.abs(point.place) == 1, point.place, 0)
-    return side * (share * _size(programme, point) * draw)
+    return side * (share * gradient_size(programme, point) * draw)
 
 
-def _size(programme, point):
-    """Of gradients."""
-    size = max(np.ptp(programme.p), np.ptp(gradient(programme, point)))
+def gradient_size(programme: Programme, point: Point) -> float:
+    """How large gradients are, which is what rounding and violations are compared with."""
+    size = float(max(np.ptp(programme.p), np.ptp(gradient(programme, point))))
     if np.ptp(programme.p):
         return size
     return max(size, programme.size * programme.kernel.largest)  # the nu-forms
