@@ -77,7 +77,7 @@ class _Machines(Family):
         # Where no row is free any offset of an interval is an optimum; and decisions may all be
         # 0, up to what the solver tolerates.
         apart = np.ptp(theirs - ours, axis=0).max()
-        return float(apart / max(np.abs(theirs).max(), estimator.tol))
+        return float(apart / max(np.abs(theirs).max(), 10.0 * estimator.tol))
 
     def decisions(self, estimator: Any, X: Any) -> Array:
         """Decisions of the estimator itself."""
