@@ -6,12 +6,14 @@ conditions of optimality are checked. Nothing here is shared with the paths.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics.pairwise import pairwise_kernels
 from sklearn.svm import SVC, SVR, NuSVC, NuSVR, OneClassSVM
 
@@ -99,7 +101,10 @@ def decisions(estimator, X, y, weights, queries):
     `gamma` must be a number. Of a precomputed kernel X is (n, n) and queries (n_queries, n).
     """
     weights = np.ones(len(X)) if weights is None else weights
-    model = clone(estimator).set_params(tol=1e-6).fit(X, y, sample_weight=weights)
+    with warnings.catch_warnings():  # libsvm may walk for ever, and need not arrive
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model = clone(estimator).set_params(tol=1e-6, max_iter=10**5)
+        model.fit(X, y, sample_weight=weights)
     held = weights > 0
     if model.kernel == "precomputed":
         X, queries = X[np.ix_(held, held)], queries[:, held]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.linalg import blas
 
 from skinfluence.deletion.base import Array
 from skinfluence.deletion.svm.kernel import Indices
@@ -61,7 +62,7 @@ class FreeSet:
         new.programme, new.groups, new._size = self.programme, self.groups, self._size
         capacity = self._size + ROOM
         new._order = np.full(capacity, -1, dtype=np.intp)
-        new._system, new._inverse = np.zeros((2, capacity, capacity))
+        new._system, new._inverse = np.zeros((2, capacity, capacity))  # BLAS takes all of them
         k = self._size
         new._order[:k] = self._order[:k]
         new._system[:k, :k] = self._system[:k, :k]
@@ -159,7 +160,7 @@ class FreeSet:
         self._system[k, :k] = self._system[:k, k] = column
         self._system[k, k] = self._kernel_row(v)[self.programme.row[v]]
         inverse = self._inverse
-        inverse[:k, :k] += np.outer(weights / square, weights)
+        self._add_square(weights, 1.0 / square)
         inverse[k, :k] = inverse[:k, k] = -weights / square
         inverse[k, k] = 1.0 / square
         self._size = k + 1
@@ -176,7 +177,7 @@ class FreeSet:
         column = inverse[:k, place].copy()
         regular = column[place] > 0  # otherwise rounding has eaten it
         if regular:
-            inverse[:k, :k] -= np.outer(column / column[place], column)
+            self._add_square(column, -1.0 / column[place])
         last = self._size = k - 1
         self._order[place] = self._order[last]
         for matrix in (self._system, self._inverse):
@@ -184,6 +185,12 @@ class FreeSet:
             matrix[:k, place] = matrix[:k, last]
         if not regular:
             self._invert()
+
+    def _add_square(self, vector, factor):
+        """Add ``factor * vector vector'`` to the inverse, where it is."""
+        padded = np.zeros(len(self._inverse))
+        padded[: len(vector)] = vector
+        blas.dger(factor, padded, padded, a=self._inverse.T, overwrite_a=True)
 
     def _grow(self):
         k, capacity = self._size, 2 * self._size
@@ -228,12 +235,15 @@ class FreeSet:
 
     def products_of(self, change: Array) -> Array:
         """``K change`` for a change of all variables, (n,)."""
-        slots = self._slots
-        weights = np.zeros(len(self._base))
+        changed = np.flatnonzero(change)
+        slots = self._slots[changed]
         inside = slots >= 0
-        weights[slots[inside]] = change[inside]
-        total = weights @ self._base
-        others = np.flatnonzero((change != 0) & ~inside)
+        total = np.zeros(self.programme.kernel.n)
+        if inside.any():
+            weights = np.zeros(len(self._base))
+            weights[slots[inside]] = change[changed[inside]]
+            total = weights @ self._base
+        others = changed[~inside]
         if len(others):
             total += change[others] @ self.programme.kernel.rows(self.programme.row[others])
         return total

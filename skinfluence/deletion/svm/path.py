@@ -30,6 +30,8 @@ WATCHED = 100
 TEARS, CERTAIN = (1e-7, 1e-6, 1e-5, 1e-8), 1e-11
 # What is left of the way when the next events can only be rounding.
 THERE = 1e-12
+# Errors of gradients, relative to products, that are not worth a correction.
+ROUNDING = 1e-15
 
 
 @dataclass
@@ -52,6 +54,10 @@ class Point:
     complete : bool
         False where the programme has no solution at the end of the way; the point is that of
         where its solutions ended.
+    near : Near or None
+        What paths from here watch; None for everything.
+    held : ndarray of shape (2, n) or None
+        Products of the variables at their lower and at their upper bounds, each alone.
     """
 
     beta: Array
@@ -62,6 +68,7 @@ class Point:
     events: int = 0
     complete: bool = True
     near: Near | None = None
+    held: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -82,6 +89,12 @@ class Near:
         Where each variable is among these; -1 for others.
     base : ndarray of shape (n_free, r)
         Kernel of the free variables with the rows.
+    others : ndarray of int of shape (o,)
+        Variables at bounds that are not watched.
+    side : ndarray of shape (o,)
+        1 for those at the lower bound, -1 at the upper one.
+    size : float
+        Of gradients.
     """
 
     variables: NDArray[np.intp]
@@ -89,6 +102,9 @@ class Near:
     row: NDArray[np.intp]
     place_of: NDArray[np.intp]
     base: Array
+    others: NDArray[np.intp]
+    side: Array
+    size: float
 
 
 def near(programme: Programme, point: Point, *, everything: bool = False) -> Near:
@@ -102,7 +118,17 @@ def near(programme: Programme, point: Point, *, everything: bool = False) -> Nea
     rows, row = np.unique(programme.row[variables], return_inverse=True)
     place_of = np.full(len(g), -1)
     place_of[variables] = np.arange(len(variables))
-    return Near(variables, rows, row, place_of, point.free.part_of_base(rows))
+    others = np.flatnonzero((np.abs(point.place) == 1) & (place_of < 0))
+    return Near(
+        variables,
+        rows,
+        row,
+        place_of,
+        point.free.part_of_base(rows),
+        others,
+        point.place[others].astype(np.float64),
+        gradient_size(programme, point),
+    )
 
 
 def gradient(programme: Programme, point: Point) -> Array:
@@ -212,7 +238,7 @@ class _Walk:
         self.speed = self._bound_speeds()
         self._let_go()
         # What the variables that are not free do to everything else.
-        self.drift = self.free.products_of(self.speed)
+        self.drift = self._first_drift()
         self.need = motion.dc - programme.sums(self.speed)
         self.tiny_beta = ON_BOUND * programme.size
         self._watch(near(programme, start, everything=True) if watched is None else watched)
@@ -234,6 +260,15 @@ class _Walk:
                 speed[self.place == where] = bound[self.place == where]
         speed[self.motion.gone] = -self.beta[self.motion.gone]
         return speed
+
+    def _first_drift(self):
+        """Products of all speeds; those at bounds that grow by a factor are known together."""
+        growth, held = self.motion.growth, self.start.held
+        if growth is None or held is None:
+            return self.free.products_of(self.speed)
+        place, beta = self.start.place, self.start.beta
+        factor = np.select([place == LOWER, place == UPPER], list(growth), 0.0)
+        return np.asarray(growth) @ held + self.free.products_of(self.speed - factor * beta)
 
     def _let_go(self):
         for v in self.motion.gone:
@@ -272,6 +307,8 @@ class _Walk:
 
     def _offer_offsets(self):
         """Move the multiplier of a group without free variables to where one becomes free."""
+        if len(self.free.groups) == self.programme.n_groups:
+            return
         for group in range(self.programme.n_groups):
             need = self.need[group]
             if group in self.free.groups or abs(need) * (1.0 - self.time) <= self.tiny_beta:
@@ -457,14 +494,13 @@ class _Walk:
 
     def overlooked(self):
         """Largest violation among what was not watched, relative to the size of gradients."""
-        other = self.watched.place_of < 0
-        if not other.any():
-            return 0.0
-        programme = self.programme
-        g = self.products[programme.row] + self.offset[programme.group] - self.p
-        side = np.where(np.abs(self.place) == 1, self.place, 0) * other
-        size = gradient_size(programme, self.start)
-        return np.maximum(-side * g, 0.0).max() / size if size else 0.0
+        watched, programme = self.watched, self.programme
+        others = watched.others
+        g = self.products[programme.row[others]] + self.offset[programme.group[others]]
+        wrong = watched.side * (self.p[others] - g)
+        # Rows that were driven out have no gradient to keep.
+        wrong[self.place[others] == GONE] = 0.0
+        return max(wrong.max(initial=0.0), 0.0) / (watched.size or 1.0)
 
     def _settled(self):
         self.products = self.start.products + self.free.products_of(self.beta - self.start.beta)
@@ -487,23 +523,27 @@ class _Walk:
         """Take out the rounding that the steps have added up."""
         programme, free = self.programme, self.free
         self.beta[self.motion.gone] = 0.0
-        members, groups = free.members, free.groups
+        members, groups = free.members.copy(), free.groups
         if not len(members):
             return
         unmet = programme.c + self.motion.dc - programme.sums(self.beta)
         g = self.products[programme.row[members]] + self.offset[programme.group[members]]
-        solution = free.solve(np.concatenate([unmet[groups], self.p[members] - g]))
+        wrong = np.concatenate([unmet[groups], self.p[members] - g])
+        if np.abs(wrong).max() <= ROUNDING * np.abs(self.products).max():
+            return
+        solution = free.solve(wrong)
         self.offset[groups] += solution[: len(groups)]
         self.beta[members] += solution[len(groups) :]
         self.products += free.products(solution[len(groups) :])
 
     def _release(self):
         """Hold free variables that ended on a bound."""
-        for v in self.free.members.copy():
-            for bound, place in ((self.lo, LOWER), (self.hi, UPPER)):
-                if self.place[v] == FREE and abs(self.beta[v] - bound[v]) <= self.tiny_beta:
-                    self.place[v], self.beta[v] = place, bound[v]
-                    self.free.remove(v)
+        members = self.free.members.copy()
+        beta, lo, hi = self.beta[members], self.lo[members], self.hi[members]
+        for bound, place, bounds in ((lo, LOWER, self.lo), (hi, UPPER, self.hi)):
+            for v in members[np.abs(beta - bound) <= self.tiny_beta].tolist():
+                self.place[v], self.beta[v] = place, bounds[v]
+                self.free.remove(v)
 
 
 def centre_offsets(programme: Programme, point: Point) -> None:

@@ -62,6 +62,14 @@ def polish(programme: Programme, beta: Array) -> tuple[Point, float]:
     point.products = programme.kernel.products(programme.on_rows(point.beta))
     point = follow(programme, point, Motion(dc=np.zeros(programme.n_groups)))
     point.free.rebase()
+    point.held = np.stack(
+        [
+            programme.kernel.products(
+                programme.on_rows(np.where(point.place == place, point.beta, 0.0))
+            )
+            for place in (LOWER, UPPER)
+        ]
+    )
     if len(point.beta) > MANY:
         point.near = near(programme, point)
     return point, float(np.abs(off).max(initial=0.0))
