@@ -85,8 +85,8 @@ class TracInExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_subcla
     n_checkpoints : int, default=None
         How many of the checkpoints to use, evenly spaced, the last among them; they stand for the
         whole way. None uses all, and records 10 for an unfitted estimator. To find outliers, 1 is
-        often best: early in training every row far from the others pulls, and at the end those
-        that are not learned.
+        the cheapest, and neither it nor all of them is always ahead: early in training every row
+        far from the others pulls, and at the end those that are not learned.
     projection : int or projection, default=None
         Number of random dimensions a checkpoint that gradients are embedded in, or a projection
         such as ``TwoSided(16)`` of ``skinfluence.torch.influence.projection``. Scores are then

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import linalg
 
 from skinfluence.objectives.design import Design
-from skinfluence.objectives.objective import Objective
+from skinfluence.objectives.objective import Objective, gram_blocks
 from skinfluence.solvers.minimise import Minimum
 from skinfluence.solvers.stationarity import stationarity
 
@@ -20,7 +20,9 @@ Array = NDArray[np.float64]
 STATIONARY, REACHED = 1e-10, 1e-6
 # Rows of theta up to which blocks of the Hessian are factorised, and numbers in all of them.
 BLOCK_FEATURES, BLOCK_NUMBERS = 2_500, 3 * 10**7
-# Rows a row of theta that are drawn for blocks, where there are more.
+# Parameters up to which a softmax is factorised as a whole.
+WHOLE = 1_500
+# Rows a row of theta that are drawn for blocks, or a parameter, where there are more.
 SAMPLED = 16
 # Relative accuracy of a step: rough far from the minimum, finer as gradients fall.
 ROUGH, FINE = 0.1, 1e-4
@@ -193,6 +195,31 @@ class _Blocks:
         return _projected(np.where(self.moving, solved, 0.0), self.shifts)
 
 
+class _Whole:
+    """Inverse of the Hessian over all outputs of a softmax, which blocks know too little of."""
+
+    def __init__(self, objective: Objective, rows: Any, scale: Array, own: Array, theta: Array):
+        self.shifts = _held_shifts(objective)
+        eta, y = objective.outputs(theta)[rows], objective.y[rows]
+        weights = objective.weights[rows] * scale[:, 0]
+        bends = weights[:, None, None] * objective.loss.curvature(eta, y)
+        hessian = gram_blocks(objective.design.take(rows), bends)
+        self._lift(hessian, own.shape)
+        self.factor = _factor(hessian, own.ravel(), np.ones(own.size, dtype=bool))
+
+    def _lift(self, hessian, shape):
+        """Hold the shifts, which no loss does: what is orthogonal to them feels nothing of it."""
+        blocks, at = hessian.reshape(*shape, *shape), np.flatnonzero(self.shifts)
+        level = np.diag(hessian).reshape(shape).mean(axis=1)
+        every = np.arange(shape[1])
+        picked = at[:, None, None], every[:, None], at[:, None, None], every
+        blocks[picked] += level[at, None, None]
+
+    def __call__(self, slope: Array) -> Array:
+        solved = linalg.cho_solve(self.factor, slope.ravel(), check_finite=False)
+        return _projected(solved.reshape(slope.shape), self.shifts)
+
+
 class _Diagonal:
     """Inverse of the diagonal of the Hessian."""
 
@@ -206,25 +233,32 @@ class _Diagonal:
         return _projected(self.scale * slope, self.shifts)
 
 
-def _preconditioner(objective: Objective, theta: Array, moving: Any) -> _Blocks | _Diagonal:
+def _preconditioner(objective: Objective, theta: Array, moving: Any) -> Any:
     bends = objective.loss.curvature_diagonal(objective.outputs(theta), objective.y)
     bends = np.maximum(objective.weights[:, None] * bends, 0.0)
     own = objective.m * objective.penalty.bend_diagonal(theta)
-    design = objective.design
     if len(theta) > BLOCK_FEATURES or (_many(own) and not moving.all()):
         return _Diagonal(bends, objective, own, moving)
-    if len(design) > SAMPLED * len(theta):
-        design, bends = _sampled(design, bends, SAMPLED * len(theta))
-    return _Blocks(bends, objective, design, own, moving)
+    if theta.size <= WHOLE and objective.loss.shift_invariant and moving.all():
+        rows, scale = _sampled(bends, SAMPLED * theta.size)
+        return _Whole(objective, rows, scale, own, theta)
+    rows, scale = _sampled(bends, SAMPLED * len(theta))
+    return _Blocks(bends[rows] * scale, objective, objective.design.take(rows), own, moving)
 
 
-def _sampled(design, bends, size):
-    """Rows whose blocks are those of all rows in the mean, drawn where these bend most."""
+def _sampled(bends, size):
+    """Rows whose blocks are those of all rows in the mean, and by how much more they count.
+
+    They are drawn where rows bend most.
+    """
+    n = len(bends)
+    if n <= size:
+        return slice(None), np.ones((n, 1))
     total = bends.sum(axis=1)
-    chance = 0.5 / len(total) + 0.5 * total / max(total.sum(), np.finfo(float).tiny)
+    chance = 0.5 / n + 0.5 * total / max(total.sum(), np.finfo(float).tiny)
     chance /= chance.sum()
-    drawn = np.sort(np.random.default_rng(0).choice(len(total), size, p=chance))
-    return design.take(drawn), bends[drawn] / (size * chance[drawn, None])
+    drawn = np.sort(np.random.default_rng(0).choice(n, size, p=chance))
+    return drawn, 1.0 / (size * chance[drawn, None])
 
 
 def _many(own):

@@ -33,10 +33,12 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("inner", ["blocks", "shared", "diagonal", "sampled"])
+@pytest.mark.parametrize("inner", ["whole", "blocks", "shared", "diagonal", "sampled"])
 @pytest.mark.parametrize("intercept", [True, False])
 @pytest.mark.parametrize("name", CASES)
 def test_the_minimum_is_that_of_newton(name, intercept, inner, monkeypatch):
+    if inner != "whole":
+        monkeypatch.setattr(module, "WHOLE", 0)
     if inner == "shared":
         monkeypatch.setattr(module, "BLOCK_NUMBERS", 0)
     if inner == "diagonal":
