@@ -36,6 +36,7 @@ from skinfluence.exceptions import (
     NotStationaryWarning,
     UnsupportedEstimatorError,
 )
+from skinfluence.testing import explainer_checks
 from tests.conftest import import_optional
 from tests.test_deletion.exact_cases import (
     APART,
@@ -591,3 +592,22 @@ WEIGHTED = (
 )
 def test_scikit_learn_checks(estimator, check):
     check(estimator)
+
+
+SHUFFLED = np.random.default_rng(2).permutation(CLASSES)
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        pytest.param(check, id=f"{name}-{type(estimator).__name__}")
+        for estimator, X, y in (
+            (KernelRidge(kernel="rbf"), ROWS, NUMBERS),
+            (GaussianNB(var_smoothing=0.0), ROWS, SHUFFLED),
+            (MultinomialNB(), COUNTS, SHUFFLED),
+        )
+        for name, check in explainer_checks(InfluenceExplainer(estimator), X, y, error=1e-8)
+    ],
+)
+def test_explainer_laws(check):
+    check()

@@ -6,6 +6,7 @@ from abc import abstractmethod
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.naive_bayes import BernoulliNB, CategoricalNB, ComplementNB, MultinomialNB
@@ -49,6 +50,9 @@ class BayesDeletion(ExactModel):
         with np.errstate(divide="ignore"):
             shares = np.log(self.totals) - np.log(self.totals.sum())
         self.log_priors = shares if log_priors is None else log_priors
+
+    def idle(self, rows: Positions) -> NDArray[np.bool_]:
+        return self.weights[rows] == 0.0
 
     def log_priors_without(self, rows: Positions) -> Array:
         """Log prior of each class without each of `rows`, (b, n_classes)."""
