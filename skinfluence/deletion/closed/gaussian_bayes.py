@@ -16,7 +16,8 @@ from skinfluence.deletion.closed.base import (
     TrainingRows,
     register,
 )
-from skinfluence.deletion.closed.naive_bayes import BayesDeletion, BayesFamily
+from skinfluence.deletion.closed.bayes_families import BayesFamily
+from skinfluence.deletion.closed.naive_bayes import BayesDeletion
 from skinfluence.objectives.encoding import class_positions
 
 
