@@ -158,9 +158,10 @@ def t4(setting):
         "<= 2 % of the training time",
         f"{n_steps} steps of Adam in batches of {recording_cost.BATCH}, one thread: ten epochs of "
         "60,000 rows. *Inside the recorder* is by a clock around its calls, over the rest of the "
-        "same run: it does not suffer from other runs of the machine, as *longer* does. States "
-        "wait in memory until writing them takes less than a hundredth of the time, so that with "
-        "keep=30 most of the early ones, which are dropped again, are never written.",
+        "same run: it does not suffer from other runs of the machine, as *longer* does. With "
+        "keep=30 all states but the newest wait in memory while writing them would take more than "
+        "a hundredth of the time, so that most of the early ones, which are dropped again, are "
+        "never written.",
     )
 
 
@@ -205,8 +206,7 @@ def t5(setting):
         "the same numbers; work lost <= one block",
         f"Killed by SIGKILL. A state of the sums is written {every:g} s after the last one at the "
         "earliest, so that what is lost is at most that and a block; a training loses the "
-        "steps since its last file, which is written when writing has taken no more than a "
-        "hundredth of the time. Blocks are as large as working_memory lets them. The seconds "
+        "steps since its last file. Blocks are as large as working_memory lets them. The seconds "
         "include the start of a process; one thread.",
     )
 

@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
+from sklearn import __version__ as sklearn_version
 from sklearn.base import _fit_context
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.utils._metadata_requests import _routing_enabled
@@ -20,6 +21,7 @@ from sklearn.utils.validation import _check_feature_names_in, _check_sample_weig
 
 __all__ = [
     "HAS_CALLBACKS",
+    "QDA_DIVIDES_BY_N",
     "BaseSearchCV",
     "HasMethods",
     "Interval",
@@ -29,6 +31,7 @@ __all__ = [
     "check_feature_names_in",
     "check_weights",
     "has_stopped",
+    "libsvm_gamma",
     "mlp_moments",
     "output_container",
     "routing_enabled",
@@ -39,6 +42,8 @@ __all__ = [
 
 # From scikit-learn 1.9 on.
 HAS_CALLBACKS = find_spec("sklearn.callback") is not None
+# From scikit-learn 1.8 on covariances of classes are over n, and no more over n - 1.
+QDA_DIVIDES_BY_N = tuple(int(part) for part in sklearn_version.split(".")[:2]) >= (1, 8)
 
 routing_enabled = _routing_enabled
 check_feature_names_in = _check_feature_names_in
@@ -100,3 +105,8 @@ def set_mlp_moments(model, moments):
     elif hasattr(optimizer, "velocities") and "velocity" in moments:
         optimizer.velocities = moments["velocity"]
         optimizer.learning_rate = float(moments["rate"][0])
+
+
+def libsvm_gamma(model):
+    """The number that ``gamma="scale"`` or ``"auto"`` of a fitted libsvm model became."""
+    return model._gamma

@@ -17,7 +17,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LinearRegression
 from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
 from sklearn.pipeline import Pipeline
-from sklearn.utils import check_array, check_random_state
+from sklearn.utils import check_array, check_random_state, get_tags
 from sklearn.utils.validation import check_is_fitted
 
 from skinfluence._compat import BaseSearchCV
@@ -30,13 +30,17 @@ def is_fitted(estimator: Any) -> bool:
 
     A torch module has no fit, and whoever passes one has trained it.
     """
-    if is_module(peel(estimator)[1]):
+    model = peel(estimator)[1]
+    if is_module(model):
         return True
     try:
         check_is_fitted(estimator)
     except (NotFittedError, TypeError):
         return False
-    return True
+    # A Gaussian process answers before it is fitted, and so passes that check.
+    return get_tags(model).requires_fit or any(
+        name.endswith("_") and not name.startswith("__") for name in vars(model)
+    )
 
 
 def peel(estimator):

@@ -13,7 +13,8 @@ pytestmark = pytest.mark.skipif(not RUN.exists(), reason="benchmarks are not par
 
 
 def _printed(name, *parts):
-    command = [sys.executable, str(RUN), name, "--quick", "--only", *parts]
+    only = ["--only", *parts] if parts else []
+    command = [sys.executable, str(RUN), name, "--quick", *only]
     # A part that fails says why on stderr, which a captured error would keep to itself.
     result = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=240)
     return result.stdout
@@ -48,6 +49,27 @@ def test_the_speed_of_tracing_stands_beside_its_floor():
     scale, rest, _ = row.split("|")[-3].split("/")
     assert float(scale) == pytest.approx(1.0, rel=1e-5)
     assert float(rest) < 1e-5
+
+
+def test_a_sketch_agrees_with_its_formula_and_finds_what_was_planted():
+    rows = _printed("speed_sketch").splitlines()
+    ours = [row.split("|") for row in rows if "fit(blocks)" in row]
+    assert len(ours) == 2
+    assert all(float(row[-3]) < 1e-4 for row in ours)
+    assert all(float(row[-2].split()[1].rstrip(",")) > 0.9 for row in ours)
+
+
+def test_representer_values_are_those_of_a_loop_and_decompose_the_refitted_layer():
+    import_optional("torch")
+    rows = _printed("speed_representers", "R1").splitlines()
+    scale, rest, _ = (
+        next(row for row in rows if "| score_influence " in row).split("|")[-2].split("/")
+    )
+    assert float(scale) == pytest.approx(1.0, rel=1e-10)
+    assert float(rest) < 1e-12
+    fits = [row for row in rows if row.startswith("| fit, ")]
+    assert len(fits) == 3
+    assert max(float(row.split("|")[-2]) for row in fits) < 1e-8
 
 
 def test_what_is_killed_goes_on_with_the_same_numbers():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import hashlib
-import io
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -216,25 +215,16 @@ def cifar(options: argparse.Namespace, classes: Sequence[int], side: int = 32):
     found = read(options, "cifar10_jpegbytes.npz")
     if found is None:
         return None
-    jpeg, offset, y = found["jpeg"], found["offset"], found["y"]
+    y = found["y"]
     train = found["is_train"].astype(bool)
 
     def images(mask):
         rows = np.flatnonzero(mask & np.isin(y, classes))
-        each = [_decoded(jpeg[offset[i] : offset[i + 1]], side) for i in rows]
+        each = [shared.picture(found, i, side).reshape(-1) for i in rows]
         return np.stack(each).astype(np.float32) / 255, y[rows]
 
     (X, labels), (Z, z_labels) = images(train), images(~train)
     return Images(X, labels, Z, z_labels, "CIFAR-10")
-
-
-def _decoded(jpeg: np.ndarray, side: int) -> np.ndarray:
-    from PIL import Image
-
-    with Image.open(io.BytesIO(jpeg.tobytes())) as image:
-        if image.size != (side, side):
-            image = image.resize((side, side))
-        return np.asarray(image.convert("RGB")).transpose(2, 0, 1).reshape(-1)
 
 
 def foreign(options: argparse.Namespace, n_rows: int) -> dict[str, np.ndarray]:

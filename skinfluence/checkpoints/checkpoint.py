@@ -32,8 +32,9 @@ class Checkpoint:
     learning_rate : mapping of str to float, or None, default=None
         Learning rate of the last step, by parameter, as it counts in `path`.
     path : mapping of str to float, or None, default=None
-        Sum of the learning rates of all steps so far, by parameter; of a step with momentum m
-        the rate counts ``1 / (1 - m)`` times, which is what a gradient moves in the end.
+        Sum of the learning rates of all steps so far, by parameter: how far a gradient that stays
+        the same has moved it, which is ``1 / (1 - m)`` times as far in the long run where steps
+        have momentum m.
     loss : float or None, default=None
         As it was told to the recorder: as a rule that of the last batch.
 

@@ -29,6 +29,8 @@ class Course:
         self.plan.stride = max(plan.stride, store.stride)
         self.ledger = Ledger()
         self.loss: Any = None
+        # Of estimators: what momentum carries of a gradient that stays the same; None if unknown.
+        self.carried: float | None = 0.0
         self._tally: Any = None
         self._trained: Any = None
         self._begun = False
@@ -49,7 +51,7 @@ class Course:
             self._check_step(step, self.ledger.step + steps)
         else:
             started = self.follow(model, optimizer) if optimizer is not None else False
-            rates = None if optimizer is None else self._tally.rates()
+            rates = None
             if step is None:
                 # Before anything else, a state that nothing seems to have moved is step 0.
                 told = optimizer is None and learning_rate is not None
@@ -57,7 +59,9 @@ class Course:
             else:
                 steps = step - self.ledger.step
                 self._check_step(step, max(step, self.ledger.step))
-            sums = None if rates is None else {name: steps * r for name, r in rates.items()}
+            if optimizer is not None:
+                self._tally.made(steps)
+                _, sums, rates = self._tally.take()
         if learning_rate is not None:
             rates = rates_by_name(learning_rate, models.shapes(model))
             sums = {name: steps * rate for name, rate in rates.items()}
@@ -90,8 +94,9 @@ class Course:
         self.settle()
         if self._tally is not None:
             self._tally.close()
-        self._tally = models.of_torch().Tally(model, optimizer)
-        before = self.store.optimizer if self.ledger.step else None
+        steps = self.ledger.step
+        self._tally = models.of_torch().Tally(model, optimizer, before=steps)
+        before = self.store.optimizer if steps else None
         self.store.optimizer = after(before, self._tally.info)
         return self._tally.started()
 
@@ -162,7 +167,7 @@ class Course:
         path = None if last.path is None else dict(last.path)
         rate = None if last.learning_rate is None else dict(last.learning_rate)
         self.ledger = Ledger(last.step, path, rate)
-        self._newest, self._begun = last.step, True
+        self._newest, self._begun, self.carried = last.step, True, None
         self._trained = weakref.ref(models.trained_object(model))
         if optimizer is not None:
             self.follow(model, optimizer)

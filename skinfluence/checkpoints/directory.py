@@ -35,9 +35,10 @@ class DirectoryStore:
     Attributes
     ----------
     patience : float
-        Writing takes at most this part of the time, one in so many: of a training whose length
-        is not known most of the early checkpoints are dropped again, and those that were waiting
-        in memory are never written.
+        With ``keep``, writing takes one part in so many of the time: of a training whose length
+        is not known most of the early checkpoints are dropped again, and those that waited in
+        memory until then are never written. The newest does not wait long, so that a training
+        that is killed goes on from there. Without ``keep`` nothing is dropped, nor waits.
     """
 
     patience = 100.0
@@ -90,9 +91,10 @@ class DirectoryStore:
         """Add a checkpoint, and drop all whose step is not among those kept."""
         self._waiting[checkpoint.step] = checkpoint
         self.drop(kept)
-        expected = len(self._waiting) * self._seconds_a_file
-        if time.monotonic() - self._ended >= self.patience * expected:
+        if self.plan.get("keep") is None:
             self.flush()
+        elif time.monotonic() - self._ended >= self.patience * self._seconds_a_file:
+            self._save([checkpoint.step])
 
     def drop(self, kept: Sequence[int]) -> None:
         """Drop all whose step is not among those kept."""
@@ -100,17 +102,21 @@ class DirectoryStore:
         self._waiting = {step: item for step, item in self._waiting.items() if step in kept}
 
     def flush(self) -> None:
-        """Write what waits, then the manifest, then remove the files that it dropped."""
-        before = self._manifest.entries
-        if [entry["step"] for entry in before] == self._steps:
-            return
-        started = time.monotonic()
+        """Write all that waits."""
+        if [entry["step"] for entry in self._manifest.entries] != self._steps:
+            self._save([*self._waiting])
+
+    def _save(self, steps: Sequence[int]) -> None:
+        """Write those that wait at some steps, then the manifest, then remove what it dropped."""
+        before, started = self._manifest.entries, time.monotonic()
         if not before:
             self.directory.mkdir(parents=True, exist_ok=True)
             self._manifest.write(self.directory)
-        written = [self._write(item) for item in self._waiting.values()]
+        written = [self._write(self._waiting[step]) for step in steps if step in self._waiting]
         entries = [entry for entry in (*before, *written) if entry["step"] in self._steps]
-        self._manifest.entries, self._waiting = entries, {}
+        self._manifest.entries = sorted(entries, key=lambda entry: entry["step"])
+        for step in steps:
+            self._waiting.pop(step, None)
         self._manifest.write(self.directory)
         for entry in before:
             if entry["step"] not in self._steps:

@@ -29,6 +29,9 @@ class EpochRates:
     model : MLPClassifier, MLPRegressor, SGDClassifier, SGDRegressor or Perceptron
     X : array-like or sparse matrix of shape (n, p)
     sample_weight : array-like of shape (n,) or None, default=None
+    carried : float or None, default=None
+        How far momentum goes on with a gradient that stays the same, before the call; None is as
+        after the epochs that the model has seen.
 
     Attributes
     ----------
@@ -36,17 +39,23 @@ class EpochRates:
         None where rates differ from row to row (passive-aggressive steps).
     intercept : float
         What the rates of intercepts are multiplied by.
+    carried : float or None
+        After the call.
     """
 
-    def __init__(self, model: Any, X: Any, sample_weight: Any = None):
+    def __init__(
+        self, model: Any, X: Any, sample_weight: Any = None, *, carried: float | None = None
+    ):
         check_steps(model)
         self.n = X.shape[0] if hasattr(X, "shape") else len(X)
         self.intercept = 1.0
+        self.carried = carried
+        self.last: float | None
+        self.total: float | None
         if isinstance(model, MLPClassifier | MLPRegressor):
-            self.last: float | None = _mlp_rate(model)
             size = min(200, self.n) if model.batch_size == "auto" else model.batch_size
             steps = ceil(self.n / int(np.clip(size, 1, self.n)))
-            self.total = None if self.last is None else self.last * steps
+            self.total, self.last, self.carried = _mlp_rates(model, self.n, steps, carried)
             return
         rates = _linear_rates(model, self.n)
         # A step goes w_i times as far; as weights count relative to their mean, the mean is here.
@@ -85,14 +94,26 @@ def check_steps(model: Any) -> None:
         )
 
 
-def _mlp_rate(model: Any) -> float | None:
-    """Rate of the next step of an MLP, which momentum makes longer."""
+def _mlp_rates(
+    model: Any, n: int, steps: int, carried: float | None
+) -> tuple[float | None, float | None, float | None]:
+    """Sum of an MLP's next rates, the last of them, and what momentum carries after it."""
     if model.solver == "adam":
-        return float(model.learning_rate_init)
-    if model.momentum >= 1:
-        return None
-    rate = _compat.mlp_moments(model).get("rate", model.learning_rate_init)
-    return float(rate) / (1 - model.momentum)
+        rate = float(model.learning_rate_init)
+        return rate * steps, rate, carried
+    momentum = model.momentum
+    if momentum >= 1:
+        return None, None, carried
+    rate = float(_compat.mlp_moments(model).get("rate", model.learning_rate_init))
+    if carried is None:
+        made = steps * (int(getattr(model, "t_", 0)) // n)
+        carried = rate * (1 - momentum**made) / (1 - momentum)
+    total = moved = 0.0
+    for _ in range(steps):
+        carried = momentum * carried + rate
+        moved = momentum * carried + rate if model.nesterovs_momentum else carried
+        total += moved
+    return total, moved, carried
 
 
 def _linear_rates(model: Any, n: int) -> np.ndarray | None:

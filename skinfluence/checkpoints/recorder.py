@@ -26,9 +26,9 @@ class CheckpointRecorder:
 
     What tracing needs of a training: parameters at some steps, and how far the optimiser went in
     between. Learning rates are added up at every step, also where a schedule changes them;
-    states are copied only where they are kept. The rate of a step with momentum m counts
-    ``1 / (1 - m)`` times (and dampening d ``1 - d`` times), which is how far its gradient moves
-    the parameters in the end.
+    states are copied only where they are kept. With momentum m the rate of a step is as much as
+    it moves the parameters by if the gradient stays the same: the learning rate at first, and
+    ``1 / (1 - m)`` times (with dampening d, ``(1 - d) / (1 - m)`` times) it in the long run.
 
     For loops of torch, `watch` is all that is needed; `record` is for loops of other kinds,
     `skorch_callback` and `sklearn_callback` for those who train by callbacks, and `partial_fit`
@@ -38,8 +38,8 @@ class CheckpointRecorder:
     ----------
     directory : path-like or None, default=None
         Where checkpoints are written; one that holds a recording is gone on with, after
-        `restore`. Writing waits a little where it would take more than a hundredth of the time.
-        None keeps them in memory.
+        `restore`. With `keep`, all but the newest wait in memory where writing would take more
+        than a hundredth of the time. None keeps them in memory.
     every : int, default=1
         Steps from one checkpoint to the next (of `partial_fit`, calls).
     keep : int or None, default=None
@@ -325,12 +325,14 @@ class CheckpointRecorder:
         **kwargs : dict
             Passed on: ``classes``, ``sample_weight``.
         """
-        rates = EpochRates(estimator, X, kwargs.get("sample_weight"))
+        carried = self._course.carried
+        rates = EpochRates(estimator, X, kwargs.get("sample_weight"), carried=carried)
         self._course.check_going_on(estimator)
         estimator.partial_fit(X, y, **kwargs)
         names = models.shapes(estimator)
         self._course.store.optimizer = info(estimator, names)
         self._course.note_rows(rates.n)
+        self._course.carried = rates.carried
         self._course.loss = getattr(estimator, "loss_", None)
         self._course.ledger.add(
             1, rates.by_name(rates.total, names), rates.by_name(rates.last, names)

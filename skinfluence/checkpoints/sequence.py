@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skinfluence.checkpoints.checkpoint import Checkpoint, OptimizerInfo
+from skinfluence.checkpoints.momentum import ways
 
 
 class Checkpoints(Sequence[Checkpoint]):
@@ -18,7 +19,8 @@ class Checkpoints(Sequence[Checkpoint]):
     Each stands for a part of the way that the parameters went. With S the sum of the learning
     rates up to a checkpoint, its share is half of the way to each of its neighbours; what lies
     before the first belongs to the first. So the shares add up to the whole way, whichever
-    checkpoints are chosen to stand for it.
+    checkpoints are chosen to stand for it. Half of what momentum still carries at a
+    checkpoint, of gradients before it, counts there.
 
     A slice is the part of the training that ends with its last checkpoint; `evenly`, `at` and
     `largest_drops` choose checkpoints that stand for all of it.
@@ -117,12 +119,10 @@ class Checkpoints(Sequence[Checkpoint]):
                 "of the way are not known. Pass learning_rates=, one for each, or record the "
                 "training by CheckpointRecorder, which takes them from the optimiser."
             )
-        known = [path for path in paths if path is not None]
-        end = known[-1] if self._end is None else self._end
-        found: list[dict[str, float]] = [{} for _ in known]
-        for name in dict.fromkeys(name for path in (*known, end) for name in path):
-            sums = np.array([path.get(name, 0.0) for path in known])
-            for share, value in zip(found, _trapezoid(sums, end.get(name, 0.0)), strict=True):
+        end = (paths[-1] or {}) if self._end is None else self._end
+        found: list[dict[str, float]] = [{} for _ in paths]
+        for name, way in ways(self._items, self.optimizer, end).items():
+            for share, value in zip(found, _trapezoid(way, end.get(name, 0.0)), strict=True):
                 share[name] = float(value)
         return found
 

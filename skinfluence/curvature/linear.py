@@ -305,21 +305,14 @@ class _PenaltyProducts:
     """The Hessian of the penalty: diagonal, and a block a feature where norms couple outputs."""
 
     def __init__(self, curvature: LinearCurvature):
-        penalty, theta = curvature.objective.penalty, curvature.theta
+        self.penalty, self.theta = curvature.objective.penalty, curvature.theta
         self.moving = curvature.moving
-        norms = np.linalg.norm(theta, axis=1)
-        self.bend = np.divide(penalty.l21, norms, out=np.zeros_like(norms), where=norms > 0)
-        self.unit = theta / np.where(norms > 0, norms, 1.0)[:, None]
-        self.l2 = penalty.l2
 
     def __matmul__(self, columns: Array) -> Array:
         inner = columns.reshape(*self.moving.shape, -1)
-        bent = self.l2[:, :, None] * inner
-        if self.bend.any():
-            along = (self.unit[:, :, None] * inner).sum(axis=1, keepdims=True)
-            bent += self.bend[:, None, None] * (inner - self.unit[:, :, None] * along)
+        bent = self.penalty.bent(self.theta, inner)
         return (bent * self.moving[:, :, None]).reshape(columns.shape)
 
     def diagonal(self) -> Array:
         """Diagonal, (P, K)."""
-        return self.l2 + self.bend[:, None] * (1.0 - self.unit**2)
+        return self.penalty.bend_diagonal(self.theta)

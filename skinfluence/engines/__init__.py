@@ -1,4 +1,7 @@
-"""Influence on one kind of fitted model each: linear models here, networks in `torch`."""
+"""Influence on one kind of fitted model each.
+
+Linear models, models whose deletions are exact, and networks in `torch`.
+"""
 
 from __future__ import annotations
 
@@ -10,20 +13,22 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 
 from skinfluence._seen import is_module, is_skorch_net
 from skinfluence.engines.base import DeletionEngine, Engine, Whole
+from skinfluence.engines.exact.engine import ExactEngine, exact_engine_of
 from skinfluence.engines.linear.engine import LinearEngine
 
-__all__ = ["DeletionEngine", "Engine", "LinearEngine", "Whole", "engine_of"]
+__all__ = ["DeletionEngine", "Engine", "ExactEngine", "LinearEngine", "Whole", "engine_of"]
 
 
 def engine_of(model: Any) -> type[DeletionEngine]:
     """The engine that reads `model`, fitted or not.
 
-    Torch modules, skorch nets and scikit-learn's multi-layer perceptrons are networks; whatever
-    else there is belongs to the linear engine, which refuses what it cannot read.
+    Torch modules, skorch nets and scikit-learn's multi-layer perceptrons are networks; a family of
+    exact deletions has an engine of its own. Whatever else there is belongs to the linear engine,
+    which refuses what it cannot read.
     """
     if is_module(model) or is_skorch_net(model) or isinstance(model, MLPClassifier | MLPRegressor):
         return _network_engine(model)
-    return LinearEngine
+    return exact_engine_of(model) or LinearEngine
 
 
 def _network_engine(model):

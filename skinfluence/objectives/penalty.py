@@ -55,6 +55,24 @@ class Penalty:
             gradient = gradient + self.l21.reshape(shape) * _unit(theta)
         return gradient
 
+    def bent(self, theta: Array, moves: Array) -> Array:
+        """The Hessian at theta times moves of shape (n_rows, n_outputs[, b])."""
+        extra = (slice(None), slice(None), *[None] * (moves.ndim - 2))
+        bent = self.l2[extra] * moves
+        if self.l21.any():
+            unit, bend = _unit(theta)[extra], self._bend(theta)
+            along = (unit * moves).sum(axis=1, keepdims=True)
+            bent += bend.reshape(-1, *[1] * (moves.ndim - 1)) * (moves - unit * along)
+        return bent
+
+    def bend_diagonal(self, theta: Array) -> Array:
+        """Diagonal of the Hessian at theta, (n_rows, n_outputs)."""
+        return self.l2 + self._bend(theta)[:, None] * (1.0 - _unit(theta) ** 2)
+
+    def _bend(self, theta):
+        norms = np.linalg.norm(theta, axis=1)
+        return np.divide(self.l21, norms, out=np.zeros_like(norms), where=norms > 0)
+
     def hessian(self, theta: Array) -> Array:
         """Hessian at theta, (n_rows * n_outputs, n_rows * n_outputs), rows of theta first."""
         hessian = np.diag(self.l2.ravel())

@@ -56,6 +56,15 @@ def check(network: Network, loss: RowLoss, rows: Rows) -> tuple[str, ...]:
         NaN, changes its state or its inputs, differs from one call to the next, lets rows see each
         other, or has no gradient.
     """
+    batch, outputs = check_forward(network, rows)
+    with torch.no_grad():
+        losses = _losses(loss, outputs, batch.y)
+    _check_finite(losses, "loss", losses.isfinite())
+    return _unused(network, loss, batch)
+
+
+def check_forward(network: Network, rows: Rows) -> tuple[Batch, Tensor]:
+    """A few rows and the outputs at them, or what :func:`check` refuses without a loss."""
     # A copy: blocks of rows at hand are views of them.
     batch = rows.take(slice(0, PROBE)).map(torch.clone)
     with torch.no_grad():
@@ -63,9 +72,7 @@ def check(network: Network, loss: RowLoss, rows: Rows) -> tuple[str, ...]:
         outputs = outputs_of(network, batch)
         _check_repeats(network, outputs, batch)
         _check_alone(network, outputs, batch)
-        losses = _losses(loss, outputs, batch.y)
-    _check_finite(losses, "loss", losses.isfinite())
-    return _unused(network, loss, batch)
+    return batch, outputs
 
 
 def check_values(
@@ -93,7 +100,7 @@ def check_values(
     with torch.no_grad():
         for start in range(0, n, BLOCK):
             batch = rows.take(slice(start, min(start + BLOCK, n)))
-            found.append(target(_outputs_at(network, batch, start), batch.y).detach())
+            found.append(target(outputs_at(network, batch, start), batch.y).detach())
             _check_inputs(batch, ~found[-1].isfinite(), start)
             if bool(found[-1].isfinite().all()):  # else the values are refused below
                 _check_slopes(network, target, batch, start)
@@ -101,8 +108,8 @@ def check_values(
     _check_finite(values, what, values.isfinite())
 
 
-def _outputs_at(network: Network, batch: Batch, start: int) -> Tensor:
-    """Outputs, or the row at which there are none."""
+def outputs_at(network: Network, batch: Batch, start: int) -> Tensor:
+    """Outputs of rows from number `start` on, or the row at which there are none."""
     try:
         return network.outputs(batch)
     except FAILURES:

@@ -180,6 +180,8 @@ class Tally:
     ----------
     model : nn.Module, or what has one
     optimizer : Optimizer
+    before : int, default=0
+        Steps of this training that were made before, after which momentum is there.
 
     Attributes
     ----------
@@ -189,7 +191,7 @@ class Tally:
         Since they were taken.
     """
 
-    def __init__(self, model: Any, optimizer: Any):
+    def __init__(self, model: Any, optimizer: Any, *, before: int = 0):
         if not isinstance(optimizer, Optimizer):
             raise TypeError(
                 f"The optimiser is a {type(optimizer).__name__}, and learning rates are taken "
@@ -204,10 +206,14 @@ class Tally:
                 "the one that trains it, made after the module was moved or compiled."
             )
         self._kind = kind(optimizer)
-        self._effective = EFFECTIVE.get(self._kind, _rate)
+        self._move = MOVES.get(self._kind, _rate)
         self.info = OptimizerInfo(self._kind, self._by_name(_options))
         self.steps = 0
-        self._sums: list[float | None] = [0.0] * len(optimizer.param_groups)
+        n_groups = len(optimizer.param_groups)
+        self._sums: list[float | None] = [0.0] * n_groups
+        self._rates: list[float | None] = [None] * n_groups
+        # What momentum carries of a gradient that stays the same, by group.
+        self._carried = [_carried(group, optimizer, before) for group in optimizer.param_groups]
         self._handle = optimizer.register_step_post_hook(self._after_step)
 
     def follows(self, model: Any, optimizer: Any) -> bool:
@@ -222,30 +228,33 @@ class Tally:
             p.grad is not None for group in groups for p in group["params"]
         )
 
-    def rates(self) -> dict[str, float] | None:
-        """Present effective rate of each parameter, or None where a step has none."""
-        rates = [self._effective(group) for group in self.optimizer.param_groups]
-        return None if None in rates else self._spread(rates)
-
     def take(self) -> tuple[int, dict[str, float] | None, dict[str, float] | None]:
-        """Steps since the last call, the sums of their rates, and the present rates."""
+        """Steps since the last call, the sums of their rates, and the rates of the last."""
         steps, sums = self.steps, self._sums
         self.steps, self._sums = 0, [0.0] * len(sums)
         if not steps:
             return 0, {}, None
-        return steps, None if None in sums else self._spread(sums), self.rates()
+        rates = None if None in self._rates else self._spread(self._rates)
+        return steps, None if None in sums else self._spread(sums), rates
 
     def close(self) -> None:
         """Count no more."""
         self._handle.remove()
 
+    def made(self, steps: int) -> None:
+        """Count steps that were made before they could be seen, at the present rates."""
+        for _ in range(steps):
+            self._after_step(self.optimizer)
+
     def _after_step(self, optimizer: Optimizer, *_: Any) -> None:
         self.steps += 1
         groups = optimizer.param_groups
-        # Groups may be added while training.
-        self._sums += [0.0] * (len(groups) - len(self._sums))
+        new = [0.0] * (len(groups) - len(self._sums))  # groups may be added while training
+        self._sums, self._rates = [*self._sums, *new], [*self._rates, *new]
+        self._carried += new
         for k, group in enumerate(groups):
-            so_far, rate = self._sums[k], self._effective(group)
+            so_far, (rate, self._carried[k]) = self._sums[k], self._move(group, self._carried[k])
+            self._rates[k] = rate
             self._sums[k] = None if so_far is None or rate is None else so_far + rate
 
     def _spread(self, values: list[Any]) -> dict[str, float]:
@@ -284,26 +293,43 @@ def _options(group: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _rate(group: Mapping[str, Any]) -> float | None:
-    return float(group["lr"]) if "lr" in group else None
+# How far a step takes a parameter whose gradient is, and was, 1, and what momentum carries then.
+Moved = tuple[float | None, float]
 
 
-def _with_momentum(group: Mapping[str, Any]) -> float | None:
-    """How far a gradient goes in the end: ``lr (1 - dampening) / (1 - momentum)``."""
-    momentum = group["momentum"]
+def _rate(group: Mapping[str, Any], carried: float) -> Moved:
+    return (float(group["lr"]) if "lr" in group else None), carried
+
+
+def _with_momentum(group: Mapping[str, Any], carried: float) -> Moved:
+    """``lr`` at first, and ``lr (1 - dampening) / (1 - momentum)`` in the long run."""
+    rate, momentum = float(group["lr"]), group["momentum"]
     if not momentum:
-        return float(group["lr"])
+        return rate, carried
     if momentum >= 1:
-        return None
-    return float(group["lr"]) * (1 - group["dampening"]) / (1 - momentum)
+        return None, carried
+    # The first gradient is not dampened.
+    carried = momentum * carried + 1 - group["dampening"] if carried else 1.0
+    return rate * (1 + momentum * carried if group["nesterov"] else carried), carried
 
 
-def _unknown(group: Mapping[str, Any]) -> None:
-    return None
+def _carried(group: Mapping[str, Any], optimizer: Optimizer, steps: int) -> float:
+    """What momentum carries after some steps, where an optimiser's state shows that it does."""
+    momentum = group.get("momentum", 0.0)
+    states = (optimizer.state.get(p, {}) for p in group["params"])
+    begun = any(state.get("momentum_buffer") is not None for state in states)
+    if not steps or not begun or not 0 < momentum < 1:
+        return 0.0
+    first = momentum ** (steps - 1)
+    return float(first + (1 - group["dampening"]) * (1 - first) / (1 - momentum))
+
+
+def _unknown(group: Mapping[str, Any], carried: float) -> Moved:
+    return None, carried
 
 
 # A step of L-BFGS is as long as its line search makes it.
-EFFECTIVE: dict[str, Callable[[Mapping[str, Any]], float | None]] = {
+MOVES: dict[str, Callable[[Mapping[str, Any], float], Moved]] = {
     "SGD": _with_momentum,
     "LBFGS": _unknown,
 }

@@ -135,6 +135,21 @@ def test_what_waits_to_be_written_is_written_in_the_end(tmp_path, monkeypatch):
     assert len(files(tmp_path)) == 1 + len(found)
 
 
+def test_what_is_on_disk_when_a_training_is_killed(tmp_path, monkeypatch):
+    store = directory_module.DirectoryStore
+    monkeypatch.setattr(store, "patience", 1e12)
+    # Nothing that every= asks for is dropped again, so that nothing waits.
+    _every, _ = recorded(tmp_path / "every", calls=9, every=2)
+    assert read_checkpoints(tmp_path / "every").steps == [1, 2, 4, 6, 8]
+    model, keep = SGDRegressor(random_state=0), CheckpointRecorder(tmp_path / "keep", keep=4)
+    for patience in (1e12, 1e12, 1e12, 0.0):
+        monkeypatch.setattr(store, "patience", patience)
+        keep.partial_fit(model, X, Y)
+    # Of what keep= has in memory, the newest is there, whatever waits.
+    assert read_checkpoints(tmp_path / "keep").steps == [1, 4]
+    assert keep.checkpoints.steps == read_checkpoints(tmp_path / "keep").steps == [1, 2, 3, 4]
+
+
 class Stop(BaseException):
     """A process that is killed."""
 

@@ -45,6 +45,7 @@ OPTIMIZERS = {
         lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, dampening=0.5),
         0.5,
     ),
+    "SGD, Nesterov": (lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True), 1.0),
     "SGD, dampening without momentum": (
         lambda p: torch.optim.SGD(p, lr=0.1, dampening=0.5),
         0.1,
@@ -54,7 +55,7 @@ OPTIMIZERS = {
 }
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", ["SGD", "SGD, dampening without momentum", "Adam", "AdamW"])
 def test_the_way_is_the_sum_of_the_rates_of_every_step(name):
     make, rate = OPTIMIZERS[name]
     net = network()
@@ -75,18 +76,43 @@ def test_the_way_is_the_sum_of_the_rates_of_every_step(name):
     assert_allclose(found[1].learning_rate["0.weight"], rate * 0.5, rtol=1e-6)
 
 
-def test_momentum_moves_as_far_as_its_rate_says():
-    """The law behind 1 / (1 - m): under a constant gradient, SGD goes that far in the end."""
+def constant(optimizer, steps, scheduler=None):
+    """Steps along a gradient that stays the same."""
+    for _ in range(steps):
+        for p in optimizer.param_groups[0]["params"]:
+            p.grad = torch.full_like(p, -2.0)
+        optimizer.step()
+        if scheduler is not None:
+            scheduler.step()
+
+
+@pytest.mark.parametrize("name", [name for name in OPTIMIZERS if name.startswith("SGD")])
+def test_a_constant_gradient_moves_as_far_as_the_rates_say(name):
     theta = nn.Linear(1, 1, bias=False).double()
     nn.init.zeros_(theta.weight)
-    optimizer = torch.optim.SGD(theta.parameters(), lr=0.1, momentum=0.8, dampening=0.3)
-    recorder = CheckpointRecorder(at=[1000])
+    optimizer = OPTIMIZERS[name][0](theta.parameters())
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda k: 1.0 + (k % 3))
+    recorder = CheckpointRecorder()
     with recorder.watch(theta, optimizer):
-        for _ in range(1000):
-            theta.weight.grad = torch.full((1, 1), -2.0, dtype=torch.float64)
-            optimizer.step()
-    way = recorder.checkpoints[-1].path["weight"]
-    assert_allclose(float(theta.weight.detach()), 2.0 * way, rtol=0.01)
+        constant(optimizer, 7, scheduler)
+    for item in recorder.checkpoints:
+        moved = float(item.parameters["weight"][0, 0])
+        assert_allclose(2.0 * item.path["weight"], moved, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", [name for name in OPTIMIZERS if name.startswith("SGD")])
+def test_momentum_is_carried_on_after_a_stop(name):
+    """In the long run a rate counts (1 - dampening) / (1 - momentum) times."""
+    make, rate = OPTIMIZERS[name]
+    theta = nn.Linear(1, 1, bias=False).double()
+    optimizer = make(theta.parameters())
+    recorder = CheckpointRecorder(every=1000)
+    for steps in (300, 1, 1):
+        with recorder.watch(theta, optimizer):
+            constant(optimizer, steps)
+    assert_allclose(recorder.checkpoints[-1].learning_rate["weight"], rate, rtol=1e-9)
+    way = [item.path["weight"] for item in recorder.checkpoints]
+    assert_allclose(np.diff(way[-2:]), rate, rtol=1e-9)
 
 
 def test_groups_have_their_own_way_and_what_is_not_trained_has_none():
@@ -306,7 +332,8 @@ def test_a_restored_training_goes_on_as_if_it_had_not_stopped(name, in_files, tm
         torch.testing.assert_close(one, two, rtol=0, atol=0)
     found = recorder.checkpoints
     assert found.steps[0] == 0 and found.steps[-1] == 12 and len(found) <= 4
-    assert_allclose(found[-1].path["0.weight"], 12 * OPTIMIZERS[name][1], rtol=1e-6)
+    rates = OPTIMIZERS[name][1] * (1 - 0.9 ** np.arange(1, 13) * (name == "SGD, momentum"))
+    assert_allclose(found[-1].path["0.weight"], rates.sum(), rtol=1e-6)
     assert found.n_rows == 24
 
 

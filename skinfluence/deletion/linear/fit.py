@@ -7,21 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from skinfluence.curvature import LinearCurvature
 from skinfluence.deletion.linear.part import BasePart, Notes, Part
 from skinfluence.deletion.linear.programme import ProgrammePart
 from skinfluence.deletion.quantile import QuantilePath
 from skinfluence.objectives import LinearFit, build_all
-from skinfluence.solvers.minimise import Minimum, minimise
-from skinfluence.solvers.stationarity import stationarity
+from skinfluence.solvers.minimise import minimise
+from skinfluence.solvers.newton_cg import newton_cg
 
 # Parameters above which no Hessian is formed: it would take more than a gigabyte.
 DENSE_PARAMETERS = 10_000
-# Newton steps by conjugate gradients, the relative gradient at which they stop, and the one they
-# have to reach.
-NEWTON_CG_STEPS, STATIONARY, REACHED = 30, 1e-10, 1e-6
 
 
 @dataclass(frozen=True)
@@ -95,7 +90,7 @@ def fitted_parts(
     for problem, (objective, theta) in zip(fit.problems, built, strict=True):
         if fixed_class_weights:
             objective = dataclasses.replace(objective, rebalance=None)
-        found = (_newton_cg if solver == "cg" else minimise)(objective, theta)
+        found = (newton_cg if solver == "cg" else minimise)(objective, theta)
         start = _excess(objective, theta, found.theta) if fit.smoothed else found.start
         before, after = max(before, start), max(after, found.stationarity)
         converged, n_iter = converged and found.converged, max(n_iter, found.n_iter)
@@ -145,21 +140,3 @@ def _programme(fit, X, method):
     notes = Notes()
     part = ProgrammePart(problem, objective, path, notes)
     return Fitted([part], notes, (path.gap, 0.0), True, "dense", "exact")
-
-
-def _newton_cg(objective, theta):
-    value = objective.value(theta)
-    start = reached = stationarity(objective, theta)
-    n_iter = 0
-    while reached > STATIONARY and n_iter < NEWTON_CG_STEPS:
-        curvature = LinearCurvature(objective, theta, solver="cg", tol=1e-4)
-        gradient = np.where(curvature.moving, objective.gradient(theta), 0.0)
-        step = curvature.inverse()(gradient.reshape(-1, 1)).reshape(theta.shape)
-        length = 1.0
-        while (new := objective.value(theta - length * step)) > value and length > 1e-10:
-            length *= 0.5
-        if length <= 1e-10:
-            break
-        theta, value, n_iter = theta - length * step, new, n_iter + 1
-        reached = stationarity(objective, theta)
-    return Minimum(theta, start, reached, n_iter, reached <= REACHED)

@@ -4,6 +4,7 @@ from skinfluence.objectives.losses.base import PointLoss
 from skinfluence.objectives.losses.deviance import HalfDeviance
 from skinfluence.objectives.losses.huber import ConcomitantHuber
 from skinfluence.objectives.losses.logistic import Logistic, Softmax
+from skinfluence.objectives.losses.matching import Rectified, SoftLogistic, SoftSoftmax
 from skinfluence.objectives.losses.scalar import (
     EpsilonInsensitive,
     Hinge,
@@ -26,7 +27,10 @@ __all__ = [
     "ModifiedHuber",
     "Pinball",
     "PointLoss",
+    "Rectified",
     "ScalarLoss",
+    "SoftLogistic",
+    "SoftSoftmax",
     "Softmax",
     "SquaredEpsilonInsensitive",
     "SquaredError",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,8 @@ class PointLoss(ABC):
       ``expected=True`` asks for its mean under the model, which only exponential families have.
 
     The laws: the gradient is the finite difference of the value, the curvature that of the
-    gradient, and `change` is a difference of values without cancellation.
+    gradient, `change` is a difference of values without cancellation, and `curvature_diagonal`
+    and `curvature_product` are the curvature.
 
     Attributes
     ----------
@@ -57,6 +59,17 @@ class PointLoss(ABC):
     @abstractmethod
     def curvature(self, eta: Array, y: Any, *, expected: bool = False) -> Array:
         """Second derivative by the outputs, of shape (..., K, K)."""
+
+    def curvature_diagonal(self, eta: Array, y: Any) -> Array:
+        """Second derivative by each output alone, of shape (..., K)."""
+        return np.einsum("...kk->...k", self.curvature(eta, y))
+
+    def curvature_product(self, eta: Array, y: Any) -> Callable[[Array], Array]:
+        """The curvature at `eta` as a map of moves (..., K), without its matrices where it can."""
+        bends = self.curvature(eta, y)
+        if self.n_outputs == 1:
+            return lambda moves: bends[..., 0] * moves
+        return lambda moves: np.einsum("...kl,...l->...k", bends, moves)
 
     @property
     def raw(self) -> PointLoss:

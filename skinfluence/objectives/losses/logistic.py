@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -88,6 +89,14 @@ class Softmax(PointLoss):
         diagonal = np.arange(self.n_outputs)
         outer[..., diagonal, diagonal] += p
         return outer
+
+    def curvature_diagonal(self, eta: Array, y: Any) -> Array:
+        p = softmax(eta)
+        return p * (1.0 - p)
+
+    def curvature_product(self, eta: Array, y: Any) -> Callable[[Array], Array]:
+        p = softmax(eta)
+        return lambda moves: p * (moves - (p * moves).sum(axis=-1, keepdims=True))
 
     def change(self, eta: Array, delta: Array, y: Any) -> Array:
         own = self._indicator(y)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,12 @@ class SquaredError(PointLoss):
     def curvature(self, eta: Array, y: Any, *, expected: bool = False) -> Array:
         c = 2.0 * self.scale * np.eye(self.n_outputs)
         return np.broadcast_to(c, (*eta.shape, self.n_outputs))
+
+    def curvature_diagonal(self, eta: Array, y: Any) -> Array:
+        return np.broadcast_to(2.0 * self.scale, eta.shape)
+
+    def curvature_product(self, eta: Array, y: Any) -> Callable[[Array], Array]:
+        return lambda moves: 2.0 * self.scale * moves
 
     def change(self, eta: Array, delta: Array, y: Any) -> Array:
         # (r + d)^2 - r^2 = d (2 r + d)

@@ -19,7 +19,7 @@ from skinfluence.torch.models.skorch_nets import is_skorch, read_skorch
 from skinfluence.torch.modules import check_module, unwrapped
 from skinfluence.torch.objective import NetworkObjective
 
-__all__ = ["read", "read_traced"]
+__all__ = ["read", "read_traced", "reader_of"]
 
 
 def read(
@@ -61,7 +61,7 @@ def read(
         If the rows, the loss or the penalty do not fit the model, or a few rows show that its
         influence would mean nothing (:func:`skinfluence.torch.faults.check`).
     """
-    reader = _reader_of(model, loss=loss, weight_decay=weight_decay)
+    reader = reader_of(model, loss=loss, weight_decay=weight_decay)
     objective = reader(model, X, y, sample_weight, params=params)
     faults.check(objective.network, objective.loss, objective.rows)
     return objective
@@ -119,7 +119,7 @@ def _with_elbo(model: Any) -> Any:
     return inner if callable(getattr(inner, "elbo", None)) else None
 
 
-def _reader_of(model: Any, **told: Any) -> Callable[..., NetworkObjective]:
+def reader_of(model: Any, **told: Any) -> Callable[..., NetworkObjective]:
     """What reads a kind of model, told what it cannot know itself."""
     if isinstance(model, MLPClassifier | MLPRegressor):
         _knows_itself(model, told)

@@ -65,7 +65,7 @@ class Criterion:
 
     def weigh(self, weights: Tensor, rows: Rows) -> Tensor:
         """Weights of the rows, those of their classes and positions included."""
-        if self.averaged is None:
+        if self.averaged is None or rows.take(slice(0, 1)).y is None:
             return weights
         y = all_targets(rows)
         if y.is_floating_point():

@@ -53,6 +53,13 @@ def read_mlp(
     """
     check_is_fitted(model)
     _check(model)
+    return objective_of(model, X, y, sample_weight, params=params)
+
+
+def objective_of(
+    model: Any, X: Any, y: Any, sample_weight: Any, *, params: str | Sequence[str] | None = None
+) -> NetworkObjective:
+    """The same of any fitted model, one that stopped at no minimum of it too."""
     network = Network(as_module(model), params=params)
     read_rows = RowReader(torch.float64, "cpu", encoder(model))
     rows = read_rows(X, y)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from skinfluence import _loops
+from skinfluence.checkpoints.momentum import ways
 from skinfluence.metrics import Agreement, agreement
 from skinfluence.torch.influence.queries import Queries
 from skinfluence.torch.influence.trained import as_array, gradient_blocks
@@ -60,17 +61,35 @@ class Intervals:
     after: Rates
 
 
-def recorded_intervals(trajectory: Trajectory, n_train: int) -> Intervals:
-    """Of recorded sums of rates; `n_train` where the recording does not say the rows."""
-    n = trajectory.checkpoints.n_rows or n_train
-    names = trajectory.objective.network.names
-    paths: list[Mapping[str, float]] = [c.path or {} for c in trajectory.checkpoints]
+def recorded_intervals(
+    trajectory: Trajectory, n_train: int, *, consecutive: bool = False
+) -> Intervals:
+    """Of recorded sums of rates; `n_train` where the recording does not say the rows.
+
+    Of whole trainings as in the scores; `consecutive` ones count momentum where it is spent.
+    """
+    checkpoints = trajectory.checkpoints
+    n, names = checkpoints.n_rows or n_train, trajectory.objective.network.names
+    paths: list[Mapping[str, float]] = [c.path or {} for c in checkpoints]
+    if not consecutive:
+        taken = ways(checkpoints, checkpoints.optimizer, paths[-1])
+        later = [{name: way[c] for name, way in taken.items()} for c in range(1, len(paths))]
+        paths = [paths[0], *later]
     halves = [
         {name: (b.get(name, 0.0) - a.get(name, 0.0)) / (2 * n) for name in names}
         for a, b in pairwise(paths)
     ]
     nothing = dict.fromkeys(names, 0.0)
     return Intervals([nothing, *halves], [*halves, nothing])
+
+
+def make_intervals(
+    trajectory: Trajectory, n_train: int, *, given: bool, consecutive: bool = False
+) -> Intervals:
+    """Of rates that were passed (`given`), else of recorded ones."""
+    if given:
+        return given_intervals(trajectory.rates)
+    return recorded_intervals(trajectory, n_train, consecutive=consecutive)
 
 
 def given_intervals(rates: Rates) -> Intervals:

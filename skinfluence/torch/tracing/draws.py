@@ -97,6 +97,11 @@ class DrawnRows(Rows):
         return np.random.Generator(np.random.Philox(counter=counter, key=self.seed))
 
 
+def without_draws(rows: Rows) -> Rows:
+    """The inputs alone."""
+    return rows.rows if isinstance(rows, DrawnRows) else rows
+
+
 def one_by_one(batch: Batch, noise: Tensor) -> Batch:
     """Rows repeated, one draw of their noise (b, m, \\*shape) with each, (b * m, ...)."""
     repeated = batch.map(lambda values: values.repeat_interleave(noise.shape[1], 0))

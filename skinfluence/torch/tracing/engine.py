@@ -27,12 +27,8 @@ from skinfluence.torch.models import read_traced
 from skinfluence.torch.objective import NetworkObjective
 from skinfluence.torch.resume import NoRecord
 from skinfluence.torch.tracing import self_influence
-from skinfluence.torch.tracing.completeness import (
-    Drops,
-    drops,
-    given_intervals,
-    recorded_intervals,
-)
+from skinfluence.torch.tracing.added_up import check_sums, claims_sums
+from skinfluence.torch.tracing.completeness import Drops, drops, make_intervals
 from skinfluence.torch.tracing.drawing import (
     check_target,
     make_drawing,
@@ -40,7 +36,7 @@ from skinfluence.torch.tracing.drawing import (
     refuse_draws,
     run_pilot,
 )
-from skinfluence.torch.tracing.draws import DrawnRows
+from skinfluence.torch.tracing.draws import DrawnRows, without_draws
 from skinfluence.torch.tracing.embedding import Embedding, embedded
 from skinfluence.torch.tracing.metric import Kernel
 from skinfluence.torch.tracing.optimizer import check_optimizer
@@ -109,9 +105,8 @@ class TracingEngine(TakesAnyRows):
         """Give the training rows their noise."""
         if self.drawing is not None:
             check_target(self.target)
-            rows = self.objective.rows
-            rows = rows.rows if isinstance(rows, DrawnRows) else rows
-            self.objective = replace(self.objective, rows=self.drawing.training(rows))
+            rows = self.drawing.training(without_draws(self.objective.rows))
+            self.objective = replace(self.objective, rows=rows)
 
     def _choose_draws(self):
         if self.drawing is None or self.settings.n_draws != "auto":
@@ -375,18 +370,29 @@ class TracingEngine(TakesAnyRows):
             Whether of every interval between two checkpoints, (n_queries, C - 1), or of the
             whole way, (n_queries,).
         """
-        return self.drops(queries, progress=progress).agreement(consecutive=consecutive)
+        found = self.drops(queries, progress=progress, consecutive=consecutive)
+        return found.agreement(consecutive=consecutive)
 
     @alone
-    def drops(self, queries: Queries, *, progress: bool = False) -> Drops:
+    def drops(
+        self, queries: Queries, *, progress: bool = False, consecutive: bool = False
+    ) -> Drops:
         """Sums of scores over rows, and drops of the queries' values, between checkpoints."""
         if len(self.checkpoints) < 2:
             raise ValueError(
                 "There is one checkpoint, and what training did to a query is the difference "
                 "between two. Record the training, e.g. with CheckpointRecorder(every=100)."
             )
-        if self.settings.learning_rates is not None:
-            intervals = given_intervals(self.trajectory.rates)
-        else:
-            intervals = recorded_intervals(self.trajectory, self._n_trained_on())
+        given = self.settings.learning_rates is not None
+        n = self._n_trained_on()
+        intervals = make_intervals(self.trajectory, n, given=given, consecutive=consecutive)
         return drops(self.trajectory, intervals, queries, self.weights, progress=progress)
+
+    @alone
+    def check_sums(self) -> None:
+        """Warn where scores that claim to be parts of a loss's fall do not add up to it."""
+        if claims_sums(self.score_unit, self.trajectory):
+            intervals = make_intervals(self.trajectory, self._n_trained_on(), given=False)
+            rows = self.objective.rows
+            queries = self._queries(without_draws(rows), self.target)
+            check_sums(self.trajectory, intervals, queries, self.weights, self._seed)

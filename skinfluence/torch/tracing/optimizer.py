@@ -42,18 +42,24 @@ def check_optimizer(checkpoints: Checkpoints) -> None:
 def scaling(checkpoints: Checkpoints, c: int, network: Network) -> Tensor | None:
     """``1 / (sqrt(v) + eps)`` at checkpoint c, v corrected for its start, (p,); None for SGD.
 
-    A checkpoint before the first step has no v yet; its step was scaled by the v that comes next.
+    v is that of the checkpoint or of the next, whichever is larger: an entry whose gradients have
+    just begun (a unit that was off, a word that is rare) had a v of next to nothing when the
+    checkpoint was taken, and the steps that used these gradients had them in v already. One that
+    has no v in either was not moved, and has 0. A checkpoint before the first step has the next's.
     """
     info: Any = checkpoints.optimizer
     if info.name in PLAIN:
         return None
-    state: Any = next(
-        (at.optimizer for at in [*checkpoints[c:], *reversed(checkpoints[:c])] if _has_v(at)), {}
-    )
-    parts = [
-        _of_tensor(state.get(name), info.options.get(name, {}), network.shapes[name], name)
-        for name in network.names
-    ]
+    states: Any = [at.optimizer for at in checkpoints[c:] if _has_v(at)][:2]
+    if not _has_v(checkpoints[c]):
+        before = (at.optimizer for at in reversed(checkpoints[:c]) if _has_v(at))
+        states = states[:1] or [next(before, {})]
+    parts = []
+    for name in network.names:
+        options = info.options.get(name, {})
+        v = np.maximum.reduce([_corrected(state.get(name), options, name) for state in states])
+        scale = np.divide(1.0, np.sqrt(v) + options.get("eps", 1e-8), where=v > 0, out=0.0 * v)
+        parts.append(torch.from_numpy(scale).reshape(-1))
     return torch.cat(parts).to(network.device, network.dtype)
 
 
@@ -62,7 +68,8 @@ def _has_v(checkpoint: Checkpoint) -> bool:
     return any("exp_avg_sq" in state for state in states.values())
 
 
-def _of_tensor(state: Any, options: Any, shape: torch.Size, name: str) -> Tensor:
+def _corrected(state: Any, options: Any, name: str) -> Any:
+    """v of a parameter without the bias of its start."""
     if not state or "exp_avg_sq" not in state:
         raise ValueError(
             f"The recorded optimiser has no state of {name}, so that how its gradient was scaled "
@@ -71,5 +78,4 @@ def _of_tensor(state: Any, options: Any, shape: torch.Size, name: str) -> Tensor
     key = "max_exp_avg_sq" if options.get("amsgrad") else "exp_avg_sq"
     v = np.asarray(state[key], dtype=np.float64)
     beta = options.get("betas", (0.9, 0.999))[1]
-    v = v / (1.0 - beta ** float(np.asarray(state["step"])))
-    return torch.from_numpy(1.0 / (np.sqrt(v) + options.get("eps", 1e-8))).reshape(-1)
+    return v / (1.0 - beta ** float(np.asarray(state["step"])))

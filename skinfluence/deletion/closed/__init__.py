@@ -1,0 +1,1 @@
+"""Models whose deletions are exact: closed forms, and refits where there is none."""

@@ -1,0 +1,106 @@
+"""A target of an exact model, as blocks of scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from skinfluence.deletion.base import Deletion
+from skinfluence.deletion.closed.base import (
+    OWN,
+    TILE,
+    Array,
+    ExactModel,
+    Positions,
+    by_blocks,
+    difference,
+)
+
+
+@dataclass(frozen=True)
+class ExactQueries:
+    """Queries, and what the target needs to know of them.
+
+    Parameters
+    ----------
+    X : ndarray or sparse array of shape (n_queries, p)
+        In model space.
+    before : ndarray of shape (n_queries,)
+        Value of the target at the fitted model.
+    asked : ndarray of shape (n_queries, ...), or None
+        Target or choice of each query, as the value takes it.
+    """
+
+    X: Any
+    before: Array
+    asked: Any
+
+    @property
+    def shape(self) -> tuple[int]:
+        """Number of queries."""
+        return (self.X.shape[0],)
+
+    def __getitem__(self, part: Any) -> ExactQueries:
+        asked = None if self.asked is None else self.asked[part]
+        return ExactQueries(self.X[part], self.before[part], asked)
+
+
+class ExactDeletion(Deletion):
+    """Change of a target at queries when a row of an exact model is deleted.
+
+    Parameters
+    ----------
+    model : ExactModel
+    value : callable
+        ``value(outputs, asked)`` of outputs (q, b, n_outputs) is (q, b).
+    train : ExactQueries
+        The training rows.
+    """
+
+    one_blas_thread = False
+
+    def __init__(
+        self, model: ExactModel, value: Callable[[Array, Any], Array], train: ExactQueries
+    ):
+        self.model, self.value, self.train = model, value, train
+        self.n_train = model.n_train
+        self.row_block = min(model.row_block, self.n_train)
+
+    def query_block(self, n_rows: int, budget: float) -> int:
+        tile = min(budget / 8.0, TILE) if n_rows * self.model.n_outputs < TILE else budget / 8.0
+        return max(1, int(tile / self.model.floats_a_query(n_rows)))
+
+    def delete(self, rows: slice) -> Any:
+        return self.model.delete(np.arange(rows.start, rows.stop))
+
+    def change(self, X: Any, deleted: Any) -> Array:
+        return self.model.change(X.X, deleted, X.before, lambda out: self.value(out, X.asked))
+
+    def self_change(self, rows: slice) -> Array:
+        return self.self_change_at(np.arange(rows.start, rows.stop))
+
+    def self_change_at(self, positions: Positions) -> Array:
+        """As :meth:`self_change`, at any positions."""
+        own = self.train[positions]
+        outputs = self.model.without(own.X, self.model.delete(positions), OWN)
+        changes = difference(self.value(outputs[:, None], own.asked)[:, 0], own.before)
+        changes[self.model.idle(positions)] = 0.0
+        return changes
+
+    def report(self) -> dict[str, Any]:
+        return {"method": self.model.method, "flagged_rows": np.sort(self.model.alone)}
+
+
+def values_of(
+    outputs: Callable[[Any], Array], X: Any, asked: Any, value: Callable[[Array, Any], Array]
+) -> Array:
+    """Value at each query of the outputs of one model, (n_queries,), block by block."""
+
+    def of(part: slice) -> Array:
+        here = None if asked is None else asked[part]
+        return value(outputs(X[part])[:, None], here)[:, 0]
+
+    return by_blocks(of, X.shape[0], 4096)

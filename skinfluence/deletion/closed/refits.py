@@ -1,0 +1,137 @@
+"""Deletion by fitting the estimator again: the truth, and the way where no form is closed."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from scipy import linalg
+
+from skinfluence.deletion.closed.base import (
+    EVERY,
+    OWN,
+    Array,
+    ExactModel,
+    Family,
+    Meeting,
+    Positions,
+    TrainingRows,
+)
+
+# Refits that are kept at once: each is a whole model.
+KEPT = 64
+
+
+class Refits(ExactModel):
+    """The estimator, fitted again without each row.
+
+    Parameters
+    ----------
+    family : Family
+    estimator : estimator
+        Fitted.
+    rows : TrainingRows
+    """
+
+    method = "refit"
+
+    def __init__(self, family: Family, estimator: Any, rows: TrainingRows):
+        self.family, self.estimator, self.rows = family, estimator, rows
+        self.head = family.head(estimator)
+        self.n_train = rows.n
+
+    @cached_property
+    def _all(self):
+        # Most closed forms never need it.
+        return self.fit(np.arange(self.n_train))
+
+    @cached_property
+    def n_outputs(self) -> int:  # type: ignore[override]
+        return self.outputs(self.rows.X[:1]).shape[1]
+
+    @property
+    def row_block(self) -> int:
+        return KEPT
+
+    def fit(self, kept: Positions) -> tuple[Positions, Any]:
+        """A model of the rows `kept`, and their positions."""
+        return kept, self.family.refitted(self.estimator, self.rows, kept)
+
+    def outputs_of(self, fitted: tuple[Positions, Any], X: Any) -> Array:
+        """Outputs of a model from :meth:`fit`, (n_queries, n_outputs)."""
+        kept, model = fitted
+        outputs = self.family.outputs(model, self.family.seen_by(self.estimator, X, kept))
+        classes = self.head.classes
+        if classes is None or len(model.classes_) == len(classes):
+            return outputs
+        full = np.full((len(outputs), len(classes)), self.head.of_no_rows)
+        full[:, np.searchsorted(classes, model.classes_)] = outputs
+        return full
+
+    def outputs(self, X: Any) -> Array:
+        return self.outputs_of(self._all, X)
+
+    def delete(self, rows: Positions) -> Any:
+        every = np.arange(self.n_train)
+        return [self.fit(np.delete(every, i)) for i in rows]
+
+    def without(self, X: Any, deleted: Any, meeting: Meeting) -> Array:
+        if meeting is OWN:
+            pairs = enumerate(deleted)
+            return np.concatenate([self.outputs_of(own, X[j : j + 1]) for j, own in pairs])
+        return np.stack([self.outputs_of(own, X) for own in deleted], axis=1)
+
+
+class Patched(ExactModel):
+    """A closed form, and refits in place of the rows without which it breaks down.
+
+    Parameters
+    ----------
+    closed : ExactModel
+    refits : Refits
+    broken : ndarray of int
+        These rows.
+    code_of_row : ndarray of int of shape (n_train,), or None
+        Class of each row: left out where nothing can be fitted without the row.
+    """
+
+    def __init__(
+        self, closed: ExactModel, refits: Refits, broken: Positions, code_of_row: Positions | None
+    ):
+        self.closed, self.refits, self.code_of_row = closed, refits, code_of_row
+        self.n_train, self.n_outputs = closed.n_train, closed.n_outputs
+        self.alone = np.union1d(closed.alone, broken)
+        self._broken = np.zeros(self.n_train, dtype=bool)
+        self._broken[broken] = True
+
+    @property
+    def row_block(self) -> int:
+        return self.closed.row_block
+
+    def floats_a_query(self, n_rows: int) -> int:
+        return self.closed.floats_a_query(n_rows)
+
+    def outputs(self, X: Any) -> Array:
+        return self.closed.outputs(X)
+
+    def delete(self, rows: Positions) -> Any:
+        return rows, self.closed.delete(rows)
+
+    def without(self, X: Any, deleted: Any, meeting: Meeting) -> Array:
+        rows, state = deleted
+        with np.errstate(all="ignore"):
+            found = self.closed.without(X, state, meeting)
+        for j in np.flatnonzero(self._broken[rows]):
+            at = slice(j, j + 1) if meeting is OWN else slice(None)
+            found[(j,) if meeting is OWN else (at, j)] = self._refit(rows[j], X[at], meeting)
+        return found
+
+    def _refit(self, row, X, meeting):
+        try:
+            outputs = self.refits.without(X, self.refits.delete(np.array([row])), EVERY)[:, 0]
+        except (ValueError, linalg.LinAlgError):
+            outputs = self.closed.outputs(X).copy()
+            gone = slice(None) if self.code_of_row is None else self.code_of_row[row]
+            outputs[:, gone] = self.refits.head.of_no_rows
+        return outputs[0] if meeting is OWN else outputs

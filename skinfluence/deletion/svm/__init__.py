@@ -1,0 +1,1 @@
+"""Exact deletion from support vector machines, by the path of their optimum."""

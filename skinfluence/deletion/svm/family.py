@@ -1,0 +1,151 @@
+"""SVC, NuSVC, SVR, NuSVR and OneClassSVM as models whose deletions are exact."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.svm import SVC, SVR, NuSVC, NuSVR, OneClassSVM
+
+from skinfluence._compat import libsvm_gamma
+from skinfluence._warn import warn
+from skinfluence.deletion.base import Array
+from skinfluence.deletion.closed.base import (
+    Family,
+    Positions,
+    TrainingRows,
+    register,
+)
+from skinfluence.deletion.closed.heads import Head
+from skinfluence.deletion.svm.heads import Margins, Novelty, Tubes
+from skinfluence.deletion.svm.machine import SVMDeletion
+from skinfluence.deletion.svm.reading import pairs_of, read_machine
+from skinfluence.exceptions import NotStationaryWarning
+
+# Violation of the conditions of optimality, relative to the size of gradients, above which a fit
+# is loose.
+LOOSE = 3e-2
+
+
+class Refit:
+    """A machine fitted to some rows, at its exact optimum.
+
+    libsvm itself stops 1e-6 to 1e-3 away from it, which can be more than a deletion changes.
+
+    Parameters
+    ----------
+    model : estimator
+        Fitted to the rows.
+    rows : TrainingRows
+    """
+
+    def __init__(self, model: Any, rows: TrainingRows):
+        machine = read_machine(model, rows.X, rows.y, rows.weights)
+        self.deletion = SVMDeletion(machine)
+        if machine.classes is not None:
+            self.classes_ = machine.classes
+
+
+class _Machines(Family):
+    sparse = True
+    # Loose fits are polished, and far ones warned of.
+    same = 0.3
+
+    def read(self, estimator: Any, rows: TrainingRows, settings: Any) -> SVMDeletion:
+        fixed = settings.class_weights == "fixed"
+        machine = read_machine(estimator, rows.X, rows.y, rows.weights, fixed_class_weights=fixed)
+        deletion = SVMDeletion(machine)
+        if deletion.gap > LOOSE:
+            warn(
+                f"{type(estimator).__name__} is not at the optimum of its own objective on these "
+                f"rows: its conditions are violated by {deletion.gap:.1e} of the size of its "
+                "gradients. Either these targets or weights did not train it, or its tolerance "
+                "is loose. Scores belong to the optimum: pass what it was fitted on, or refit "
+                "with a smaller tol.",
+                NotStationaryWarning,
+            )
+        return deletion
+
+    def outputs(self, estimator: Any, X: Any) -> Array:
+        if isinstance(estimator, Refit):
+            return estimator.deletion.outputs(X)
+        return self.decisions(estimator, X).reshape(X.shape[0], -1)
+
+    def deviation(self, estimator: Any, rows: TrainingRows, theirs: Array, ours: Array) -> float:
+        # Where no row is free any offset of an interval is an optimum; and decisions may all be
+        # 0, up to what the solver tolerates.
+        apart = np.ptp(theirs - ours, axis=0).max()
+        return float(apart / max(np.abs(theirs).max(), 10.0 * estimator.tol))
+
+    def decisions(self, estimator: Any, X: Any) -> Array:
+        """Decisions of the estimator itself."""
+        return estimator.decision_function(X)
+
+    def fresh(self, estimator: Any, kept: Positions) -> Any:
+        unfitted = clone(estimator)
+        if estimator.kernel in ("rbf", "poly", "sigmoid"):
+            unfitted.set_params(gamma=libsvm_gamma(estimator) or 1.0)
+        return unfitted
+
+    def refitted(self, estimator: Any, rows: TrainingRows, kept: Positions) -> Any:
+        left = rows.kept(kept)
+        if estimator.kernel == "precomputed":
+            left = TrainingRows(left.X[:, kept], left.y, left.weights)
+        fitted = self.fresh(estimator, kept).fit(left.X, left.y, sample_weight=left.weights)
+        return Refit(fitted, left)
+
+    def seen_by(self, estimator: Any, X: Any, kept: Positions) -> Any:
+        return X[:, kept] if estimator.kernel == "precomputed" else X
+
+
+class _Classifiers(_Machines):
+    estimators = (SVC, NuSVC)
+    options = frozenset({"class_weights"})
+
+    def __init__(self, *, fixed: bool = False):
+        self.fixed = fixed
+
+    def asked(self, settings: Any) -> Family:
+        return _Classifiers(fixed=settings.class_weights == "fixed")
+
+    def fresh(self, estimator: Any, kept: Positions) -> Any:
+        unfitted = super().fresh(estimator, kept)
+        if self.fixed and isinstance(estimator.class_weight, str):
+            pairs = zip(estimator.classes_.tolist(), estimator.class_weight_, strict=True)
+            unfitted.set_params(class_weight=dict(pairs))
+        return unfitted
+
+    def head(self, estimator: Any) -> Head:
+        classes = estimator.classes_
+        shape = estimator.decision_function_shape
+        return Margins(classes, pairs_of(len(classes)), one_vs_one=shape == "ovo")
+
+    def decisions(self, estimator: Any, X: Any) -> Array:
+        if len(estimator.classes_) > 2:
+            estimator = copy.copy(estimator).set_params(decision_function_shape="ovo")
+        return estimator.decision_function(X)
+
+
+class _Regressors(_Machines):
+    estimators = (SVR, NuSVR)
+
+    def head(self, estimator: Any) -> Head:
+        return Tubes(estimator.epsilon if isinstance(estimator, SVR) else 0.0)
+
+    def decisions(self, estimator: Any, X: Any) -> Array:
+        return np.asarray(estimator.predict(X), dtype=np.float64)
+
+
+class _Detectors(_Machines):
+    estimators = (OneClassSVM,)
+    supervised = False
+
+    def head(self, estimator: Any) -> Head:
+        return Novelty()
+
+
+register(_Classifiers())
+register(_Regressors())
+register(_Detectors())

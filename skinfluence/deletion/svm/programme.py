@@ -1,0 +1,89 @@
+"""The quadratic programme of support vector machines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from skinfluence.deletion.base import Array
+from skinfluence.deletion.svm.kernel import Indices, KernelRows
+
+
+@dataclass
+class Programme:
+    """``min 1/2 beta'K beta - p'beta`` in boxes, with the sum of each group of variables given.
+
+    A variable belongs to a row and to a group; ``sum_{v in group} beta_v = c_group``. With the
+    multiplier b of each group, at the optimum
+
+        g_v = (K beta)_row(v) + b_group(v) - p_v   is >= 0 at lo, <= 0 at hi, and 0 in between.
+
+    Classification and outlier detection have a variable a row; regression has two, one for
+    residuals above the tube and one for those below. The nu-forms have two groups, whose
+    multipliers differ by what nu stands for: the margin, or the width of the tube.
+
+    Parameters
+    ----------
+    kernel : KernelRows
+        Of the n rows of the problem.
+    row, group : ndarray of int of shape (N,)
+    p, lo, hi : ndarray of shape (N,)
+    c : ndarray of shape (n_groups,)
+    """
+
+    kernel: KernelRows
+    row: Indices
+    group: Indices
+    p: Array
+    lo: Array
+    hi: Array
+    c: Array
+
+    @property
+    def n_groups(self) -> int:
+        """Number of groups of variables with a sum of their own."""
+        return len(self.c)
+
+    @property
+    def size(self) -> float:
+        """The widest box."""
+        return float(np.max(self.hi - self.lo, initial=0.0))
+
+    def on_rows(self, beta: Array) -> Array:
+        """Coefficients of the rows, (n,), from those of the variables."""
+        return np.asarray(np.bincount(self.row, beta, minlength=self.kernel.n), dtype=np.float64)
+
+    def sums(self, beta: Array) -> Array:
+        """Sum of each group, (n_groups,)."""
+        return np.asarray(np.bincount(self.group, beta, minlength=self.n_groups), dtype=np.float64)
+
+    def variables_of(self, rows: Indices) -> Indices:
+        """Variables of some rows."""
+        mask = np.zeros(self.kernel.n, dtype=bool)
+        mask[rows] = True
+        return np.flatnonzero(mask[self.row])
+
+
+@dataclass
+class Motion:
+    """How a programme changes, per unit of time.
+
+    Parameters
+    ----------
+    dc : ndarray of shape (n_groups,)
+    gone : ndarray of int
+        Variables that are driven to 0, whatever their gradient.
+    dp, dlo, dhi : ndarray of shape (N,) or None
+        None where they stay.
+    growth : tuple of float, default=None
+        Rate ``dlo / lo`` of the lower bounds that are not 0, and ``dhi / hi`` of the upper ones,
+        where these are the same for all.
+    """
+
+    dc: Array
+    gone: Indices = field(default_factory=lambda: np.empty(0, dtype=np.intp))
+    dp: Array | None = None
+    dlo: Array | None = None
+    dhi: Array | None = None
+    growth: tuple[float, float] | None = None

@@ -1,0 +1,1 @@
+"""Influence on models whose deletions are exact."""
