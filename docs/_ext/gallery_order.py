@@ -4,6 +4,7 @@ ORDER = (
     "mislabels",
     "spam",
     "regression_diagnostics",
+    "sketch_regression",
     "network_images",
     "network_skorch",
     "tracin_mlp",
