@@ -98,8 +98,8 @@ The paper shows, for VGG-16, softmax outputs that lie on the diagonal, with a co
 "almost 1" on both sets. *Pearson of outputs* is of the logits less their mean over the classes
 (of a hidden layer, of what comes before the rectifier), which no softmax flattens: it is the
 harder test. *Decomposition* is the largest difference between outputs of the refitted layer and
-their sums over the training rows. The hidden layer is refitted on 2,000 of them. CPU seconds are of one thread, and of the layer alone: what is
-before it was computed once."""
+their sums over the training rows. The hidden layer is refitted on 2,000 of them. CPU seconds are
+of one thread, and of the layer alone: what is before it was computed once."""
 
 
 def main(argv=None):
