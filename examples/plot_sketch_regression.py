@@ -4,8 +4,8 @@ Which rows decide a large regression?
 
 A row decides a regression if it could (leverage) and the others contradict it (residual).
 Leverages need the inverse of a matrix as large as there are columns. ``InfluenceSketch`` projects
-the columns to a few random ones first. What is lost on the way is measured here, on a table of which
-the exact answer is still to be had.
+the columns to a few random ones first. What is lost on the way is measured here, on a table of
+which the exact answer is still to be had.
 """
 
 # %%
