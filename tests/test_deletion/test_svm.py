@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -44,7 +46,8 @@ def cases():
             yield SVC(gamma=0.3, class_weight="balanced"), y, weights
             yield NuSVC(gamma=0.3, nu=0.35), y, weights
         yield SVC(gamma=0.3, class_weight={"a": 3.0, "b": 0.5}), THREE, weights
-        yield SVC(kernel=laplace), THREE, weights
+        if weights is None:
+            yield SVC(kernel=laplace), THREE, weights
         yield SVC(gamma=0.3, C=1e-3), TWO, weights
         yield SVR(gamma=0.3), NUMBERS, weights
         yield SVR(gamma=0.3, C=30.0, epsilon=0.2), NUMBERS, weights
@@ -58,7 +61,9 @@ def cases():
 def name(case):
     estimator, y, weights = case
     classes = "" if y is None else f"-{len(np.unique(y))}"
-    return f"{estimator}{classes}{'' if weights is None else '-weights'}"
+    # Not where a kernel function lies in memory: parallel runs must agree on the names.
+    said = re.sub(r" at 0x\w+", "", str(estimator))
+    return f"{said}{classes}{'' if weights is None else '-weights'}"
 
 
 every = pytest.mark.parametrize("case", list(cases()), ids=name)
@@ -97,8 +102,8 @@ def test_losses_are_those_of_refits(case):
 @pytest.mark.parametrize(
     "case",
     [
-        (SVC(gamma=0.3), THREE, None),
-        (SVC(gamma=0.3, C=20.0), TWO, None),
+        (SVC(gamma=0.3, C=100.0), THREE, None),
+        (SVC(gamma=0.3), TWO, None),
         (SVR(gamma=0.3, epsilon=0.2), NUMBERS, None),
     ],
     ids=name,
@@ -108,7 +113,7 @@ def test_rows_that_hold_nothing_change_nothing(case, target):
     """Exactly, whatever the block of queries."""
     explainer = explained(case, target=target)
     idle = np.setdiff1d(np.arange(N), explainer.estimator_.support_)
-    assert len(idle) > 3
+    assert len(idle) > 1
     assert_array_equal(explainer.score_influence(X[:7], case[1][:7])[:, idle], 0.0)
     assert_array_equal(explainer.self_influence()[idle], 0.0)
 
@@ -212,12 +217,20 @@ def test_groups_go_together(case):
 
 def test_kernels_that_are_handed_over():
     K = laplace(X, X)
-    scores = explained((SVC(kernel=laplace), THREE, WEIGHTS)).score_influence(X, THREE)
-    fitted = SVC(kernel="precomputed").fit(K, THREE, sample_weight=WEIGHTS)
-    explainer = InfluenceExplainer(fitted).fit(K, THREE, sample_weight=WEIGHTS)
+    weights = np.maximum(WEIGHTS, 0.1)
+    scores = explained((SVC(kernel=laplace), THREE, weights)).score_influence(X, THREE)
+    fitted = SVC(kernel="precomputed").fit(K, THREE, sample_weight=weights)
+    explainer = InfluenceExplainer(fitted).fit(K, THREE, sample_weight=weights)
     assert_allclose(explainer.score_influence(K, THREE), scores, rtol=1e-9, atol=1e-11)
     some = explainer.score_groups(K, THREE, groups=[np.array([3])])[:, 0]
     assert_allclose(some, scores[:, 3], rtol=1e-9, atol=1e-11)
+
+
+def test_weights_of_zero_where_scikit_learn_loses_count():
+    for estimator, rows in ((SVC(kernel=laplace), X), (SVC(kernel="precomputed"), laplace(X, X))):
+        fitted = estimator.fit(rows, THREE, sample_weight=WEIGHTS)
+        with pytest.raises(ValueError, match="reads the wrong columns"):
+            InfluenceExplainer(fitted).fit(rows, THREE, sample_weight=WEIGHTS)
 
 
 def test_sparse_rows():
@@ -362,7 +375,7 @@ def test_validate_refits_and_agrees():
         (SVC(gamma=0.3, class_weight="balanced"), TWO, None),
         (NuSVR(gamma=0.3), NUMBERS, None),
     ]:
-        agreement = explained(case).validate(X, case[1], n_rows=5)
+        agreement = explained(case).validate(X, case[1], n_refits=5)
         assert agreement.pearson > 1 - 1e-12
         assert agreement.relative_error < 1e-8
 
@@ -379,8 +392,8 @@ def test_the_last_row_of_a_class_is_flagged():
 
 
 def test_nu_that_no_refit_could_have_is_flagged():
-    """A third of the rows are positive, and nu = 2/3 needs that many."""
-    explainer = explained((NuSVC(gamma=0.3, nu=2 / 3), TWO, None))
+    """A third of the rows are positive, and nu = 2/3 would need that many."""
+    explainer = explained((NuSVC(gamma=0.3, nu=0.65), TWO, None))
     with pytest.warns(DegenerateDeletionWarning, match="not determined"):
         _, report = explainer.score_influence(X, TWO, return_report=True)
     assert_array_equal(report["flagged_rows"], np.flatnonzero(TWO == 1))

@@ -9,16 +9,17 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.base import clone
-from sklearn.covariance import EmpiricalCovariance
+from sklearn.covariance import EmpiricalCovariance, LedoitWolf
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import (
     LinearDiscriminantAnalysis,
     QuadraticDiscriminantAnalysis,
 )
 from sklearn.frozen import FrozenEstimator
-from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process import GaussianProcessClassifier, GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF
 from sklearn.kernel_ridge import KernelRidge
+from sklearn.linear_model import ARDRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.naive_bayes import BernoulliNB, CategoricalNB, GaussianNB, MultinomialNB
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor, NearestCentroid
@@ -27,12 +28,17 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from sklearn.utils.validation import has_fit_parameter
 
-from skinfluence import InfluenceExplainer
+from skinfluence import InfluenceExplainer, objectives
 from skinfluence.deletion.closed.families import family_of, registered
 from skinfluence.engines import ExactEngine, engine_of
-from skinfluence.exceptions import DegenerateDeletionWarning, UnsupportedEstimatorError
+from skinfluence.exceptions import (
+    DegenerateDeletionWarning,
+    NotStationaryWarning,
+    UnsupportedEstimatorError,
+)
 from tests.conftest import import_optional
 from tests.test_deletion.exact_cases import (
+    APART,
     CASES,
     CATEGORIES,
     CLASSES,
@@ -62,8 +68,17 @@ def refitted(case, rows):
 # -- laws -----------------------------------------------------------------------------------------
 
 
+def test_no_model_has_two_engines():
+    assert not set(registered()) & set(objectives.registered())
+
+
 def test_every_family_has_cases():
-    assert set(registered()) <= {type(case.estimator) for case in CASES}
+    closed = {
+        estimator
+        for estimator, family in registered().items()
+        if type(family).__module__.startswith("skinfluence.deletion.closed")
+    }
+    assert closed == {type(case.estimator) for case in CASES}
 
 
 @some
@@ -151,6 +166,39 @@ def test_weights_are_repetitions(estimator, X, y):
         rtol=1e-8,
         atol=1e-10,
     )
+
+
+@pytest.mark.parametrize(
+    ("estimator", "y"),
+    [
+        (KernelRidge(kernel="rbf"), SEVERAL),
+        (KNeighborsClassifier(3, algorithm="brute"), CLASSES),
+        (KNeighborsRegressor(3, weights="distance", algorithm="brute"), NUMBERS),
+    ],
+)
+def test_sparse_rows_of_kernels_and_neighbours(estimator, y):
+    rows = np.where(APART > 1.5, APART, 0.0) + np.array([0.0, 0.0, 1.0]) * APART
+    dense = InfluenceExplainer(clone(estimator)).fit(rows, y)
+    thin = InfluenceExplainer(clone(estimator)).fit(sparse.csr_array(rows), y)
+    assert_allclose(
+        thin.score_influence(sparse.csr_array(rows[:9]), y[:9]),
+        dense.score_influence(rows[:9], y[:9]),
+        rtol=1e-6,  # distances of scikit-learn's are rounded otherwise
+        atol=1e-9,
+    )
+    assert_allclose(thin.self_influence(), dense.self_influence(), rtol=1e-6, atol=1e-9)
+
+
+def test_a_fit_that_did_not_come_to_rest():
+    X = np.vander(np.linspace(-1.0, 1.0, N), 8)
+    loose = ARDRegression(max_iter=2).fit(X, NUMBERS)
+    with pytest.warns(NotStationaryWarning, match="ARDRegression is not where its own iteration"):
+        InfluenceExplainer(loose).fit(X, NUMBERS)
+
+
+def test_processes_of_three_classes_are_refused():
+    with pytest.raises(UnsupportedEstimatorError, match="fitted on 3 classes, one process for"):
+        InfluenceExplainer(GaussianProcessClassifier()).fit(ROWS, CLASSES)
 
 
 def test_sparse_rows():
@@ -535,7 +583,7 @@ WEIGHTED = (
             NearestCentroid(),
             KNeighborsClassifier(2),
             KNeighborsRegressor(2),
-            EmpiricalCovariance(),
+            LedoitWolf(),  # a check has columns that follow from others
             PCA(1),
         )
     ],

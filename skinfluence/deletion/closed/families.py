@@ -10,6 +10,7 @@ from skinfluence.deletion.closed import (  # noqa: F401  (they register themselv
     discriminants,
     gaussian_bayes,
     gaussian_process,
+    iterated,
     kernel_ridge,
     naive_bayes,
     neighbours,

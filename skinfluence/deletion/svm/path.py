@@ -23,11 +23,15 @@ ON_BOUND = 1e-12
 # Events without progress after which ties are taken to go round in circles, and events at all,
 # relative to the number of variables.
 STANDSTILL, PATIENCE = 12, 20
+# Bounds that are watched beside as many as there are free variables.
+WATCHED = 100
 # Shares of the size of gradients by which ties are torn apart, in this order; and by which the
 # conditions of optimality may be violated afterwards.
 TEARS, CERTAIN = (1e-7, 1e-6, 1e-5, 1e-8), 1e-11
 # What is left of the way when the next events can only be rounding.
 THERE = 1e-12
+# Errors of gradients, relative to products, that are not worth a correction.
+ROUNDING = 1e-15
 
 
 @dataclass
@@ -50,6 +54,10 @@ class Point:
     complete : bool
         False where the programme has no solution at the end of the way; the point is that of
         where its solutions ended.
+    near : Near or None
+        What paths from here watch; None for everything.
+    held : ndarray of shape (2, n) or None
+        Products of the variables at their lower and at their upper bounds, each alone.
     """
 
     beta: Array
@@ -59,6 +67,68 @@ class Point:
     free: FreeSet
     events: int = 0
     complete: bool = True
+    near: Near | None = None
+    held: Array | None = None
+
+
+@dataclass(frozen=True)
+class Near:
+    """Variables that may take part in a path: the free ones, and the bounds nearest to 0.
+
+    A deletion moves few gradients through 0. What these are is found out on the way; that the
+    others were none of them is seen at its end.
+
+    Parameters
+    ----------
+    variables : ndarray of int of shape (v,)
+    rows : ndarray of int of shape (r,)
+        Their rows.
+    row : ndarray of int of shape (v,)
+        Which of these each belongs to.
+    place_of : ndarray of int of shape (N,)
+        Where each variable is among these; -1 for others.
+    base : ndarray of shape (n_free, r)
+        Kernel of the free variables with the rows.
+    others : ndarray of int of shape (o,)
+        Variables at bounds that are not watched.
+    side : ndarray of shape (o,)
+        1 for those at the lower bound, -1 at the upper one.
+    size : float
+        Of gradients.
+    """
+
+    variables: NDArray[np.intp]
+    rows: NDArray[np.intp]
+    row: NDArray[np.intp]
+    place_of: NDArray[np.intp]
+    base: Array
+    others: NDArray[np.intp]
+    side: Array
+    size: float
+
+
+def near(programme: Programme, point: Point, *, everything: bool = False) -> Near:
+    """The variables to watch on the way from a point."""
+    g = gradient(programme, point)
+    bound = np.flatnonzero(np.abs(point.place) == 1)
+    count = len(point.free) + WATCHED
+    if not everything and count < len(bound):
+        bound = bound[np.argpartition(np.abs(g[bound]), count)[:count]]
+    variables = np.concatenate([np.flatnonzero(point.place == FREE), bound])
+    rows, row = np.unique(programme.row[variables], return_inverse=True)
+    place_of = np.full(len(g), -1)
+    place_of[variables] = np.arange(len(variables))
+    others = np.flatnonzero((np.abs(point.place) == 1) & (place_of < 0))
+    return Near(
+        variables,
+        rows,
+        row,
+        place_of,
+        point.free.part_of_base(rows),
+        others,
+        point.place[others].astype(np.float64),
+        gradient_size(programme, point),
+    )
 
 
 def gradient(programme: Programme, point: Point) -> Array:
@@ -101,6 +171,11 @@ def follow(programme: Programme, start: Point, motion: Motion) -> Point:
     point : Point
         Its `place` holds ``2`` for variables that are gone.
     """
+    if start.near is not None:
+        walk = _Walk(programme, start, motion, start.near)
+        point = walk.run()
+        if point.complete and not walk.lost and walk.overlooked() <= CERTAIN:
+            return point
     walk = _Walk(programme, start, motion)
     point = walk.run()
     if not walk.lost:
@@ -126,7 +201,7 @@ def _around_ties(programme, start, motion):
         walk = _Walk(walk.reached(), point, Motion(np.zeros(programme.n_groups), dp=tear))
         point = walk.run(to_the_end=True)
         events += point.events
-        if violation(walk.reached(), point) <= CERTAIN * _size(programme, start):
+        if violation(walk.reached(), point) <= CERTAIN * gradient_size(programme, start):
             break
     else:
         point.complete = False
@@ -138,12 +213,12 @@ def torn(programme: Programme, point: Point, share: float = TEARS[0], seed: int 
     """By how much to move gradients at bounds inwards, (N,): a little, and each otherwise."""
     draw = np.random.default_rng(seed).uniform(0.5, 1.5, len(point.beta))
     side = np.where(np.abs(point.place) == 1, point.place, 0)
-    return side * (share * _size(programme, point) * draw)
+    return side * (share * gradient_size(programme, point) * draw)
 
 
-def _size(programme, point):
-    """Of gradients."""
-    size = max(np.ptp(programme.p), np.ptp(gradient(programme, point)))
+def gradient_size(programme: Programme, point: Point) -> float:
+    """How large gradients are, which is what rounding and violations are compared with."""
+    size = float(max(np.ptp(programme.p), np.ptp(gradient(programme, point))))
     if np.ptp(programme.p):
         return size
     return max(size, programme.size * programme.kernel.largest)  # the nu-forms
@@ -152,22 +227,30 @@ def _size(programme, point):
 class _Walk:
     """One run of :func:`follow`."""
 
-    def __init__(self, programme, start, motion):
-        self.programme, self.motion = programme, motion
+    def __init__(self, programme, start, motion, watched=None):
+        self.programme, self.motion, self.start = programme, motion, start
         self.time, self.events, self.complete = 0.0, 0, True
         self.lost = False
         self.beta, self.place = start.beta.copy(), start.place.copy()
-        self.products, self.offset = start.products.copy(), start.offset.copy()
+        self.offset = start.offset.copy()
         self.free = start.free.copy()
-        n_variables = len(self.beta)
         self.p, self.lo, self.hi = programme.p, programme.lo, programme.hi
-        self.dp = np.zeros(n_variables) if motion.dp is None else motion.dp
         self.speed = self._bound_speeds()
         self._let_go()
         # What the variables that are not free do to everything else.
-        self.drift = programme.kernel.products(programme.on_rows(self.speed))
+        self.drift = self._first_drift()
         self.need = motion.dc - programme.sums(self.speed)
         self.tiny_beta = ON_BOUND * programme.size
+        self._watch(near(programme, start, everything=True) if watched is None else watched)
+
+    def _watch(self, watched):
+        programme, variables = self.programme, watched.variables
+        self.watched = watched
+        self.group = programme.group[variables]
+        products = self.start.products[programme.row[variables]]
+        self.g = products + self.offset[self.group] - self.p[variables]
+        side = self.place[variables].astype(np.float64)
+        self.side = np.where(np.abs(side) == 1, side, 0.0)
 
     def _bound_speeds(self):
         """Speed of each variable that is held by a bound, or driven, (N,)."""
@@ -177,6 +260,15 @@ class _Walk:
                 speed[self.place == where] = bound[self.place == where]
         speed[self.motion.gone] = -self.beta[self.motion.gone]
         return speed
+
+    def _first_drift(self):
+        """Products of all speeds; those at bounds that grow by a factor are known together."""
+        growth, held = self.motion.growth, self.start.held
+        if growth is None or held is None:
+            return self.free.products_of(self.speed)
+        place, beta = self.start.place, self.start.beta
+        factor = np.select([place == LOWER, place == UPPER], list(growth), 0.0)
+        return np.asarray(growth) @ held + self.free.products_of(self.speed - factor * beta)
 
     def _let_go(self):
         for v in self.motion.gone:
@@ -215,91 +307,103 @@ class _Walk:
 
     def _offer_offsets(self):
         """Move the multiplier of a group without free variables to where one becomes free."""
+        if len(self.free.groups) == self.programme.n_groups:
+            return
         for group in range(self.programme.n_groups):
             need = self.need[group]
             if group in self.free.groups or abs(need) * (1.0 - self.time) <= self.tiny_beta:
                 continue
-            g = self._gradient()
             # What has to grow comes from the lower bounds, what has to shrink from the upper.
             side = LOWER if need > 0 else UPPER
-            able = np.flatnonzero((self.programme.group == group) & (self.place == side))
-            able = able[self.hi[able] > self.lo[able]]
+            able = np.flatnonzero((self.group == group) & (self.side == side))
+            variables = self.watched.variables[able]
+            able = able[self.hi[variables] > self.lo[variables]]
             if not len(able):
                 self.complete = False
                 return
-            v = able[np.argmin(side * g[able])]
-            self.offset[group] -= g[v]
-            self._enter(int(v))
-
-    def _gradient(self):
-        programme = self.programme
-        return self.products[programme.row] + self.offset[programme.group] - self.p
+            first = able[np.argmin(side * self.g[able])]
+            shift = self.g[first]
+            self.offset[group] -= shift
+            self.g[self.group == group] -= shift
+            self._enter(int(self.watched.variables[first]))
 
     def _direction(self):
-        programme, free = self.programme, self.free
+        """Speeds of the free variables, of the multipliers, and of what is watched."""
+        programme, free, watched = self.programme, self.free, self.watched
         members, groups = free.members, free.groups
-        right = np.concatenate(
-            [self.need[groups], self.dp[members] - self.drift[programme.row[members]]]
-        )
-        solution = free.solve(right)
+        pull = -self.drift[programme.row[members]]
+        if self.motion.dp is not None:
+            pull += self.motion.dp[members]
+        solution = free.solve(np.concatenate([self.need[groups], pull]))
         d_offset = np.zeros(programme.n_groups)
         d_offset[groups] = solution[: len(groups)]
         d_beta = solution[len(groups) :]
-        d_products = self.drift + free.products(d_beta)
-        return d_beta, d_offset, d_products
+        d_products = self.drift[watched.rows] + free.products(d_beta, watched.rows, watched.base)
+        rise = d_products[watched.row] + d_offset[self.group]
+        if self.motion.dp is not None:
+            rise -= self.motion.dp[watched.variables]
+        return d_beta, d_offset, rise
 
     def _first_event(self, direction):
         """The step to the first event, and the variable and the place where it goes."""
-        d_beta, d_offset, d_products = direction
-        programme = self.programme
+        d_beta, _, rise = direction
         best, event = 1.0 - self.time, None
-        for steps, variables, places in (
-            self._steps_to_bounds(d_beta),
-            self._steps_to_zeros(d_products[programme.row] + d_offset[programme.group]),
-        ):
-            if len(steps):
-                first = np.argmin(steps)
-                if steps[first] < best:
-                    best, event = steps[first], (int(variables[first]), int(places[first]))
+        step, first, place = self._step_to_bounds(d_beta)
+        if step < best:
+            best, event = step, (int(self.free.members[first]), place)
+        closing = self.side * rise
+        coming = np.flatnonzero(closing < -STILL * np.abs(rise).max(initial=0.0))
+        if len(coming):
+            room = np.maximum(self.side[coming] * self.g[coming], 0.0)
+            steps = room / -closing[coming]
+            first = np.argmin(steps)
+            if steps[first] < best:
+                best, event = steps[first], (int(self.watched.variables[coming[first]]), FREE)
         return best, event
 
-    def _steps_to_bounds(self, d_beta, *, resting=False):
-        """Steps of free variables to bounds that move, or are at rest."""
-        members = self.free.members
-        beta = self.beta[members]
-        still = STILL * np.abs(d_beta).max(initial=0.0)
-        found = []
-        for bound, d_bound, place in (
-            (self.lo, self.motion.dlo, LOWER),
-            (self.hi, self.motion.dhi, UPPER),
-        ):
-            closing = place * (d_beta if d_bound is None or resting else d_beta - d_bound[members])
-            near = np.flatnonzero(closing < -still)
-            room = np.maximum(place * (beta[near] - bound[members[near]]), 0.0)
-            found.append((room / -closing[near], members[near], np.full(len(near), place)))
-        return [np.concatenate(parts) for parts in zip(*found, strict=True)]
+    def _step_to_bounds(self, d_beta, *, resting=False):
+        """Step to the first bound that a free variable meets, which one, and which bound.
 
-    def _steps_to_zeros(self, rise):
-        rise = rise - self.dp
-        side = np.where(np.abs(self.place) == 1, self.place, 0)
-        closing = side * rise
-        near = np.flatnonzero(closing < -STILL * np.abs(rise).max(initial=0.0))
-        room = np.maximum(side[near] * self._gradient()[near], 0.0)
-        return room / -closing[near], near, np.full(len(near), FREE)
+        Bounds move as they do, or are at rest.
+        """
+        members = self.free.members
+        if not len(members):
+            return np.inf, -1, FREE
+        still = STILL * np.abs(d_beta).max()
+        if resting or self.motion.dlo is None:
+            steps, upward = self._room_over(d_beta, members, d_beta > 0, still)
+        else:
+            steps, upward = self._room_over(
+                d_beta - self.motion.dhi[members], members, True, still
+            )
+            below, _ = self._room_over(d_beta - self.motion.dlo[members], members, False, still)
+            upward = steps < below
+            steps = np.minimum(steps, below)
+        first = int(np.argmin(steps))
+        return steps[first], first, UPPER if upward[first] else LOWER
+
+    def _room_over(self, closing, members, upward, still):
+        """Steps to the upper or lower bounds at these speeds relative to them; inf if parting."""
+        beta = self.beta[members]
+        room = np.where(upward, self.hi[members] - beta, beta - self.lo[members])
+        speed = np.where(upward, closing, -closing)
+        meets = speed > still
+        steps = np.full(len(members), np.inf)
+        np.divide(np.maximum(room, 0.0), speed, out=steps, where=meets)
+        return steps, upward
 
     def _advance(self, direction, step):
-        d_beta, d_offset, d_products = direction
+        d_beta, d_offset, rise = direction
         members = self.free.members
         self.beta += step * self.speed
         self.beta[members] += step * d_beta
         self.offset += step * d_offset
-        self.products += step * d_products
+        self.g += step * rise
         self.time = 1.0 if step >= 1.0 - self.time else self.time + step
         if self.motion.dp is not None:
-            self.p = self.p + step * self.dp
+            self.p = self.p + step * self.motion.dp
         if self.motion.dlo is not None:
             self.lo = self.lo + step * self.motion.dlo
-        if self.motion.dhi is not None:
             self.hi = self.hi + step * self.motion.dhi
 
     # -- events -----------------------------------------------------------------------------------
@@ -317,9 +421,16 @@ class _Walk:
         bounds, speeds = (
             (self.lo, self.motion.dlo) if place == LOWER else (self.hi, self.motion.dhi)
         )
-        self.place[v], self.beta[v] = place, bounds[v]
+        self.beta[v] = bounds[v]
+        self._put(v, place)
         if speeds is not None:
             self._carry(v, speeds[v])
+
+    def _put(self, v, place):
+        self.place[v] = place
+        at = self.watched.place_of[v]
+        if at >= 0:
+            self.side[at] = place  # 0 where it is free
 
     def _carry(self, v, speed):
         """Give a variable that is not free another speed."""
@@ -338,7 +449,7 @@ class _Walk:
                 return
             weights, square = self.free.combination(v)
         self._carry(v, 0.0)
-        self.place[v] = FREE
+        self._put(v, FREE)
         self.free.add(v, weights, square)
 
     def _exchange(self, v, weights):
@@ -346,24 +457,27 @@ class _Walk:
 
         Up to where one of them meets a bound; whether v did.
         """
-        members, n_groups = self.free.members, len(self.free.groups)
+        members, n_groups = self.free.members.copy(), len(self.free.groups)
         inward = float(self.place[v])
         d_beta = -inward * weights[n_groups:]
         d_beta[np.abs(d_beta) < NO_SHARE * np.abs(d_beta).max(initial=1.0)] = 0.0
-        steps, variables, places = self._steps_to_bounds(d_beta, resting=True)
-        first = np.argmin(steps) if len(steps) else None
+        step, first, place = self._step_to_bounds(d_beta, resting=True)
         across = self.hi[v] - self.lo[v]
-        step = across if first is None else min(across, steps[first])
-        self.beta[members] += step * d_beta
-        self.beta[v] += step * inward
-        # Nothing but rounding, which coefficients must not be told without their products.
-        own = self.programme.kernel.row(int(self.programme.row[v]))
-        self.products += step * (self.free.products(d_beta) + inward * own)
-        self.offset[self.free.groups] -= step * inward * weights[:n_groups]
-        if first is None or steps[first] >= across:
+        length = min(across, step)
+        self.beta[members] += length * d_beta
+        self.beta[v] += length * inward
+        # Nothing but rounding, which coefficients must not be told without their gradients.
+        watched, row = self.watched, self.programme.row[v]
+        moved = self.free.products(d_beta, watched.rows, watched.base)
+        moved += inward * self.programme.kernel.row(int(row))[watched.rows]
+        d_offset = np.zeros(self.programme.n_groups)
+        d_offset[self.free.groups] = -inward * weights[:n_groups]
+        self.offset += length * d_offset
+        self.g += length * (moved[watched.row] + d_offset[self.group])
+        if step >= across:
             self._hold(v, UPPER if inward > 0 else LOWER)
             return True
-        self._meet((int(variables[first]), int(places[first])))
+        self._meet((int(members[first]), place))
         return False
 
     # -- the end ----------------------------------------------------------------------------------
@@ -378,7 +492,18 @@ class _Walk:
             c=self.programme.c + self.motion.dc,
         )
 
+    def overlooked(self):
+        """Largest violation among what was not watched, relative to the size of gradients."""
+        watched, programme = self.watched, self.programme
+        others = watched.others
+        g = self.products[programme.row[others]] + self.offset[programme.group[others]]
+        wrong = watched.side * (self.p[others] - g)
+        # Rows that were driven out have no gradient to keep.
+        wrong[self.place[others] == GONE] = 0.0
+        return max(wrong.max(initial=0.0), 0.0) / (watched.size or 1.0)
+
     def _settled(self):
+        self.products = self.start.products + self.free.products_of(self.beta - self.start.beta)
         if self.complete and self.time == 1.0:
             self._correct()
             self._release()
@@ -398,23 +523,27 @@ class _Walk:
         """Take out the rounding that the steps have added up."""
         programme, free = self.programme, self.free
         self.beta[self.motion.gone] = 0.0
-        members, groups = free.members, free.groups
+        members, groups = free.members.copy(), free.groups
         if not len(members):
             return
         unmet = programme.c + self.motion.dc - programme.sums(self.beta)
-        right = np.concatenate([unmet[groups], -self._gradient()[members]])
-        solution = free.solve(right)
+        g = self.products[programme.row[members]] + self.offset[programme.group[members]]
+        wrong = np.concatenate([unmet[groups], self.p[members] - g])
+        if np.abs(wrong).max() <= ROUNDING * np.abs(self.products).max():
+            return
+        solution = free.solve(wrong)
         self.offset[groups] += solution[: len(groups)]
         self.beta[members] += solution[len(groups) :]
         self.products += free.products(solution[len(groups) :])
 
     def _release(self):
         """Hold free variables that ended on a bound."""
-        for v in self.free.members.copy():
-            for bound, place in ((self.lo, LOWER), (self.hi, UPPER)):
-                if self.place[v] == FREE and abs(self.beta[v] - bound[v]) <= self.tiny_beta:
-                    self.place[v], self.beta[v] = place, bound[v]
-                    self.free.remove(v)
+        members = self.free.members.copy()
+        beta, lo, hi = self.beta[members], self.lo[members], self.hi[members]
+        for bound, place, bounds in ((lo, LOWER, self.lo), (hi, UPPER, self.hi)):
+            for v in members[np.abs(beta - bound) <= self.tiny_beta].tolist():
+                self.place[v], self.beta[v] = place, bounds[v]
+                self.free.remove(v)
 
 
 def centre_offsets(programme: Programme, point: Point) -> None:

@@ -17,6 +17,7 @@ from skinfluence.deletion.svm.path import (
     centre_offsets,
     follow,
     gradient,
+    near,
     torn,
 )
 from skinfluence.deletion.svm.programme import Motion, Programme
@@ -24,6 +25,8 @@ from skinfluence.deletion.svm.programme import Motion, Programme
 # Distance from a bound, relative to the box, within which a coefficient is on it: libsvm clips,
 # and the nu-forms divide by the margin afterwards.
 CLIPPED = 1e-9
+# Variables from which on paths watch the nearest only.
+MANY = 300
 
 
 def polish(programme: Programme, beta: Array) -> tuple[Point, float]:
@@ -59,6 +62,16 @@ def polish(programme: Programme, beta: Array) -> tuple[Point, float]:
     point.products = programme.kernel.products(programme.on_rows(point.beta))
     point = follow(programme, point, Motion(dc=np.zeros(programme.n_groups)))
     point.free.rebase()
+    point.held = np.stack(
+        [
+            programme.kernel.products(
+                programme.on_rows(np.where(point.place == place, point.beta, 0.0))
+            )
+            for place in (LOWER, UPPER)
+        ]
+    )
+    if len(point.beta) > MANY:
+        point.near = near(programme, point)
     return point, float(np.abs(off).max(initial=0.0))
 
 
