@@ -28,6 +28,7 @@ TWO = np.where(THREE == "b", 1, 0)
 NUMBERS = X @ [1.0, -0.5, 0.2] + np.sin(2 * X[:, 0]) + 0.3 * _rng.normal(size=N)
 WEIGHTS = _rng.uniform(0.4, 2.0, size=N)
 WEIGHTS[7] = 0.0
+SOME = [2, 7, 9, *range(0, N, 3)]  # two copies, no weight, and others
 
 
 def laplace(A, B):
@@ -89,8 +90,8 @@ def test_losses_are_those_of_refits(case):
     estimator, y, _ = case
     explainer = explained(case)
     scores = explainer.score_influence(X, y)
-    expected = truth(case, range(N), lambda outputs: losses(estimator, outputs, y))
-    assert_allclose(scores, expected, rtol=1e-9, atol=1e-9)
+    expected = truth(case, SOME, lambda outputs: losses(estimator, outputs, y))
+    assert_allclose(scores[:, SOME], expected, rtol=1e-9, atol=1e-9)
     assert_allclose(explainer.self_influence(), np.diag(scores), rtol=1e-9, atol=1e-12)
     assert explainer.method_ == "exact"
 

@@ -238,7 +238,7 @@ class _Walk:
         self.speed = self._bound_speeds()
         self._let_go()
         # What the variables that are not free do to everything else.
-        self.drift = self._first_drift()
+        self.drift = self._products_of(self.speed, 1.0)
         self.need = motion.dc - programme.sums(self.speed)
         self.tiny_beta = ON_BOUND * programme.size
         self._watch(near(programme, start, everything=True) if watched is None else watched)
@@ -261,14 +261,16 @@ class _Walk:
         speed[self.motion.gone] = -self.beta[self.motion.gone]
         return speed
 
-    def _first_drift(self):
-        """Products of all speeds; those at bounds that grow by a factor are known together."""
-        growth, held = self.motion.growth, self.start.held
-        if growth is None or held is None:
-            return self.free.products_of(self.speed)
-        place, beta = self.start.place, self.start.beta
-        factor = np.select([place == LOWER, place == UPPER], list(growth), 0.0)
-        return np.asarray(growth) @ held + self.free.products_of(self.speed - factor * beta)
+    def _products_of(self, change, time):
+        """``K change``; what bounds do that grow together over that time is known together."""
+        growth, start = self.motion.growth, self.start
+        if growth is None or start.held is None:
+            return self.free.products_of(change)
+        factor = np.select([start.place == LOWER, start.place == UPPER], list(growth), 0.0)
+        together = time * (np.asarray(growth) @ start.held)
+        rest = change - time * factor * start.beta
+        rest[np.abs(rest) <= ROUNDING * np.abs(start.beta)] = 0.0
+        return together + self.free.products_of(rest)
 
     def _let_go(self):
         for v in self.motion.gone:
@@ -503,7 +505,8 @@ class _Walk:
         return max(wrong.max(initial=0.0), 0.0) / (watched.size or 1.0)
 
     def _settled(self):
-        self.products = self.start.products + self.free.products_of(self.beta - self.start.beta)
+        moved = self._products_of(self.beta - self.start.beta, self.time)
+        self.products = self.start.products + moved
         if self.complete and self.time == 1.0:
             self._correct()
             self._release()
