@@ -10,6 +10,9 @@ from sklearn.base import clone
 from sklearn.svm import SVC, SVR, NuSVC, NuSVR, OneClassSVM
 
 from skinfluence import InfluenceExplainer
+from skinfluence.deletion.svm import kernel as kernel_module
+from skinfluence.deletion.svm import point as point_module
+from skinfluence.deletion.svm.path import follow
 from skinfluence.exceptions import (
     DegenerateDeletionWarning,
     NotStationaryWarning,
@@ -273,13 +276,37 @@ def test_weights_are_repetitions():
 
 def test_kernel_rows_on_demand(monkeypatch):
     """A matrix that does not fit is not formed, and nothing else changes."""
-    from skinfluence.deletion.svm import kernel
-
     case = (SVR(gamma=0.3), NUMBERS, None)
     expected = explained(case).score_influence(X, NUMBERS)
-    monkeypatch.setattr(kernel, "LEAST_ROWS", 4)
-    monkeypatch.setattr(kernel._loops, "memory_budget", lambda n=1: 8.0 * N * 20)
+    monkeypatch.setattr(kernel_module, "LEAST_ROWS", 4)
+    monkeypatch.setattr(kernel_module._loops, "memory_budget", lambda n=1: 8.0 * N * 20)
     assert_allclose(explained(case).score_influence(X, NUMBERS), expected, rtol=1e-9, atol=1e-12)
+
+
+def many(n, seed=1):
+    rng = np.random.default_rng(seed)
+    A = rng.normal(size=(n, 5))
+    return A, A[:, 0] + 0.5 * A[:, 1] ** 2 + 0.4 * rng.normal(size=n)
+
+
+@pytest.mark.parametrize("watched", [100, 0])
+@pytest.mark.parametrize(
+    "estimator",
+    [SVC(), SVC(class_weight="balanced"), SVR(epsilon=0.2), OneClassSVM(nu=0.2), NuSVC(nu=0.4)],
+    ids=str,
+)
+def test_more_rows_than_are_watched(estimator, watched, monkeypatch):
+    """What was not watched is looked at in the end, and then on the way too."""
+    monkeypatch.setattr(point_module, "WATCHED", watched)
+    A, t = many(400)
+    y = t if isinstance(estimator, SVR) else (t > 0.5).astype(int)
+    fitted = clone(estimator).fit(A, y)
+    explainer = InfluenceExplainer(fitted, target="decision_function").fit(A, y)
+    deletion = explainer._engine.exact
+    (point,), (problem,) = deletion.points, deletion.machine.problems
+    assert len(point.near.others) > 30
+    for row in range(0, 400, 23):
+        assert_optimal(problem, point, np.array([row]))
 
 
 # -- ties -----------------------------------------------------------------------------------------
@@ -320,8 +347,6 @@ def test_ties(rows, kernel, seed):
 
 def assert_optimal(problem, point, rows):
     """The end of the path satisfies the conditions of optimality of the programme without rows."""
-    from skinfluence.deletion.svm.path import follow
-
     programme, motion = problem.programme, problem.motion(rows)
     end = follow(programme, point, motion)
     assert end.complete
@@ -331,10 +356,12 @@ def assert_optimal(problem, point, rows):
     K = programme.kernel.rows(np.arange(programme.kernel.n))
     products = K @ programme.on_rows(beta)
     g = products[programme.row] + end.offset[programme.group] - programme.p
-    size = programme.hi - programme.lo
+    lo = programme.lo + (0.0 if motion.dlo is None else motion.dlo)
+    hi = programme.hi + (0.0 if motion.dhi is None else motion.dhi)
+    size = hi - lo
     tolerance = 1e-9 * max(1.0, np.abs(products).max())
     assert_allclose(programme.sums(beta), programme.c + motion.dc, atol=1e-9 * size.max())
-    above, below = beta - programme.lo, programme.hi - beta
+    above, below = beta - lo, hi - beta
     assert min(above[held].min(), below[held].min()) >= -1e-9 * size.max()
     assert (g[held][below[held] > 1e-9 * size.max()] >= -tolerance).all()
     assert (g[held][above[held] > 1e-9 * size.max()] <= tolerance).all()
