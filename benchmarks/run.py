@@ -23,6 +23,7 @@ BENCHMARKS = (
     "speed",
     "speed_linear",
     "speed_networks",
+    "speed_sketch",
     "speed_tracing",
 )
 

@@ -1,6 +1,11 @@
 """The named errors and warnings of skinfluence."""
 
-__all__ = ["DegenerateDeletionWarning", "NotStationaryWarning", "UnsupportedEstimatorError"]
+__all__ = [
+    "DegenerateDeletionWarning",
+    "IncompleteTraceWarning",
+    "NotStationaryWarning",
+    "UnsupportedEstimatorError",
+]
 
 
 class UnsupportedEstimatorError(TypeError):
@@ -25,4 +30,14 @@ class DegenerateDeletionWarning(UserWarning):
     The rows are listed in the explainer's ``flagged_rows_``, or in the report of
     ``score_influence(..., return_report=True)``; their scores are finite or infinite, never NaN,
     and less reliable than the others.
+    """
+
+
+class IncompleteTraceWarning(UserWarning):
+    """Scores along a training path do not add up to what the training did to the loss.
+
+    A few rows have told so when the explainer was fitted. Steps were too large for gradients to
+    say where they lead, or of another length than the recorded rates, or the checkpoints are too
+    far apart. Ranks may still be right, and sizes are not: ``validate(X, y)`` says how far off
+    they are. Train with smaller rates, or record more checkpoints.
     """

@@ -13,7 +13,8 @@ pytestmark = pytest.mark.skipif(not RUN.exists(), reason="benchmarks are not par
 
 
 def _printed(name, *parts):
-    command = [sys.executable, str(RUN), name, "--quick", "--only", *parts]
+    only = ["--only", *parts] if parts else []
+    command = [sys.executable, str(RUN), name, "--quick", *only]
     # A part that fails says why on stderr, which a captured error would keep to itself.
     result = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=240)
     return result.stdout
@@ -48,6 +49,14 @@ def test_the_speed_of_tracing_stands_beside_its_floor():
     scale, rest, _ = row.split("|")[-3].split("/")
     assert float(scale) == pytest.approx(1.0, rel=1e-5)
     assert float(rest) < 1e-5
+
+
+def test_a_sketch_agrees_with_its_formula_and_finds_what_was_planted():
+    rows = _printed("speed_sketch").splitlines()
+    ours = [row.split("|") for row in rows if "fit(blocks)" in row]
+    assert len(ours) == 2
+    assert all(float(row[-3]) < 1e-4 for row in ours)
+    assert all(float(row[-2].split()[1].rstrip(",")) > 0.9 for row in ours)
 
 
 def test_what_is_killed_goes_on_with_the_same_numbers():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import io
 import shutil
 import sys
 from collections.abc import Callable
@@ -103,6 +104,17 @@ def two_digits(data: tuple[np.ndarray, ...], one: int = 1, seven: int = 7):
         Z[tests],
         np.where(y_test[tests] == seven, 1, -1),
     )
+
+
+def picture(found: dict[str, np.ndarray], row: int, side: int = 32) -> np.ndarray:
+    """One image of cifar10_jpegbytes.npz, (3, side, side), bytes."""
+    from PIL import Image
+
+    first, last = found["offset"][row : row + 2]
+    with Image.open(io.BytesIO(found["jpeg"][first:last].tobytes())) as image:
+        if image.size != (side, side):
+            image = image.resize((side, side))
+        return np.asarray(image.convert("RGB")).transpose(2, 0, 1)
 
 
 def word_counts(found: dict[str, np.ndarray], min_mails: int) -> csr_array:

@@ -13,14 +13,13 @@ MNIST and CIFAR-10, 10,000 training images each; --small takes scikit-learn's di
 from __future__ import annotations
 
 import dataclasses
-import io
 import math
 from collections.abc import Callable
 from functools import partial
 
 import numpy as np
 import torch
-from shared import Checkpoints, digits, mnist, note, parser, publish, read, table
+from shared import Checkpoints, digits, mnist, note, parser, picture, publish, read, table
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -84,20 +83,12 @@ def cifar(options) -> tuple[np.ndarray, ...] | None:
     found = read(options, "cifar10_jpegbytes.npz")
     if found is None:
         return None
-    from PIL import Image
-
-    raw, ends = found["jpeg"], found["offset"]
-
-    def picture(i):
-        image = Image.open(io.BytesIO(raw[ends[i] : ends[i + 1]].tobytes()))
-        return np.asarray(image.convert("RGB"), dtype=np.uint8)
-
     # The file is sorted by class; networks are not to be trained on half of them.
     order = np.random.default_rng(0).permutation(len(found["y"]))
     train = found["is_train"].astype(bool)[order]
     parts = []
     for rows in (order[train][: RECIPES[1].n_train], order[~train][:2_000]):
-        pixels = np.stack([picture(i) for i in rows]).transpose(0, 3, 1, 2) / 255.0
+        pixels = np.stack([picture(found, i) for i in rows]) / 255.0
         parts += [pixels, found["y"][rows].astype(int)]
     return tuple(parts)
 

@@ -78,6 +78,7 @@ def short(recipe: Recipe, training: Training, n_rows: int, n_checkpoints: int) -
         recipe,
         optimizer=training.optimizer,
         learning_rate=training.learning_rate,
+        schedule="constant",
         max_epochs=-(-STEPS // steps_an_epoch),
         checkpoints=n_checkpoints,
     )
@@ -111,7 +112,7 @@ def cases(options):
         return
     data = handwritten(options, 5_000)
     if data is not None:
-        recipe = dataclasses.replace(mnist_recipe(64), batch_size=64)
+        recipe = dataclasses.replace(mnist_recipe(64), noise_scale=0.05, batch_size=64)
         yield "MNIST", recipe, data, 1e-6, 21
     for name in ("airplane",):
         images = cifar(options, [CIFAR_CLASSES[name]])

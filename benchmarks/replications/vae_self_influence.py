@@ -21,6 +21,7 @@ from vae_shared import (
     AS_EMNIST,
     CIFAR_CLASSES,
     DRAWS,
+    MNIST_ROWS,
     Work,
     cifar,
     cifar_recipe,
@@ -59,10 +60,10 @@ says; the loss tells more there."""
 class Plan:
     """Rows of the data and of each foreign set; epochs where these are trained on as well."""
 
-    n_rows: int | None = 20_000
+    n_rows: int | None = MNIST_ROWS
     n_foreign: int = 1_000
     latents: tuple[int, ...] = (64, 128)
-    epochs: int = 60
+    epochs: int = 20
     trained_on: str = AS_EMNIST
     small: bool = False
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from os import PathLike
 from typing import Any
@@ -17,8 +17,8 @@ from skinfluence.checkpoints.recorder import CheckpointRecorder
 from skinfluence.checkpoints.sequence import Checkpoints
 from skinfluence.checkpoints.stored import Shape, renamed, shapes_of
 
-# What wrappers of parallel training and of torch.compile put before names.
-PREFIXES = ("module.", "_orig_mod.")
+# What wrappers put before names: of parallel training, of torch.compile, of Lightning.
+PREFIXES = ("module.", "_orig_mod.", "model.")
 
 
 def as_checkpoints(given: Any, model: Any = None) -> Checkpoints:
@@ -171,11 +171,23 @@ class Architecture:
             buffers = renamed(item.parameters, kept)
         found = replace(item, parameters=renamed(item.parameters, parameters), buffers=buffers)
         where = f"The checkpoint of step {item.step}"
+        self._check_not_inside(where, names)
         check_shapes(where, shapes_of(found.parameters), self.parameters, self.owner)
         # A module's own buffers stand in for those that were not saved.
         known = {name: self.buffers[name] for name in buffers if name in self.buffers}
         check_shapes(where, shapes_of(buffers), known, self.owner)
         return found
+
+    def _check_not_inside(self, where: str, names: Collection[str]) -> None:
+        """Name the prefix where a checkpoint is of something that has the model inside."""
+        first = next(iter(names), "").partition(".")[0] + "."
+        inside = {name.removeprefix(first) for name in names if name.startswith(first)}
+        if inside >= set(self.parameters) and not set(names) >= set(self.parameters):
+            raise ValueError(
+                f"{where} is of a module that has the {self.owner} inside, as {first[:-1]!r}. "
+                f"Pass its part: {{name.removeprefix({first!r}): values for name, values in "
+                f"state_dict.items() if name.startswith({first!r})}}."
+            )
 
     def _without_prefixes(self, arrays: Arrays) -> dict[str, str]:
         """Names in a state dict by the model's, without what wrappers put before them."""

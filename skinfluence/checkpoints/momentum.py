@@ -15,10 +15,12 @@ Ways = dict[str, NDArray[np.float64]]
 def ways(
     items: Sequence[Checkpoint], optimizer: OptimizerInfo | None, end: Mapping[str, float]
 ) -> Ways:
-    """How far the gradients up to each checkpoint take the parameters, by name, (C,).
+    """How far along the training is at each checkpoint, by name, (C,).
 
-    What momentum still carries of them at a checkpoint is theirs and counts there already, as
-    later gradients, which spend it, are other ones; what it carries at the end nobody spends.
+    Momentum spends a row's gradient later than it was taken, and it is the query's gradient of
+    then that it meets. Both are looked at in one place; halfway between the two the errors of
+    first order cancel where both gradients change alike. So half of what momentum still carries
+    counts at a checkpoint already, and what it carries at the end does not, as nobody spends it.
 
     Parameters
     ----------
@@ -34,7 +36,7 @@ def ways(
         path = np.array([path.get(name, 0.0) for path in paths])
         carried = np.array([_carried(item, optimizer, name) for item in items])
         # A rate that falls leaves momentum less to spend, and no gradient is taken back.
-        way = np.maximum.accumulate(path + carried)
+        way = np.maximum.accumulate(path + carried / 2)
         found[name] = np.minimum(way, max(end.get(name, 0.0), path[-1]))
     return found
 

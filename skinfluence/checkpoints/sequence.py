@@ -19,8 +19,8 @@ class Checkpoints(Sequence[Checkpoint]):
     Each stands for a part of the way that the parameters went. With S the sum of the learning
     rates up to a checkpoint, its share is half of the way to each of its neighbours; what lies
     before the first belongs to the first. So the shares add up to the whole way, whichever
-    checkpoints are chosen to stand for it. What momentum still carries at a checkpoint is of
-    gradients before it, and counts there.
+    checkpoints are chosen to stand for it. Half of what momentum still carries at a
+    checkpoint, of gradients before it, counts there.
 
     A slice is the part of the training that ends with its last checkpoint; `evenly`, `at` and
     `largest_drops` choose checkpoints that stand for all of it.

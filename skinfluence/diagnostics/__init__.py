@@ -2,5 +2,6 @@
 
 from skinfluence.diagnostics.diagnostics import Diagnostics
 from skinfluence.diagnostics.outliers import OutlierTest
+from skinfluence.diagnostics.sketched import SketchedDiagnostics
 
-__all__ = ["Diagnostics", "OutlierTest"]
+__all__ = ["Diagnostics", "OutlierTest", "SketchedDiagnostics"]

@@ -67,6 +67,8 @@ class Engine(ABC):
         The method in use.
     score_unit : str
         What a score is measured in.
+    embeds : bool
+        Whether rows have an embedding.
     about_parameters : bool
         Whether the target is the parameters, which no query has: queries are then asked for
         without rows.
@@ -78,9 +80,14 @@ class Engine(ABC):
     n_train: int
     method: str
     score_unit: str
+    embeds: bool = True
     about_parameters: bool = False
 
     # -- before there is a fit --------------------------------------------------------------------
+
+    @classmethod  # noqa: B027 (most tags are the model's own)
+    def refine_tags(cls, tags: Any, model: Any) -> None:
+        """Correct scikit-learn's tags of the explainer, which are those of the model inside."""
 
     @classmethod
     @abstractmethod

@@ -7,11 +7,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import TransformerMixin
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from skinfluence._compat import check_feature_names_in
 from skinfluence._output import labelled, row_labels
 from skinfluence.explainers.engine_backed import EngineBacked
+
+
+def _embeds(explainer):
+    kind = explainer._engine_ahead()
+    if kind is None or kind.embeds:
+        return True
+    raise AttributeError(
+        f"transform embeds gradients, and the deletions of {type(explainer.estimator).__name__} "
+        "are exact without any. Use score_influence."
+    )
 
 
 class Embedding(  # type: ignore[call-arg]  # scikit-learn's __init_subclass__ is untyped
@@ -30,6 +41,7 @@ class Embedding(  # type: ignore[call-arg]  # scikit-learn's __init_subclass__ i
     # TransformerMixin has one of its own, which rules transform alone.
     set_output = EngineBacked.set_output
 
+    @available_if(_embeds)
     def transform(self, X: ArrayLike) -> Any:
         """Embed rows so that dot products with ``train_embedding`` are first-order scores.
 
@@ -58,6 +70,26 @@ class Embedding(  # type: ignore[call-arg]  # scikit-learn's __init_subclass__ i
         index = row_labels(X, rows.shape[0])
         embedding = self._engine.embed(rows)
         return labelled(self, embedding, index=index, columns=self.get_feature_names_out())
+
+    @available_if(_embeds)
+    def fit_transform(self, X: Any, y: Any = None, **fit_params: Any) -> Any:
+        """Fit, then embed the same rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_train, n_features)
+            Training rows.
+        y : array-like of shape (n_train,), default=None
+            Targets.
+        **fit_params : dict
+            Passed to ``fit``.
+
+        Returns
+        -------
+        embedding : ndarray of shape (n_train, n_dimensions)
+            As :meth:`transform` gives it.
+        """
+        return super().fit_transform(X, y, **fit_params)
 
     def train_embedding(self, *, out: Any = None) -> Any:
         """Embed the training rows: ``L^-1 gbar_i``, gbar_i being what a deletion takes away.

@@ -49,6 +49,9 @@ class EngineBacked(MetaEstimatorMixin, BaseInfluence):
         inner = get_tags(self.estimator).input_tags
         for name in _INPUT_TAGS:
             setattr(tags.input_tags, name, getattr(inner, name))
+        kind = self._engine_ahead()
+        if kind is not None:
+            kind.refine_tags(tags, peel(self.estimator)[1])
         return tags
 
     def get_metadata_routing(self) -> MetadataRouter:
@@ -62,6 +65,15 @@ class EngineBacked(MetaEstimatorMixin, BaseInfluence):
         mapping = MethodMapping().add(caller="fit", callee="fit")
         router = MetadataRouter(owner=self).add_self_request(self)
         return router.add(estimator=self.estimator, method_mapping=mapping)
+
+    def _engine_ahead(self) -> type[Engine] | None:
+        """The engine of the estimator as it was passed; None where it has none."""
+        if self.estimator is None or isinstance(self.estimator, type):
+            return None
+        try:
+            return self._engine_of(peel(self.estimator)[1])
+        except (ImportError, TypeError, ValueError):  # said by fit, with what to do
+            return None
 
     # -- fitting ----------------------------------------------------------------------------------
 

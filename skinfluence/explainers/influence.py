@@ -35,7 +35,7 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
       parameters: exact for quadratic objectives, within some per cent of the change elsewhere;
     - ``refit``: to the minimum without row i, all rows at once.
 
-    There are two kinds of models. A *linear model* of scikit-learn, or what is made of one, is
+    There are three kinds of models. A *linear model* of scikit-learn, or what is made of one, is
     explained at its minimum, to which it is polished privately, with its exact Hessian; by default
     with Newton steps. `hessian`, `class_weights` and `smoothing` are about linear models only, and
     so are ``diagnostics`` and ``method="refit"``. A *network* is a torch module (which needs
@@ -46,6 +46,19 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
     only, and so are most solvers. What the model at hand does not have is refused, and never
     ignored.
 
+    The third kind are models that are *closed forms* of their rows: KernelRidge,
+    GaussianProcessRegressor (its kernel held fixed), linear and quadratic discriminant
+    analysis, naive Bayes, NearestCentroid, nearest-neighbour classification and regression,
+    and as densities PCA and the empirical, shrunk, OAS and Ledoit-Wolf covariances. Without a
+    row they have another closed form, so that every score is that of a real refit: `method_`
+    is "exact". ``method="refit"`` fits them again without each row, as it is done for
+    BayesianRidge, ARDRegression and a GaussianProcessClassifier of two classes. The loss is
+    ``-log p(y | x)`` of classifiers, the squared error of regressors, summed over targets, and
+    ``-log p(x)`` of densities. A function as `target` sees the log joint density of each class
+    (of neighbours the probabilities), the predictions (of a Gaussian process with the
+    variances after them), or the log density. They have no `method` beside these, no
+    parameters to ask about, and no ``diagnostics`` or ``transform``.
+
     Use it to find the training rows behind a prediction (``proponents``, ``opponents``), rows that
     are mislabelled or foreign (``self_influence``, ``rank_outliers``), and what other values of
     rows would have changed (``perturbation``, ``score_replacement``). Densities have explainers of
@@ -54,14 +67,14 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
     Parameters
     ----------
     estimator : estimator or torch.nn.Module
-        A linear model of scikit-learn, a network, or a pipeline, search, FrozenEstimator,
-        threshold wrapper, TransformedTargetRegressor or OneVsRestClassifier of one. Fitted:
-        explained as it is. Unfitted: a clone is fitted.
+        A linear model or closed form of scikit-learn, a network, or a pipeline, search,
+        FrozenEstimator, threshold wrapper, TransformedTargetRegressor or OneVsRestClassifier of
+        one. Fitted: explained as it is. Unfitted: a clone is fitted.
     method : {"auto", "first_order", "newton", "refit"}, default="auto"
         How far the parameters are followed. "auto" is "newton", "first_order" where the Hessian
         is too large to be formed and for networks, and the exact linear programme for
         QuantileRegressor; `method_` says which. For networks "newton" is a Gauss-Newton step, and
-        "refit" is left to ``validate(retrain=...)``.
+        "refit" is left to ``validate(retrain=...)``. Closed forms are exact with "auto".
     target : str or callable, default="loss"
         What a score is a change of. "loss": the query's own loss, as the estimator defines it,
         unweighted. "decision_function" or "proba": that output; the class is `output`, else the
@@ -180,6 +193,7 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
     KDEInfluence : Exact deletion from a kernel density.
     GMMInfluence : Deletion from a Gaussian mixture.
     KNNInfluence : Exact deletion from a nearest-neighbour density.
+    KNNShapley : Values of the rows of nearest-neighbour models, instead of deletions.
 
     Notes
     -----

@@ -94,7 +94,8 @@ class RepresenterExplainer(Representing):
         The layer beside the model over the training rows: ``pearson``, ``worst_error`` and
         ``decomposition_error``, see :meth:`validate`.
     stationarity_ : tuple of float
-        Relative gradient at the model's own parameters, and after the polish.
+        Relative gradient at the model's own parameters (in mode "pretrained", where the polish
+        started), and after the polish.
     n_iter_ : int
         Most Newton steps that a polish took.
     classes_ : ndarray of shape (n_classes,)

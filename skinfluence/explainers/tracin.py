@@ -85,8 +85,8 @@ class TracInExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_subcla
     n_checkpoints : int, default=None
         How many of the checkpoints to use, evenly spaced, the last among them; they stand for the
         whole way. None uses all, and records 10 for an unfitted estimator. To find outliers, 1 is
-        often best: early in training every row far from the others pulls, and at the end those
-        that are not learned.
+        the cheapest, and neither it nor all of them is always ahead: early in training every row
+        far from the others pulls, and at the end those that are not learned.
     projection : int or projection, default=None
         Number of random dimensions a checkpoint that gradients are embedded in, or a projection
         such as ``TwoSided(16)`` of ``skinfluence.torch.influence.projection``. Scores are then
@@ -167,9 +167,10 @@ class TracInExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_subcla
     the first ones of ``learning_rate="optimal"``, the default of SGDClassifier, are not, and
     scores may then be many times the loss: take ``"invscaling"``, or ``"constant"`` with a small
     `eta0`, and scale the columns. Clipped gradients, and batch losses that are sums and not means,
-    make steps of other lengths than the learning rates say. :meth:`validate` says how much of what
-    happened to queries the scores account for, at the cost of a pass over the rows: ask it before
-    anything else.
+    make steps of other lengths than the learning rates say. Where scores are in units of the loss,
+    ``fit`` compares sums with falls at a few training rows, and warns where they are surely more
+    than three times apart. :meth:`validate` says how much of what happened to queries the scores
+    account for, at the cost of a pass over the rows: ask it before anything else.
 
     Heads of a pipeline are fitted first and held fixed. A search is fitted as it is, and its best
     model once more.
@@ -313,5 +314,10 @@ class TracInExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_subcla
         UnsupportedEstimatorError
             If the estimator's loss is not known, or it is unfitted and its training cannot be
             recorded.
+
+        Warns
+        -----
+        IncompleteTraceWarning
+            If scores in units of the loss surely do not add up to what training did to it.
         """
         return self._fit(X, y, sample_weight)

@@ -95,8 +95,9 @@ class Tracing(  # type: ignore[call-arg]  # scikit-learn's __init_subclass__ is 
         if self.checkpoints is not None:
             raise ValueError(
                 f"checkpoints= are those of a training that has been, and the "
-                f"{type(model).__name__} is not fitted. Pass the fitted estimator, or leave "
-                "checkpoints=None: an unfitted one is fitted, and recorded on its way."
+                f"{type(model).__name__} is not fitted. Pass the fitted estimator (the one that a "
+                "recorder has seen), or leave checkpoints=None: an unfitted one is fitted, and "
+                "recorded on its way."
             )
         check_recordable(model)
 
@@ -126,6 +127,7 @@ class Tracing(  # type: ignore[call-arg]  # scikit-learn's __init_subclass__ is 
         self._path = path_of(self, model) if recorded is None else recorded
         super()._explain(model, rows, y, sample_weight)
         del self._path
+        self._engine.check_sums()
         self._of_rows_alone = self.target == "loss" and not self._engine.has_targets
         if self._of_rows_alone:
             self._set_offset()
@@ -334,7 +336,8 @@ class Tracing(  # type: ignore[call-arg]  # scikit-learn's __init_subclass__ is 
         y : array-like of shape (n_queries,), default=None
             Their targets, where the loss needs them.
         consecutive : bool, default=False
-            Compare from each checkpoint to the next, and not just from the first to the last.
+            Compare from each checkpoint to the next, and not just from the first to the last. As
+            losses fall most at first, the numbers are mostly about the first intervals.
         random_state : int, RandomState instance or None, default=None
             Draws the queries.
 

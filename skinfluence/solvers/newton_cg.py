@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg
 
-from skinfluence.objectives.objective import Objective
+from skinfluence.objectives.design import Design
+from skinfluence.objectives.objective import Objective, gram_blocks
 from skinfluence.solvers.minimise import Minimum
 from skinfluence.solvers.stationarity import stationarity
 
@@ -19,13 +20,20 @@ Array = NDArray[np.float64]
 STATIONARY, REACHED = 1e-10, 1e-6
 # Rows of theta up to which blocks of the Hessian are factorised, and numbers in all of them.
 BLOCK_FEATURES, BLOCK_NUMBERS = 2_500, 3 * 10**7
+# Parameters up to which a softmax is factorised as a whole.
+WHOLE = 1_500
+# Rows a row of theta that are drawn for blocks, or a parameter, where there are more.
+SAMPLED = 16
 # Relative accuracy of a step: rough far from the minimum, finer as gradients fall.
 ROUGH, FINE = 0.1, 1e-4
 # Iterations of conjugate gradients a step, and those that a preconditioner is made anew for.
-MAX_INNER, TIRED = 1_000, 40
+MAX_INNER, TIRED = 200, 40
 # What a step must gain, as a share of what its slope promises; or the share gradients fall to.
 GAIN, SHRINK = 1e-4, 0.9
 HALVINGS = 40
+# Gains below this share of F are rounding; so many of them in a row, and gradients that do not
+# fall either, are the end.
+ROUNDING, IDLE = 1e-14, 3
 
 
 def newton_cg(
@@ -80,7 +88,8 @@ class _Search:
         self.slope = self._slope(theta)
         self.inverse = _preconditioner(objective, theta, self.moving)
         self.fresh = True  # whether it was made at this theta
-        self.size = self.first = self._length(self.slope)
+        self.size = self.first = self.best = self._length(self.slope)
+        self.idle = 0
 
     def _slope(self, theta):
         return np.where(self.moving, self.objective.gradient(theta), 0.0)
@@ -98,7 +107,7 @@ class _Search:
         if moved is None or n_inner > TIRED:
             self.inverse = _preconditioner(self.objective, self.theta, self.moving)
             self.fresh = True
-        return True
+        return self.idle < IDLE
 
     def _step(self):
         product = _Product(self.objective, self.theta, self.moving)
@@ -112,14 +121,17 @@ class _Search:
 
     def _accepted(self, step):
         promised = float((self.slope * step).sum())
+        noise = ROUNDING * self.objective.size(self.theta)
+        self.idle = self.idle + 1 if promised <= noise and self.size > 0.5 * self.best else 0
+        self.best = min(self.best, self.size)
         for halving in range(HALVINGS):
-            move = -(0.5**halving) * step
-            change = self.objective.change(self.theta, move)
-            if change <= -GAIN * 0.5**halving * promised:
-                return self.theta + move
+            length = 0.5**halving
+            moved = self.theta - length * step
             # Near a minimum differences of F are rounding, and gradients still tell.
-            if self._length(self._slope(self.theta + move)) < SHRINK * self.size:
-                return self.theta + move
+            if length * promised <= noise:
+                return moved if self._length(self._slope(moved)) < SHRINK * self.size else None
+            if self.objective.change(self.theta, moved - self.theta) <= -GAIN * length * promised:
+                return moved
         return None
 
 
@@ -163,15 +175,15 @@ class _Product:
 class _Blocks:
     """Inverse of each output's own block of the Hessian, or of their mean where all share one."""
 
-    def __init__(self, bends: Array, objective: Objective, own: Array, moving: Any):
+    def __init__(
+        self, bends: Array, objective: Objective, design: Design, own: Array, moving: Any
+    ):
         self.moving, self.shifts = moving, _held_shifts(objective)
         shared = _shared(bends, own, moving)
         picked = [0] if shared else range(bends.shape[1])
         bends = bends.mean(axis=1, keepdims=True) if shared else bends
         own = own.mean(axis=1, keepdims=True) if shared else own
-        self.factors = [
-            _factor(objective.design.gram(bends[:, k]), own[:, k], moving[:, k]) for k in picked
-        ]
+        self.factors = [_factor(design.gram(bends[:, k]), own[:, k], moving[:, k]) for k in picked]
 
     def __call__(self, slope: Array) -> Array:
         if len(self.factors) == 1:
@@ -181,6 +193,31 @@ class _Blocks:
             columns = [linalg.cho_solve(own, part, check_finite=False) for own, part in pairs]
             solved = np.stack(columns, axis=1)
         return _projected(np.where(self.moving, solved, 0.0), self.shifts)
+
+
+class _Whole:
+    """Inverse of the Hessian over all outputs of a softmax, which blocks know too little of."""
+
+    def __init__(self, objective: Objective, rows: Any, scale: Array, own: Array, theta: Array):
+        self.shifts = _held_shifts(objective)
+        eta, y = objective.outputs(theta)[rows], objective.y[rows]
+        weights = objective.weights[rows] * scale[:, 0]
+        bends = weights[:, None, None] * objective.loss.curvature(eta, y)
+        hessian = gram_blocks(objective.design.take(rows), bends)
+        self._lift(hessian, own.shape)
+        self.factor = _factor(hessian, own.ravel(), np.ones(own.size, dtype=bool))
+
+    def _lift(self, hessian, shape):
+        """Hold the shifts, which no loss does: what is orthogonal to them feels nothing of it."""
+        blocks, at = hessian.reshape(*shape, *shape), np.flatnonzero(self.shifts)
+        level = np.diag(hessian).reshape(shape).mean(axis=1)
+        every = np.arange(shape[1])
+        picked = at[:, None, None], every[:, None], at[:, None, None], every
+        blocks[picked] += level[at, None, None]
+
+    def __call__(self, slope: Array) -> Array:
+        solved = linalg.cho_solve(self.factor, slope.ravel(), check_finite=False)
+        return _projected(solved.reshape(slope.shape), self.shifts)
 
 
 class _Diagonal:
@@ -196,12 +233,32 @@ class _Diagonal:
         return _projected(self.scale * slope, self.shifts)
 
 
-def _preconditioner(objective: Objective, theta: Array, moving: Any) -> _Blocks | _Diagonal:
+def _preconditioner(objective: Objective, theta: Array, moving: Any) -> Any:
     bends = objective.loss.curvature_diagonal(objective.outputs(theta), objective.y)
     bends = np.maximum(objective.weights[:, None] * bends, 0.0)
     own = objective.m * objective.penalty.bend_diagonal(theta)
-    fits = len(theta) <= BLOCK_FEATURES and (moving.all() or not _many(own))
-    return (_Blocks if fits else _Diagonal)(bends, objective, own, moving)
+    if len(theta) > BLOCK_FEATURES or (_many(own) and not moving.all()):
+        return _Diagonal(bends, objective, own, moving)
+    if theta.size <= WHOLE and objective.loss.shift_invariant and moving.all():
+        rows, scale = _sampled(bends, SAMPLED * theta.size)
+        return _Whole(objective, rows, scale, own, theta)
+    rows, scale = _sampled(bends, SAMPLED * len(theta))
+    return _Blocks(bends[rows] * scale, objective, objective.design.take(rows), own, moving)
+
+
+def _sampled(bends, size):
+    """Rows whose blocks are those of all rows in the mean, and by how much more they count.
+
+    They are drawn where rows bend most.
+    """
+    n = len(bends)
+    if n <= size:
+        return slice(None), np.ones((n, 1))
+    total = bends.sum(axis=1)
+    chance = 0.5 / n + 0.5 * total / max(total.sum(), np.finfo(float).tiny)
+    chance /= chance.sum()
+    drawn = np.sort(np.random.default_rng(0).choice(n, size, p=chance))
+    return drawn, 1.0 / (size * chance[drawn, None])
 
 
 def _many(own):

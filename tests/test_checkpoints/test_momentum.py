@@ -38,12 +38,14 @@ def test_shares_add_up_to_what_was_moved_and_none_is_negative(kept, nesterov):
     assert (shares(found) >= 0.0).all()
 
 
-def test_gradients_before_the_last_ones_are_spent_in_full():
-    """The first halves of two intervals make one step, 1 / (1 - m) times the rate."""
-    found = shares(course(40))
-    assert_allclose(found[0], RATE / (1 - M) / 2, rtol=1e-12)
-    assert_allclose(found[1:30], RATE / (1 - M), rtol=1e-12)
-    assert_allclose(found[-3:], 0.0, atol=1e-12)
+def test_half_of_what_momentum_carries_counts_already():
+    """Its gradients are of before, and the query's of after."""
+    steps = np.arange(41)
+    spent = RATE / (1 - M) * (steps - M * (1 - M**steps) / (1 - M))
+    carried = RATE * M * (1 - M**steps) / (1 - M) ** 2
+    ways = np.minimum(spent + carried / 2, spent[-1])
+    halves = np.diff(ways) / 2
+    assert_allclose(shares(course(40)), np.r_[halves, 0.0] + np.r_[0.0, halves], atol=1e-12)
 
 
 def test_a_part_of_a_training_ends_with_what_was_spent_in_it():

@@ -13,9 +13,10 @@ from sklearn.discriminant_analysis import (
     LinearDiscriminantAnalysis,
     QuadraticDiscriminantAnalysis,
 )
-from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process import GaussianProcessClassifier, GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, DotProduct, WhiteKernel
 from sklearn.kernel_ridge import KernelRidge
+from sklearn.linear_model import ARDRegression, BayesianRidge
 from sklearn.naive_bayes import (
     BernoulliNB,
     CategoricalNB,
@@ -23,7 +24,7 @@ from sklearn.naive_bayes import (
     GaussianNB,
     MultinomialNB,
 )
-from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
+from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor, NearestCentroid
 
 from skinfluence._compat import QDA_DIVIDES_BY_N
 
@@ -119,6 +120,14 @@ def _kernel_machines():
     )
 
 
+def _iterated():
+    tight = {"tol": 1e-10, "max_iter": 10**5}
+    yield Case(BayesianRidge(**tight), y=NUMBERS, weights=WEIGHTS, method="refit")
+    yield Case(ARDRegression(**tight), y=NUMBERS, method="refit")
+    kernel = 2.0 * RBF(1.0)
+    yield Case(GaussianProcessClassifier(kernel, optimizer=None), y=PAIRS, method="refit")
+
+
 def _discriminants():
     for y in (CLASSES, PAIRS):
         for priors in (None, LARGE[1:] / LARGE[1:].sum() if y is PAIRS else LARGE):
@@ -167,6 +176,10 @@ def _bayes():
 
 
 def _neighbours():
+    yield Case(NearestCentroid(), y=PAIRS)
+    yield Case(NearestCentroid(priors="empirical"), y=CLASSES)
+    yield Case(NearestCentroid(shrink_threshold=0.3), y=CLASSES, method="refit")
+    yield Case(NearestCentroid(priors=[0.2, 0.3, 0.5]), y=CLASSES)
     for weights in ("uniform", "distance", _decay):
         options = {"n_neighbors": 4, "weights": weights, "algorithm": "kd_tree"}
         yield Case(KNeighborsClassifier(**options), APART, CLASSES)
@@ -205,4 +218,11 @@ def _densities():
     yield Case(PCA(2, whiten=True), X=wide, method="refit")
 
 
-CASES = [*_kernel_machines(), *_discriminants(), *_bayes(), *_neighbours(), *_densities()]
+CASES = [
+    *_kernel_machines(),
+    *_iterated(),
+    *_discriminants(),
+    *_bayes(),
+    *_neighbours(),
+    *_densities(),
+]

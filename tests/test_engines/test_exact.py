@@ -9,28 +9,36 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.base import clone
-from sklearn.covariance import EmpiricalCovariance
+from sklearn.covariance import EmpiricalCovariance, LedoitWolf
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import (
     LinearDiscriminantAnalysis,
     QuadraticDiscriminantAnalysis,
 )
 from sklearn.frozen import FrozenEstimator
-from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process import GaussianProcessClassifier, GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF
 from sklearn.kernel_ridge import KernelRidge
+from sklearn.linear_model import ARDRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.naive_bayes import BernoulliNB, CategoricalNB, GaussianNB, MultinomialNB
-from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
+from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor, NearestCentroid
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.utils.validation import has_fit_parameter
 
-from skinfluence import InfluenceExplainer
+from skinfluence import InfluenceExplainer, objectives
 from skinfluence.deletion.closed.families import family_of, registered
 from skinfluence.engines import ExactEngine, engine_of
-from skinfluence.exceptions import DegenerateDeletionWarning, UnsupportedEstimatorError
+from skinfluence.exceptions import (
+    DegenerateDeletionWarning,
+    NotStationaryWarning,
+    UnsupportedEstimatorError,
+)
 from tests.conftest import import_optional
 from tests.test_deletion.exact_cases import (
+    APART,
     CASES,
     CATEGORIES,
     CLASSES,
@@ -60,8 +68,17 @@ def refitted(case, rows):
 # -- laws -----------------------------------------------------------------------------------------
 
 
+def test_no_model_has_two_engines():
+    assert not set(registered()) & set(objectives.registered())
+
+
 def test_every_family_has_cases():
-    assert set(registered()) <= {type(case.estimator) for case in CASES}
+    closed = {
+        estimator
+        for estimator, family in registered().items()
+        if type(family).__module__.startswith("skinfluence.deletion.closed")
+    }
+    assert closed == {type(case.estimator) for case in CASES}
 
 
 @some
@@ -149,6 +166,39 @@ def test_weights_are_repetitions(estimator, X, y):
         rtol=1e-8,
         atol=1e-10,
     )
+
+
+@pytest.mark.parametrize(
+    ("estimator", "y"),
+    [
+        (KernelRidge(kernel="rbf"), SEVERAL),
+        (KNeighborsClassifier(3, algorithm="brute"), CLASSES),
+        (KNeighborsRegressor(3, weights="distance", algorithm="brute"), NUMBERS),
+    ],
+)
+def test_sparse_rows_of_kernels_and_neighbours(estimator, y):
+    rows = np.where(APART > 1.5, APART, 0.0) + np.array([0.0, 0.0, 1.0]) * APART
+    dense = InfluenceExplainer(clone(estimator)).fit(rows, y)
+    thin = InfluenceExplainer(clone(estimator)).fit(sparse.csr_array(rows), y)
+    assert_allclose(
+        thin.score_influence(sparse.csr_array(rows[:9]), y[:9]),
+        dense.score_influence(rows[:9], y[:9]),
+        rtol=1e-6,  # distances of scikit-learn's are rounded otherwise
+        atol=1e-9,
+    )
+    assert_allclose(thin.self_influence(), dense.self_influence(), rtol=1e-6, atol=1e-9)
+
+
+def test_a_fit_that_did_not_come_to_rest():
+    X = np.vander(np.linspace(-1.0, 1.0, N), 8)
+    loose = ARDRegression(max_iter=2).fit(X, NUMBERS)
+    with pytest.warns(NotStationaryWarning, match="ARDRegression is not where its own iteration"):
+        InfluenceExplainer(loose).fit(X, NUMBERS)
+
+
+def test_processes_of_three_classes_are_refused():
+    with pytest.raises(UnsupportedEstimatorError, match="fitted on 3 classes, one process for"):
+        InfluenceExplainer(GaussianProcessClassifier()).fit(ROWS, CLASSES)
 
 
 def test_sparse_rows():
@@ -299,6 +349,8 @@ def test_method_refit_fits_again():
         (LinearDiscriminantAnalysis(priors=[0.2, 0.3, 0.1, 0.4]), ROWS),
         (LinearDiscriminantAnalysis("lsqr", priors=[0.2, 0.3, 0.1, 0.4]), ROWS),
         (LinearDiscriminantAnalysis("lsqr", shrinkage=0.5), ROWS),
+        (NearestCentroid(), ROWS),
+        (NearestCentroid(priors=[0.2, 0.3, 0.1, 0.4]), ROWS),
     ],
     ids=lambda value: str(value) if not isinstance(value, np.ndarray) else f"{value.shape[1]}",
 )
@@ -316,8 +368,8 @@ def test_the_last_row_of_a_class(estimator, X):
     kept = np.delete(np.arange(N), 6)
     left = clone(model)
     name = "priors" if hasattr(left, "priors") else "class_prior"
-    if getattr(left, name) is not None:
-        left.set_params(**{name: np.array([0.2, 0.1, 0.4]) / 0.7})
+    if getattr(left, name) is not None and not isinstance(getattr(left, name), str):
+        left.set_params(**{name: [0.2 / 0.7, 0.1 / 0.7, 0.4 / 0.7]})
     left.fit(X[kept], y[kept])
     codes = np.searchsorted(left.classes_, y[kept])
     after = -left.predict_log_proba(X[kept])[np.arange(N - 1), codes]
@@ -345,6 +397,7 @@ def test_rows_that_hold_a_direction_alone():
     with pytest.warns(DegenerateDeletionWarning, match=r"1 of 45: 7"):
         scores = explainer.score_influence(X[:9])
     assert np.isfinite(np.delete(scores, 7, axis=1)).all()
+    assert np.isposinf(scores[:, 7]).all()  # what is left has no density
     lda = InfluenceExplainer(LinearDiscriminantAnalysis()).fit(X, CLASSES)
     kept = np.delete(np.arange(N), 7)
     left = LinearDiscriminantAnalysis().fit(X[kept], CLASSES[kept])
@@ -429,7 +482,6 @@ def test_targets_that_are_not_there():
     [
         lambda explainer: explainer.d_params(),
         lambda explainer: explainer.diagnostics(),
-        lambda explainer: explainer.transform(ROWS),
         lambda explainer: explainer.train_embedding(),
         lambda explainer: explainer.get_feature_names_out(),
         lambda explainer: explainer.perturbation(ROWS[:1], CLASSES[:1]),
@@ -463,12 +515,17 @@ def test_what_families_refuse():
     with pytest.raises(ValueError, match=r"alpha is singular.*Raise alpha"):
         X = np.vstack([ROWS, ROWS])
         InfluenceExplainer(KernelRidge(alpha=0)).fit(X, np.tile(NUMBERS, 2))
+    for density in (EmpiricalCovariance(), PCA()):
+        with pytest.raises(ValueError, match=r"covariance of \w+ is singular.*or shrink"):
+            InfluenceExplainer(density).fit(np.hstack([ROWS, ROWS]))
     with pytest.raises(UnsupportedEstimatorError, match='metric="precomputed"'):
         InfluenceExplainer(KNeighborsRegressor(metric="precomputed")).fit(ROWS, NUMBERS)
     with pytest.raises(UnsupportedEstimatorError, match="fitted on 2 targets a row"):
         InfluenceExplainer(KNeighborsClassifier()).fit(ROWS, np.column_stack([PAIRS, PAIRS]))
     with pytest.raises(ValueError, match="leaves fewer than n_neighbors = 45 neighbours"):
         InfluenceExplainer(KNeighborsRegressor(N)).fit(ROWS, NUMBERS)
+    with pytest.raises(UnsupportedEstimatorError, match="metric='manhattan', and with it neither"):
+        InfluenceExplainer(NearestCentroid(metric="manhattan")).fit(ROWS, CLASSES)
     explainer = InfluenceExplainer(CategoricalNB()).fit(CATEGORIES, CLASSES)
     with pytest.raises(ValueError, match="a category that no training row had"):
         explainer.score_influence(CATEGORIES + 9, CLASSES)
@@ -481,3 +538,56 @@ def test_what_families_refuse():
         InfluenceExplainer(Own()).fit(ROWS, CLASSES)
     with pytest.raises(ValueError, match="holds all that carry weight, or all of a class"):
         InfluenceExplainer(GaussianNB()).fit(ROWS, CLASSES).score_groups(groups=CLASSES)
+
+
+def test_there_is_no_embedding():
+    explainer = InfluenceExplainer(GaussianNB()).fit(ROWS, CLASSES)
+    assert not hasattr(explainer, "transform")
+    with pytest.raises(AttributeError, match="has no attribute 'transform'") as caught:
+        explainer.transform(ROWS)
+    assert "the deletions of GaussianNB are exact without any" in str(caught.value.__cause__)
+
+
+def without_weights(explainer):
+    """Checks of weights, which are routed to a model that has none."""
+    if has_fit_parameter(explainer.estimator, "sample_weight"):
+        return {}
+    return dict.fromkeys(WEIGHTED, "its model takes no weights")
+
+
+WEIGHTED = (
+    "check_all_zero_sample_weights_error",
+    "check_sample_weight_equivalence_on_dense_data",
+    "check_sample_weight_equivalence_on_sparse_data",
+    "check_sample_weights_list",
+    "check_sample_weights_not_an_array",
+    "check_sample_weights_not_overwritten",
+    "check_sample_weights_pandas_series",
+    "check_sample_weights_shape",
+)
+
+
+# Some checks fit on rows of which few are of a class.
+@pytest.mark.filterwarnings("ignore::skinfluence.exceptions.DegenerateDeletionWarning")
+@pytest.mark.filterwarnings("ignore:Only one sample available:UserWarning")
+@parametrize_with_checks(
+    [
+        InfluenceExplainer(estimator)
+        for estimator in (
+            KernelRidge(kernel="rbf"),
+            GaussianProcessRegressor(RBF(), alpha=0.1, optimizer=None),
+            LinearDiscriminantAnalysis(),
+            QuadraticDiscriminantAnalysis(reg_param=0.1),
+            GaussianNB(),
+            MultinomialNB(),
+            NearestCentroid(),
+            KNeighborsClassifier(2),
+            KNeighborsRegressor(2),
+            LedoitWolf(),  # a check has columns that follow from others
+            PCA(1),
+        )
+    ],
+    expected_failed_checks=without_weights,
+)
+def test_scikit_learn_checks(estimator, check):
+    check(estimator)

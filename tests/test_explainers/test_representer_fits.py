@@ -24,9 +24,11 @@ from sklearn.linear_model import (
     SGDClassifier,
 )
 from sklearn.model_selection import GridSearchCV
+from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.svm import LinearSVC
+from sklearn.svm import SVC, LinearSVC
+from sklearn.tree import DecisionTreeClassifier
 
 from skinfluence import RepresenterExplainer
 from skinfluence.exceptions import NotStationaryWarning, UnsupportedEstimatorError
@@ -229,6 +231,12 @@ def test_fits_without_a_sum_over_rows_are_refused(name):
     with refused(message, UnsupportedEstimatorError) as seen:
         explain(model, y)
     assert "mode='pretrained'" in str(seen.value)
+
+
+def test_models_without_a_linear_layer_are_refused():
+    for model in (SVC(), GaussianNB(), DecisionTreeClassifier()):
+        with refused("has no linear layer", UnsupportedEstimatorError):
+            explain(model, CLASSES)
 
 
 def test_options_that_do_not_exist_are_refused():

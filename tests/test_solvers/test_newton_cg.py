@@ -33,14 +33,18 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("inner", ["blocks", "shared", "diagonal"])
+@pytest.mark.parametrize("inner", ["whole", "blocks", "shared", "diagonal", "sampled"])
 @pytest.mark.parametrize("intercept", [True, False])
 @pytest.mark.parametrize("name", CASES)
 def test_the_minimum_is_that_of_newton(name, intercept, inner, monkeypatch):
+    if inner != "whole":
+        monkeypatch.setattr(module, "WHOLE", 0)
     if inner == "shared":
         monkeypatch.setattr(module, "BLOCK_NUMBERS", 0)
     if inner == "diagonal":
         monkeypatch.setattr(module, "BLOCK_FEATURES", 0)
+    if inner == "sampled":
+        monkeypatch.setattr(module, "SAMPLED", 4)
     loss, y = CASES[name]
     objective, theta = objective_of(loss, X, y, l2=0.3, intercept=intercept)
     theta = theta + np.random.default_rng(0).normal(size=theta.shape)

@@ -160,6 +160,36 @@ def test_values_of_a_trained_last_layer_are_those_of_the_linear_model(loss, k, w
         assert_allclose(found.self_influence(), truth.self_influence(), rtol=1e-7, atol=1e-9)
 
 
+@pytest.mark.parametrize(("loss", "k"), [("cross_entropy", 3), ("squared_error", 2)])
+def test_values_of_a_pretrained_network_are_those_of_the_linear_model(loss, k):
+    module, (X, y) = convolutions(k), images()
+    F, _ = parts(module, X)
+    y = y if k == 3 else np.random.default_rng(1).normal(size=(60, 2))
+    model = linear_model(loss, F, y, 0.7)
+    module = with_head(module, model)
+    found = explained(module, X, loss=loss, l2=0.01)
+    truth = RepresenterExplainer(model, mode="pretrained", l2=0.01).fit(F)
+    assert_allclose(found.alpha_, truth.alpha_, rtol=1e-10, atol=1e-12)
+
+
+def test_a_relu_behind_the_last_layer_is_reproduced():
+    module, (X, _) = convolutions(), images()
+    module.append(nn.ReLU())
+    explainer = RepresenterExplainer(module, l2=1e-5).fit(X)
+    found = np.stack([explainer.score_influence(X, target_class=k).sum(1) for k in range(3)], 1)
+    outputs = module(torch.as_tensor(X)).detach().numpy()
+    assert_allclose(np.maximum(found + explainer.intercept_, 0), outputs, atol=1e-3)
+
+
+def test_one_row_explains_nothing_and_rows_without_weight_explain_none():
+    module, (X, y) = convolutions(), images()
+    assert_array_equal(explained(module, X[:1]).score_influence(X[:2]), np.zeros((2, 1)))
+    assert explained(module, X[:2]).score_influence(X[:1]).shape == (1, 2)
+    w = np.ones(60)
+    w[:5] = 0.0
+    assert_array_equal(explained(module, X, y, w).score_influence(X[:3])[:, :5], np.zeros((3, 5)))
+
+
 def test_the_class_is_asked_for_the_label_or_the_predicted_one():
     module, (X, y) = convolutions(), images()
     explainer = explained(module, X)
@@ -174,6 +204,25 @@ def test_the_class_is_asked_for_the_label_or_the_predicted_one():
     assert_allclose(explainer.score_influence(given), by_label, rtol=1e-12)
     with pytest.raises(ValueError, match="y holds 5"):
         explainer.score_influence(X[:9], np.full(9, 5))
+
+
+def test_rows_that_the_loss_skips_have_the_predicted_class():
+    module, (X, y) = convolutions(), images()
+    y = np.where(np.arange(60) < 5, -100, y)
+    explainer = explained(module, X, y, loss=nn.CrossEntropyLoss())
+    predicted = parts(module, X[:5])[1].argmax(1)
+    own = explainer.score_influence(X[:5], target_class=predicted)[np.arange(5), np.arange(5)]
+    assert_allclose(explainer.self_influence()[:5], own, rtol=1e-9)
+
+
+def test_a_layer_without_bias():
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3, bias=False)).double()
+    X, _ = classes(n=50)
+    explainer = explained(module, X, loss="mse", l2=1e-8)
+    assert_array_equal(explainer.intercept_, np.zeros(3))
+    sums = explainer.score_influence(X, target_class=2).sum(1)
+    assert_allclose(sums, parts(module, X)[1][:, 2], atol=1e-6)
 
 
 def test_one_logit_speaks_for_two_classes():
@@ -229,6 +278,22 @@ def test_sensitivities_add_up_to_the_derivative_of_the_output(n):
     step[:, 0, 1, 2] = 1e-6
     up, down = (explainer.score_influence(Z + s * step, target_class=asked) for s in (1, -1))
     assert_allclose(slopes[:, :, 0, 1, 2], (up - down) / 2e-6, rtol=1e-5, atol=1e-8)
+
+
+def test_sensitivity_in_an_input_that_has_a_name():
+    X, y = classes(n=30)
+
+    class Named(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = mlp()
+
+        def forward(self, *, rows):
+            return self.inner(rows)
+
+    truth = explained(mlp(), X, y, l2=0.1).sensitivity(X[:3])
+    found = explained(Named(), {"rows": X}, y, l2=0.1).sensitivity({"rows": X[:3]})
+    assert_allclose(found, truth, rtol=1e-9, atol=1e-12)
 
 
 def test_sensitivity_is_averaged_over_seeded_noise():
@@ -444,6 +509,30 @@ def test_nets_of_skorch():
     explainer = RepresenterExplainer(model, l2=1e-4).fit(X)
     values = explainer.score_influence(X).sum(1) + explainer.intercept_[0]
     assert_allclose(values, model.predict(X.astype(np.float32))[:, 0], atol=1e-3)
+
+
+def test_columns_of_a_frame_are_inputs_of_a_net():
+    pandas, skorch = import_optional("pandas"), import_optional("skorch")
+    X, y = classes(n=40)
+    frame = pandas.DataFrame(X.astype(np.float32), columns=list("abcd"))
+
+    class Columns(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.out = nn.Linear(4, 3)
+
+        def forward(self, a, b, c, d):
+            return self.out(torch.cat([a, b, c, d], 1).tanh())
+
+    torch.manual_seed(0)
+    model = skorch.NeuralNetClassifier(
+        Columns, criterion=nn.CrossEntropyLoss, max_epochs=2, verbose=0, train_split=None
+    )
+    quietly(lambda: model.fit(frame, y))
+    explainer = RepresenterExplainer(model).fit(frame, y)
+    F = np.tanh(X.astype(np.float32)).astype(float)
+    scores = explainer.score_influence(frame[:3], target_class=1)
+    assert_allclose(scores, explainer.alpha_[:, 1] * (F[:3] @ F.T), rtol=1e-5, atol=1e-7)
 
 
 def test_rows_that_a_net_held_out_have_no_values():

@@ -56,6 +56,42 @@ def test_the_last_layer_is_the_one_whose_outputs_are_returned(head, name):
     assert layer.coef().shape == (5, 3) and layer.intercept().shape == (3,)
 
 
+@pytest.mark.parametrize(
+    ("head", "name"),
+    [
+        (nn.ReLU(), "relu"),
+        (lambda z: z.relu().squeeze(1), "relu"),
+        (nn.Hardtanh(0, 1e6), None),
+        (nn.ReLU6(), None),
+        (lambda z: z * 1.0, None),
+        (lambda z: torch.cat([z.flatten()]).view(7, -1), "identity"),
+    ],
+)
+@pytest.mark.parametrize("shift", [0.0, 5.0])  # clipped on some rows, and on none
+def test_what_clips_is_told_from_the_identity(head, name, shift):
+    module = Written(torch.tanh, head)
+    with torch.no_grad():
+        module.last.weight.mul_(0.1)
+        module.last.bias.fill_(shift)
+    if name is None:
+        with pytest.raises(UnsupportedEstimatorError, match="is not what Written returns"):
+            found(module)
+        layer, _, _ = found(module, "last")
+        assert layer.hidden and layer.activation == "squared"
+    else:
+        assert found(module)[0].head == name
+
+
+def test_what_is_looked_at_on_the_way_does_not_matter():
+    class Looking(Written):
+        def forward(self, x):
+            outputs = super().forward(x)
+            self.confident = float(outputs.softmax(1).max())
+            return outputs
+
+    assert found(Looking())[0].head == "identity"
+
+
 def test_a_single_output_may_be_a_vector():
     layer, _, _ = found(Written(head=lambda z: z.squeeze(-1), k=1))
     assert (layer.name, layer.head) == ("last", "identity")

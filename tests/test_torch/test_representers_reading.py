@@ -225,6 +225,10 @@ def test_layers_that_training_did_not_fit_are_refused():
         trained(mlp(), X, y, layer="0", loss="cross_entropy")
     module = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 4)).double()
     module[2].weight = module[0].weight
+    clipped = nn.Sequential(*mlp(), nn.ReLU())
+    with pytest.raises(UnsupportedEstimatorError, match="A ReLU follows the last layer"):
+        trained(clipped, X, np.eye(3)[y], loss="mse")
+    assert pretrained(clipped, X).activation == "relu"
     with pytest.raises(ValueError, match=r"shares '0\.weight' with another"):
         trained(module, X, y, loss="cross_entropy")
     assert pretrained(module, X, loss="cross_entropy").layer.name == "2"

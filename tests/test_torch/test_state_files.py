@@ -86,13 +86,33 @@ def test_half_precision_is_read_as_float32(suffix, dtype, tmp_path):
     assert_array_equal(found.parameters["0.weight"], net[0].weight.detach().float().numpy())
 
 
-@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "_orig_mod.module."])
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "_orig_mod.module.", "model."])
 def test_what_wrappers_put_before_names_is_taken_off(prefix):
     net = network()
     state = {prefix + key: value for key, value in net.state_dict().items()}
     (found,) = as_checkpoints(state, net)
     assert_array_equal(found.parameters["0.weight"], net[0].weight.detach().numpy())
     assert "1.running_mean" in found.buffers
+
+
+def test_a_checkpoint_of_lightning():
+    """Its module has the network as ``model``, and its file much else."""
+    net = network()
+    state = {f"model.{key}": value for key, value in net.state_dict().items()}
+    (found,) = as_checkpoints({"state_dict": state, "epoch": 3, "global_step": 40}, net)
+    assert list(found.parameters) == [name for name, _ in net.named_parameters()]
+
+
+def test_other_names_of_the_module_around_it_are_named():
+    net = network()
+    state = {f"net.{key}": value for key, value in net.state_dict().items()}
+    state["criterion.weight"] = torch.ones(2)
+    with pytest.raises(ValueError, match=r"has the Sequential inside, as 'net'.*startswith"):
+        as_checkpoints(state, net)
+    inner = {n.removeprefix("net."): v for n, v in state.items() if n.startswith("net.")}
+    assert len(as_checkpoints(inner, net)) == 1
+    with pytest.raises(ValueError, match="different parameters"):
+        as_checkpoints({"net.0.weight": torch.ones(2, 2)}, net)
 
 
 def test_a_module_of_that_name_keeps_its_own():

@@ -448,6 +448,11 @@ def test_checkpoints_of_an_unfitted_estimator():
     _, seen = trained(steps=2)
     explainer = TracInExplainer(CLASSIFIER, checkpoints=seen)
     refused(explainer, "checkpoints= are those of a training that has been, and the MLPClassifier")
+    recorder = CheckpointRecorder()
+    model = clone(CLASSIFIER)
+    recorder.partial_fit(model, X, CLASSES, classes=np.unique(CLASSES))
+    refused(TracInExplainer(CLASSIFIER, checkpoints=recorder), "the one that a recorder has seen")
+    assert len(TracInExplainer(model, checkpoints=recorder).fit(X, CLASSES).checkpoints_) == 1
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from skinfluence.deletion.closed.base import (
     register,
 )
 from skinfluence.deletion.closed.heads import Head, LogDensity
-from skinfluence.deletion.closed.moments import SINGULAR, Downdated, Spectrum, log_normal
+from skinfluence.deletion.closed.moments import Downdated, Spectrum, log_normal, refuse_singular
 from skinfluence.deletion.closed.refits import Patched, Refits
 
 
@@ -42,6 +42,9 @@ class Scatter:
         self.step = 1.0 / (self.n - 1.0) if centred else 0.0
         self.share = self.n / (self.n - 1.0) if centred else 1.0
         self.rows = self.spectrum.coordinates(X)
+        # Sums of |x|^4 and of |x|^2 x.
+        norms = np.einsum("np,np->n", self.rows, self.rows)
+        self.fourth, self.third = np.sum(norms**2), norms @ self.rows
 
     def traces(self, u: Array | None) -> tuple[Any, Any]:
         """Trace of the covariance without each row, and of its square, (b,); None for all rows."""
@@ -136,13 +139,11 @@ def _fourth_powers(scatter, u):
     ``sum |x|^4 + 4 g t'u + 4 g^2 u'Wu + 2 g^2 |u|^2 tr W + n g^4 |u|^4`` with
     ``t = sum |x|^2 x`` and the scatter W, less the row's own ``(1 + g)^4 |u|^4``.
     """
-    rows, g, n = scatter.rows, scatter.step, scatter.n
-    norms = np.einsum("np,np->n", rows, rows)
-    total = np.sum(norms**2)
+    g, n, total = scatter.step, scatter.n, scatter.fourth
     if u is None:
         return total
     size, W = np.einsum("bp,bp->b", u, u), n * scatter.spectrum.values
-    total = total + 4.0 * g * (u @ (norms @ rows)) + 4.0 * g**2 * (u**2 @ W)
+    total = total + 4.0 * g * (u @ scatter.third) + 4.0 * g**2 * (u**2 @ W)
     return total + 2.0 * g**2 * size * W.sum() + (n * g**4 - (1.0 + g) ** 4) * size**2
 
 
@@ -159,15 +160,13 @@ class _CovarianceFamily(Family):
         return LogDensity()
 
     def outputs(self, estimator: Any, X: Any) -> Array:
-        sign, log_det = np.linalg.slogdet(estimator.covariance_)
-        log_det = log_det if sign > 0 else -np.inf
+        refuse_singular(type(estimator).__name__, estimator.covariance_)
+        log_det = np.linalg.slogdet(estimator.covariance_)[1]
         return log_normal(estimator.mahalanobis(X), log_det, X.shape[1])[:, None]
 
     def read(self, estimator: Any, rows: TrainingRows, settings: Any) -> ExactModel | None:
         scatter = Scatter(rows.X, centred=not estimator.assume_centered)
         closed = ShrunkDeletion(scatter, _shrinkage(estimator, scatter))
-        if closed.values.min() * SINGULAR <= closed.values.max():
-            return None
         broken = closed.broken()
         return (
             Patched(closed, Refits(self, estimator, rows), broken, None) if len(broken) else closed

@@ -42,7 +42,9 @@ class KernelRidgeDeletion(ExactModel):
     def __init__(self, kernel: Any, X: Any, y: Array, weights: Array, alpha: Array):
         self.kernel, self.root = kernel, np.sqrt(weights)
         self.n_train, self.n_outputs = y.shape
-        K = kernel(X) * self.root * self.root[:, None]
+        K = np.array(kernel(X), dtype=np.float64)
+        K *= self.root
+        K *= self.root[:, None]
         # One inverse an alpha, not one a target.
         self.alphas, self.alpha_of = np.unique(alpha, return_inverse=True)
         self.inverses = [inverse(K, a) for a in self.alphas]
@@ -111,9 +113,18 @@ def inverse_of_positive(A: Array) -> Array:
     found, info = linalg.lapack.dpotri(factor, lower=True, overwrite_c=True)
     if info:
         raise linalg.LinAlgError("not positive definite")
-    upper = np.triu_indices_from(found, 1)
-    found[upper] = found.T[upper]
+    _mirror(found)
     return found
+
+
+def _mirror(lower):
+    """Copy the lower triangle above the diagonal, in blocks that stay in the cache."""
+    n, size = len(lower), 256
+    for a in range(0, n, size):
+        rows = slice(a, min(a + size, n))
+        own = np.tril(lower[rows, rows], -1)
+        lower[rows, rows] = own + own.T + np.diag(lower[rows, rows].diagonal())
+        lower[rows, rows.stop :] = lower[rows.stop :, rows].T
 
 
 class _KernelRidgeFamily(Family):

@@ -103,6 +103,19 @@ class Downdated:
         return square + self.t * along**2
 
 
+def refuse_singular(name: str, covariance: Array) -> None:
+    """Refuse a fitted covariance that is no density's."""
+    values = linalg.eigvalsh(covariance)
+    if values[0] * SINGULAR > values[-1]:
+        return
+    raise linalg.LinAlgError(
+        f"The covariance of {name} is singular (eigenvalues from {values[0]:.1e} to "
+        f"{values[-1]:.1e}), so that no row has a density. Drop columns that follow from "
+        "others or are constant, bring them to one scale, or shrink: ShrunkCovariance, "
+        "LedoitWolf, or PCA with fewer components."
+    )
+
+
 def log_normal(distances: Array, log_det: Any, n_features: int) -> Array:
     """Log density of a normal distribution from squared distances."""
     return -0.5 * (distances + log_det + n_features * np.log(2.0 * np.pi))

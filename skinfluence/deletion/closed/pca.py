@@ -19,8 +19,9 @@ from skinfluence.deletion.closed.base import (
 )
 from skinfluence.deletion.closed.covariance import Scatter
 from skinfluence.deletion.closed.heads import Head, LogDensity
-from skinfluence.deletion.closed.moments import SINGULAR, Downdated, log_normal
+from skinfluence.deletion.closed.moments import SINGULAR, Downdated, log_normal, refuse_singular
 from skinfluence.deletion.closed.refits import Patched, Refits
+from skinfluence.deletion.closed.secular import leading_pairs
 
 # Numbers of a block of covariance matrices.
 MATRICES = 2**21
@@ -62,8 +63,8 @@ class FullDeletion(_FromScatter):
 class ComponentsDeletion(_FromScatter):
     """Deletion where the variances of the last components are replaced by their mean.
 
-    The covariance less a rank-one matrix has eigenpairs that are not closed; they are computed
-    anew for each row, many matrices at once, in the basis of all rows.
+    The kept eigenpairs of the covariance less a rank-one matrix solve an equation of their own,
+    and the variances left out are what remains of the trace.
 
     Parameters
     ----------
@@ -84,23 +85,24 @@ class ComponentsDeletion(_FromScatter):
         return n_rows * (3 + 2 * self.n_components)
 
     def delete(self, rows: Positions) -> Any:
-        u = self.scatter.rows[rows]
-        matrices = -self.gone * u[:, :, None] * u[:, None, :]
-        diagonal = np.arange(self.scatter.p)
-        matrices[:, diagonal, diagonal] += self.scale * self.values
-        values, vectors = np.linalg.eigh(matrices)
-        return rows, values[:, ::-1], vectors[:, :, ::-1]
+        u, K = self.scatter.rows[rows], self.n_components
+        values = self.scale * self.values
+        kept, axes = leading_pairs(values, u, self.gone, K)
+        # Sums of what is small: the variances left out may be a tiny part of the trace.
+        fallen = (values[::-1][:K] - kept).sum(axis=1)
+        lost = self.gone * np.einsum("bp,bp->b", u, u) - fallen
+        dropped = values[: self.scatter.p - K].sum() - lost
+        return rows, kept, np.maximum(dropped, 0.0) / self._left(self.n_train - 1), axes
 
-    def _noise(self, values, n):
-        """Mean of the variances of the components left out, (b,)."""
-        left = min(self.scatter.p, n) - self.n_components
-        return np.maximum(values[:, self.n_components :], 0.0).sum(axis=1) / left
+    def _left(self, n):
+        """How many components of n rows are left out."""
+        return min(self.scatter.p, n) - self.n_components
 
     def outputs(self, X: Any) -> Array:
         Z = self.scatter.spectrum.coordinates(X)
-        values = self.values[::-1][None]
-        noise = self._noise(values, self.n_train)
-        kept = values[:, : self.n_components]
+        kept = self.values[::-1][None, : self.n_components]
+        dropped = self.values[: self.scatter.p - self.n_components].sum()
+        noise = np.array([dropped / self._left(self.n_train)])
         slopes = 1.0 / kept - 1.0 / noise
         along = np.square(Z[:, ::-1][:, : self.n_components]) @ slopes[0]
         distances = np.einsum("qp,qp->q", Z, Z) / noise + along
@@ -110,12 +112,10 @@ class ComponentsDeletion(_FromScatter):
         return np.log(kept).sum(axis=1) + (self.scatter.p - self.n_components) * np.log(noise)
 
     def without(self, X: Any, deleted: Any, meeting: Meeting) -> Array:
-        rows, values, vectors = deleted
+        rows, kept, noise, axes = deleted
         K, g = self.n_components, self.scatter.step
         Z, u = self.scatter.spectrum.coordinates(X), self.scatter.rows[rows]
-        kept, noise = values[:, :K], self._noise(values, self.n_train - 1)
         slopes = 1.0 / kept - 1.0 / noise[:, None]
-        axes = np.ascontiguousarray(np.swapaxes(vectors[:, :, :K], 1, 2))  # (b, K, p)
         moved = g * np.einsum("bkp,bp->bk", axes, u)
         square = meeting.query(np.einsum("qp,qp->q", Z, Z)) + 2.0 * g * meeting.dot(Z, u)
         square = (square + g**2 * np.einsum("bp,bp->b", u, u)) / noise
@@ -134,6 +134,8 @@ class _ComponentsFamily(Family):
         return LogDensity()
 
     def outputs(self, estimator: Any, X: Any) -> Array:
+        if not estimator.noise_variance_ > 0:
+            refuse_singular("PCA", estimator.get_covariance())
         return np.asarray(estimator.score_samples(X), dtype=np.float64)[:, None]
 
     def read(self, estimator: Any, rows: TrainingRows, settings: Any) -> ExactModel | None:
@@ -145,8 +147,6 @@ class _ComponentsFamily(Family):
             lowest = model.values[: p - K].sum()
             return model if lowest * SINGULAR > model.values[-1] else None
         closed = FullDeletion(scatter)
-        if p > n - 1 or closed.values[0] * SINGULAR <= closed.values[-1]:
-            return None
         broken = closed.broken()
         if not len(broken):
             return closed

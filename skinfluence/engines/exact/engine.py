@@ -30,7 +30,12 @@ from skinfluence.engines.exact.reading import agreed_model
 from skinfluence.engines.exact.truth import exact_agreement
 from skinfluence.engines.exact.values import asked_of, value_of
 from skinfluence.engines.linear.classes import check_classes, classes_of_rows, loses_a_class
-from skinfluence.exceptions import DegenerateDeletionWarning, UnsupportedEstimatorError
+from skinfluence.engines.linear.trust import LOOSE
+from skinfluence.exceptions import (
+    DegenerateDeletionWarning,
+    NotStationaryWarning,
+    UnsupportedEstimatorError,
+)
 from skinfluence.metrics import Agreement
 
 
@@ -45,6 +50,8 @@ class ExactEngine(DeletionEngine):
     settings : SimpleNamespace
     """
 
+    embeds = False
+
     def __init__(self, model: Any, rows: TrainingRows, settings: SimpleNamespace):
         self.model, self.rows, self.settings = model, rows, settings
         self.y, self.n_train = rows.y, rows.n
@@ -56,12 +63,24 @@ class ExactEngine(DeletionEngine):
         self.exact, deviation = agreed_model(self.family, model, rows, settings, self.refits)
         self.method = self.exact.method
         self.stationarity = (deviation, 0.0)
+        if deviation > LOOSE:
+            warn(
+                f"{type(model).__name__} is not where its own iteration comes to rest on these "
+                f"rows: its answers differ by {deviation:.1e}, relatively. Scores belong to where "
+                "it does. Pass the rows it was fitted on, or refit with a smaller tol.",
+                NotStationaryWarning,
+            )
         target = settings.target
         self.score_unit = "target" if callable(target) else target
         self._class_of_row = classes_of_rows(self.head.classes, rows.y, rows.ones())
         self.deletion = ExactDeletion(self.exact, self.value, self._queries(rows.X, rows.y))
 
     # -- fitting ----------------------------------------------------------------------------------
+
+    @classmethod
+    def refine_tags(cls, tags: Any, model: Any) -> None:
+        family = families.find_family(model)
+        tags.input_tags.sparse &= family is not None and family.sparse
 
     @classmethod
     def check(cls, model: Any, settings: SimpleNamespace) -> None:
@@ -271,6 +290,11 @@ class ExactEngine(DeletionEngine):
 
 class ExactDensityEngine(ExactEngine):
     """The same for models that have no targets."""
+
+    @classmethod
+    def refine_tags(cls, tags: Any, model: Any) -> None:
+        super().refine_tags(tags, model)
+        tags.target_tags.required = False
 
     @classmethod
     def needs_y(cls, X: Any, settings: SimpleNamespace) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from skinfluence.engines import LinearEngine, engine_of
+from skinfluence.engines import ExactEngine, LinearEngine, engine_of
 from skinfluence.engines.representers.engine import RepresenterEngine
 from skinfluence.engines.representers.last_layer import LastLayer, Polished
 from skinfluence.engines.representers.linear import LinearRepresenters
@@ -27,7 +27,10 @@ __all__ = [
 
 
 def representer_engine_of(model: Any) -> type[RepresenterEngine]:
-    """The engine that decomposes `model`, fitted or not: linear here, networks in `torch`."""
-    if engine_of(model) is LinearEngine:
+    """The engine that decomposes `model`, fitted or not: networks in `torch`, all others here.
+
+    That of linear estimators refuses what it cannot read.
+    """
+    if issubclass(engine_of(model), LinearEngine | ExactEngine):
         return LinearRepresenters
     return import_module("skinfluence.torch.representers").NetworkRepresenters

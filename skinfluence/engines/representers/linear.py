@@ -21,7 +21,7 @@ from skinfluence.engines.representers.last_layer import LastLayer
 from skinfluence.engines.representers.pretrained import matching_layer, refitted
 from skinfluence.engines.representers.queries import RepresenterQueries
 from skinfluence.exceptions import UnsupportedEstimatorError
-from skinfluence.objectives import LinearFit, Rows, reader_of
+from skinfluence.objectives import LinearFit, Rows, reader_of, registered
 
 
 class LinearRepresenters(RepresenterEngine):
@@ -29,6 +29,12 @@ class LinearRepresenters(RepresenterEngine):
 
     @classmethod
     def check(cls, model: Any, settings: SimpleNamespace) -> None:
+        if not any(cls in registered() for cls in type(model).__mro__):
+            raise UnsupportedEstimatorError(
+                f"{type(model).__name__} has no linear layer that is known. RepresenterExplainer "
+                "decomposes l2-penalised linear estimators of scikit-learn (LogisticRegression, "
+                "Ridge, LinearSVC, ...), networks, and pipelines and searches around them."
+            )
         reader_of(model).check(model)
         for name in ("layer", "loss"):
             if getattr(settings, name) is not None:

@@ -25,9 +25,13 @@ from skinfluence.solvers.newton_cg import newton_cg
 Array = NDArray[np.float64]
 
 # Strengths that are tried, in units of the mean eigenvalue of the loss's curvature.
-LADDER = 10.0 ** -np.arange(1.0, 9.0)
+LADDER = 10.0 ** -np.arange(1.0, 7.0)
 # The correlation with the model's own outputs that the refitted layer has to reach.
 CORRELATED = 0.999
+# Rungs that are still tried for the outputs where what the activation makes of them is reached.
+FURTHER = 2
+# Rows a feature that the ladder is tried on, where there are more.
+ROWS_A_FEATURE = 8
 # Newton steps a rung: the next one starts from there, and none is kept.
 ROUGH_STEPS = 5
 
@@ -96,39 +100,68 @@ def refitted(
         As for :meth:`LastLayer.polished`.
     """
     (problem,) = layer.problems
-    if l2 is None:
-        l2, start = _chosen(layer, problem, activation)
-        near = dataclasses.replace(problem, l2=l2, **start)
-    else:
-        near = dataclasses.replace(problem, l2=l2)
-    found = dataclasses.replace(layer, problems=(near,)).polished(max_iter=max_iter, tol=tol)
+    how = {"max_iter": max_iter, "tol": tol}
+    if l2 is not None:
+        return _at(layer, problem, l2, {}, how)
+    l2, start, wanted = _chosen(layer, problem, activation)
+    own = layer.own_outputs(layer.features)
+    found = _at(layer, problem, l2, start, how)
+    for _ in range(FURTHER):
+        reached = _correlations(found[1].outputs(layer.features), own, activation)
+        if min(reached[wanted], default=1.0) >= CORRELATED:
+            break
+        # What was enough for some of the rows may just not be for all of them.
+        l2 /= 10.0
+        found = _at(layer, problem, l2, start, how)
+    return found
+
+
+def _at(layer, problem, l2, start, how):
+    """The layer with a penalty, and its minimum, from other parameters than its own."""
+    near = dataclasses.replace(problem, l2=l2, **start)
+    found = dataclasses.replace(layer, problems=(near,)).polished(**how)
     # The layer keeps the model's own parameters: a reconstruction is measured against them.
-    layer = dataclasses.replace(layer, problems=(dataclasses.replace(problem, l2=l2),))
-    return layer, found
+    return dataclasses.replace(layer, problems=(dataclasses.replace(problem, l2=l2),)), found
 
 
 def _chosen(layer, problem, activation):
-    """The strength, and the parameters that it was tried at."""
-    objective, theta = build(dataclasses.replace(problem, l2=1.0), layer.features)
+    """The strength, the parameters that it was tried at, and which correlations it reached."""
+    rows = _some_rows(layer)
+    share_of_rows = problem.weights[rows].sum() / problem.weights.sum()
+    tried = dataclasses.replace(problem, l2=1.0, y=problem.y[rows], weights=problem.weights[rows])
+    features = layer.features[rows]
+    objective, theta = build(tried, features)
     unit = _mean_eigenvalue(problem, layer)
-    own = layer.own_outputs(layer.features)
-    one, seen = objective.penalty, None
+    own = layer.own_outputs(features)
+    one, reached = objective.penalty, []
     for share in LADDER:
-        penalty = Penalty(one.l2 * share * unit, one.l1, one.l21)
+        penalty = Penalty(one.l2 * share * unit * share_of_rows, one.l1, one.l21)
         rung = dataclasses.replace(objective, penalty=penalty)
         theta = _tried(rung, theta)
-        outputs, activated = _correlations(rung.outputs(theta), own, ACTIVATIONS[activation])
-        if activated >= CORRELATED and seen is None:
-            seen = share, theta
-        if min(outputs, activated) >= CORRELATED:
-            seen = share, theta
+        outputs, activated = _correlations(rung.outputs(theta), own, activation)
+        if activated >= CORRELATED:
+            reached.append((share, theta))
+        if min(outputs, activated) >= CORRELATED or len(reached) > FURTHER:
             break
-    # Saturated probabilities are reproduced long before what lies behind them, if that ever is.
-    share, theta = (share, theta) if seen is None else seen
+    wanted = slice(0, 2) if reached else slice(2, None)
+    if reached and outputs < CORRELATED:
+        # Saturated probabilities are there long before what lies behind them, if that ever is.
+        (share, theta), wanted = reached[0], slice(1, 2)
     user = objective.coordinates.to_user(theta)
-    if problem.intercept is None:
-        return share * unit, {"coef": user}
-    return share * unit, {"coef": user[:-1], "intercept": user[-1]}
+    start = {"coef": user}
+    if problem.intercept is not None:
+        start = {"coef": user[:-1], "intercept": user[-1]}
+    return share * unit, start, wanted
+
+
+def _some_rows(layer):
+    """Rows that choose among penalties, and are enough to: all of them, or some drawn evenly."""
+    n, most = layer.features.shape[0], ROWS_A_FEATURE * (1 + layer.features.shape[1])
+    if n <= most:
+        return slice(None)
+    drawn = np.random.default_rng(0).choice(n, most, replace=False)
+    held = layer.problems[0].weights[drawn] > 0
+    return np.sort(drawn[held]) if held.any() else slice(None)
 
 
 def _tried(rung, theta):
@@ -139,7 +172,8 @@ def _tried(rung, theta):
 
 def _correlations(outputs, own, activation):
     """With the model's own outputs, and of what the activation makes of both."""
-    pairs = [(part(outputs), part(own)) for part in (activation.visible, activation.activated)]
+    kind = ACTIVATIONS[activation]
+    pairs = [(part(outputs), part(own)) for part in (kind.visible, kind.activated)]
     return [correlation(mine, theirs) for mine, theirs in pairs]
 
 

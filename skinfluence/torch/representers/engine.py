@@ -100,8 +100,8 @@ class NetworkRepresenters(TakesAnyRows, RepresenterEngine):
         split = read(model, rows.X, y, sample_weight, **options)
         fitted = _trained if mode == "trained" else _pretrained
         layer, polished = fitted(split, settings, type(model).__name__)
-        classes, own = split.classes(), split.own_classes()
-        labels = None if classes is None or own is None else classes[own]
+        classes = split.classes()
+        labels = _labels_of(split, layer, classes)
         return cls(model, settings, Decomposed(split, layer, polished, mode, classes, labels))
 
     def report(self) -> dict[str, Any]:
@@ -170,6 +170,17 @@ class NetworkRepresenters(TakesAnyRows, RepresenterEngine):
         alpha = self.polished.alpha[np.ix_(rows, queries.columns)].T * queries.signs[:, None]
         slopes *= alpha.reshape(*alpha.shape, *[1] * (slopes.ndim - 2))
         return slopes
+
+
+def _labels_of(split: Split, layer: LastLayer, classes: Any) -> Any:
+    """Labels of the training rows; the predicted ones of rows that the loss skips."""
+    own = split.own_classes()
+    if own is None:
+        return None
+    skipped = own < 0
+    if skipped.any():
+        own[skipped] = layer.own_outputs(layer.features[skipped]).argmax(axis=1)
+    return classes[own]
 
 
 def _features_of(split: Split) -> Array:

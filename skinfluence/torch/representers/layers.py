@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import difflib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,17 +18,18 @@ from skinfluence.torch.data import Batch
 from skinfluence.torch.faults import ROUNDING
 from skinfluence.torch.modules import WRAPPERS, some
 from skinfluence.torch.network import Network
-from skinfluence.torch.representers.activation import Watching
+from skinfluence.torch.representers.calls import Call, run, watched
 
 Array = NDArray[np.float64]
 Activation = Literal["softmax", "sigmoid", "relu", "squared"]
 
-# What may follow the last layer: the layer's outputs are the logits of all of these.
+# What may follow the last layer.
 HEADS: dict[str, Callable[[Tensor], Tensor]] = {
     "identity": lambda z: z,
     "log_softmax": lambda z: z.log_softmax(1),
     "softmax": lambda z: z.softmax(1),
     "sigmoid": torch.sigmoid,
+    "relu": torch.relu,
 }
 
 
@@ -71,21 +71,12 @@ class Layer:
         return None if bias is None else bias.detach().double().cpu().numpy().copy()
 
 
-@dataclass
-class _Call:
-    """One call of a module, in the order in which calls began."""
-
-    name: str
-    module: nn.Module
-    input: Any = None
-    output: Any = None
-
-
 def find_layer(network: Network, batch: Batch, name: str | None) -> Layer:
     """The layer called `name`, or the last one.
 
     A layer is the last if what the network returns is its outputs, or their softmax, logarithm
-    of softmax, or sigmoid. That is seen by running some rows, whatever the module's structure.
+    of softmax, sigmoid or relu. That is seen by running some rows, whatever the module's
+    structure.
 
     Parameters
     ----------
@@ -102,82 +93,40 @@ def find_layer(network: Network, batch: Batch, name: str | None) -> Layer:
     UnsupportedEstimatorError
         If it is no nn.Linear, or nothing that is known follows the last one.
     """
-    calls, outputs = _run(network, batch)
+    calls, outputs = run(network, batch)
     if name is None:
         return _last(network, calls, outputs, batch)
     call = _only_call(calls, _path(network.module, name))
     _check_linear(call, batch)
+    return _layer(network, call, outputs, batch)
+
+
+def _layer(network: Network, call: Call, outputs: Tensor, batch: Batch) -> Layer:
+    """A layer with what follows it."""
+    assert isinstance(call.module, nn.Linear)
+    watching, end = watched(network, call.module, batch)
     head = _head(call.output, outputs)
-    if head is not None:
+    # Where they clip nothing on these rows, relu, hardtanh and the like look the same.
+    head = end if head in ("identity", "relu") else head
+    if head in HEADS:
         return Layer(call.name, call.module, head)
-    return Layer(call.name, call.module, None, _activation(network, call.module, batch))
-
-
-def _run(network: Network, batch: Batch) -> tuple[list[_Call], Tensor]:
-    """Calls of modules that have parameters, and what the module itself returned."""
-    returned: list[Tensor] = []
-
-    def keep(module, args, output):
-        returned.append(output)
-
-    # First of all hooks: those of the network itself prepare its outputs for a loss.
-    handle = network.module.register_forward_hook(keep, prepend=True)
-    try:
-        with torch.no_grad(), _recorded(network.module) as calls:
-            network.outputs(batch)
-    finally:
-        handle.remove()
-    return calls, returned[-1]
-
-
-@contextlib.contextmanager
-def _recorded(module: nn.Module) -> Iterator[list[_Call]]:
-    calls: list[_Call] = []
-    open_calls: list[_Call] = []
-
-    def begin(name):
-        def hook(part, args, kwargs):
-            given = args[0] if args else next(iter(kwargs.values()), None)
-            open_calls.append(_Call(name, part, _kept(given)))
-            calls.append(open_calls[-1])
-
-        return hook
-
-    def end(part, args, output):
-        open_calls.pop().output = _kept(output)
-
-    handles: list[Any] = []
-    for name, part in module.named_modules():
-        if _has_parameters(name, part):
-            handles.append(part.register_forward_pre_hook(begin(name), with_kwargs=True))
-            # First of all hooks: what others make of an output is no longer the layer's.
-            handles.append(part.register_forward_hook(end, prepend=True))
-    try:
-        yield calls
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _kept(values: Any) -> Any:
-    """A copy of a tensor, which the forward may overwrite."""
-    return values.clone() if isinstance(values, Tensor) else values
-
-
-def _has_parameters(name, part):
-    """Whether a module has parameters of its own, whatever they are computed from."""
-    if "parametrizations" in name.split("."):
-        return False
-    return isinstance(part, nn.Linear) or next(part.parameters(recurse=False), None) is not None
+    only = watching.found if len(watching.found) == 1 else set()
+    activation: Activation = "squared"
+    if "relu" in only:
+        activation = "relu"
+    elif "sigmoid" in only:
+        activation = "sigmoid"
+    return Layer(call.name, call.module, None, activation)
 
 
 def _last(network, calls, outputs, batch):
     for call in reversed(calls):
-        head = _head(call.output, outputs) if isinstance(call.module, nn.Linear) else None
-        if head is not None:
+        if isinstance(call.module, nn.Linear) and _head(call.output, outputs) is not None:
             _only_call(calls, call.name)
             _check_linear(call, batch)
-            return Layer(call.name, call.module, head)
+            found = _layer(network, call, outputs, batch)
+            if not found.hidden:
+                return found
     advice = f"Name a linear layer by layer=: {_linear_layers(network.module)}."
     if not calls:
         raise UnsupportedEstimatorError(
@@ -194,8 +143,8 @@ def _last(network, calls, outputs, batch):
     _check_linear(last, batch)
     raise UnsupportedEstimatorError(
         f"{what} is not what {type(network.module).__name__} returns, nor its softmax, "
-        "log_softmax or sigmoid, so that its outputs are not the logits of the model. Leave what "
-        f"follows it to the loss, or decompose its own outputs: layer={last.name!r}."
+        "log_softmax, sigmoid or relu, so that its outputs are not the logits of the model. Leave "
+        f"what follows it to the loss, or decompose its own outputs: layer={last.name!r}."
     )
 
 
@@ -240,7 +189,7 @@ def _only_call(calls, name):
     return found[0]
 
 
-def _check_linear(call: _Call, batch: Batch) -> None:
+def _check_linear(call: Call, batch: Batch) -> None:
     """Refuse a layer that does not take one vector a row to ``x W + b``."""
     x, layer = call.input, call.module
     assert isinstance(layer, nn.Linear)
@@ -276,14 +225,3 @@ def _close(a: Any, b: Any) -> bool:
         return False
     allowed = ROUNDING.get(b.dtype, 0.0) * float(b.abs().max())
     return bool((a - b).abs().max() <= allowed)
-
-
-def _activation(network: Network, layer: nn.Linear, batch: Batch) -> Activation:
-    watching = Watching()
-    handle = layer.register_forward_hook(lambda part, args, output: watching.follow(output))
-    try:
-        with torch.no_grad(), watching:
-            network.outputs(batch)
-    finally:
-        handle.remove()
-    return "squared" if watching.activation == "identity" else watching.activation

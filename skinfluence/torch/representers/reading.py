@@ -13,6 +13,7 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
+from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.torch import faults, models
 from skinfluence.torch.data import RowReader
 from skinfluence.torch.data.datasets import is_dataset
@@ -119,6 +120,8 @@ def split_trained(
     ------
     ValueError
         If the layer is a hidden one, or shares its parameters.
+    UnsupportedEstimatorError
+        If a ReLU follows it.
     """
     objective = models.read(model, X, y, sample_weight, loss=loss)
     network = objective.network
@@ -127,6 +130,11 @@ def split_trained(
         raise ValueError(
             f"Layer {found.name!r} is a hidden one, and mode='trained' fits a layer to y, which "
             "only the last has. Use mode='pretrained', which fits it to its own outputs."
+        )
+    if found.head == "relu":
+        raise UnsupportedEstimatorError(
+            f"A ReLU follows the last layer, {found.name!r}, so that its loss is not one of a "
+            "linear layer's outputs. Use mode='pretrained', which fits it to its own outputs."
         )
     for names in network.aliases.values():
         if len(names) > 1 and any(n.rpartition(".")[0] == found.name for n in names):
@@ -142,6 +150,8 @@ def activation_of(layer: Layer, loss: RowLoss) -> Activation:
     """What is made of a layer's outputs."""
     if layer.hidden:
         return layer.activation
+    if layer.head == "relu":
+        return "relu"
     if layer.head in ("softmax", "log_softmax"):
         return "softmax"
     if layer.head == "sigmoid" or isinstance(loss, BinaryCrossEntropy):
@@ -174,7 +184,7 @@ def _loss_of_outputs(module: nn.Module, X: Any, layer: str | None) -> str:
     network.as_columns(rows)
     batch, _ = faults.check_forward(network, rows)
     found = find_layer(network, batch, layer)
-    if found.hidden:
+    if found.hidden or found.head == "relu":
         return "squared_error"
     if found.head == "identity":
         raise ValueError(

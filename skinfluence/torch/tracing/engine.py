@@ -27,6 +27,7 @@ from skinfluence.torch.models import read_traced
 from skinfluence.torch.objective import NetworkObjective
 from skinfluence.torch.resume import NoRecord
 from skinfluence.torch.tracing import self_influence
+from skinfluence.torch.tracing.added_up import check_sums, claims_sums
 from skinfluence.torch.tracing.completeness import Drops, drops, make_intervals
 from skinfluence.torch.tracing.drawing import (
     check_target,
@@ -386,3 +387,12 @@ class TracingEngine(TakesAnyRows):
         n = self._n_trained_on()
         intervals = make_intervals(self.trajectory, n, given=given, consecutive=consecutive)
         return drops(self.trajectory, intervals, queries, self.weights, progress=progress)
+
+    @alone
+    def check_sums(self) -> None:
+        """Warn where scores that claim to be parts of a loss's fall do not add up to it."""
+        if claims_sums(self.score_unit, self.trajectory):
+            intervals = make_intervals(self.trajectory, self._n_trained_on(), given=False)
+            rows = self.objective.rows
+            queries = self._queries(without_draws(rows), self.target)
+            check_sums(self.trajectory, intervals, queries, self.weights, self._seed)

@@ -1,0 +1,1 @@
+"""Shapley values of the training rows of nearest-neighbour models."""

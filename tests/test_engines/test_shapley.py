@@ -1,0 +1,150 @@
+"""Shapley values of nearest-neighbour models, held against all subsets."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from math import comb
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from scipy import sparse
+from sklearn.linear_model import Ridge
+from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from skinfluence import KNNShapley
+from skinfluence.exceptions import UnsupportedEstimatorError
+
+_rng = np.random.default_rng(3)
+X, QUERIES = _rng.normal(size=(8, 2)), _rng.normal(size=(5, 2))
+LABELS, ASKED = np.array(list("abacabcb")), np.array(list("abcab"))
+NUMBERS, WANTED = _rng.normal(size=(8, 2)), _rng.normal(size=(5, 2))
+
+
+def worth(subset, query, target, *, X, y, k):
+    """v of a subset of rows: the definition, row by row."""
+    nearest = sorted(subset, key=lambda i: (np.linalg.norm(X[i] - query), i))[:k]
+    if y.dtype.kind == "U":
+        return sum(y[i] == target for i in nearest) / k
+    return -np.sum((sum((y[i] for i in nearest), np.zeros(y.shape[1])) / k - target) ** 2)
+
+
+def by_definition(query, target, *, X, y, k):
+    n = len(X)
+    values = np.zeros(n)
+    for i in range(n):
+        others = [j for j in range(n) if j != i]
+        for size in range(n):
+            for subset in combinations(others, size):
+                gain = worth((*subset, i), query, target, X=X, y=y, k=k)
+                gain -= worth(subset, query, target, X=X, y=y, k=k)
+                values[i] += gain / (n * comb(n - 1, size))
+    return values
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 6])
+@pytest.mark.parametrize("n", [7, 8])
+@pytest.mark.parametrize("kind", ["labels", "numbers"])
+def test_values_are_means_over_all_subsets(k, n, kind):
+    y, asked = (LABELS, ASKED) if kind == "labels" else (NUMBERS, WANTED)
+    model = (KNeighborsClassifier if kind == "labels" else KNeighborsRegressor)(k)
+    explainer = KNNShapley(model.fit(X[:n], y[:n])).fit(X[:n], y[:n])
+    assert explainer.method_ == "shapley"
+    values = explainer.score_influence(QUERIES, asked)
+    for q in range(len(QUERIES) if n == 7 else 1):
+        truth = by_definition(QUERIES[q], asked[q], X=X[:n], y=y[:n], k=k)
+        assert_allclose(values[q], truth, rtol=1e-11, atol=1e-13)
+    own = explainer.self_influence()
+    assert_allclose(own, np.diag(explainer.score_influence(X[:n], y[:n])), rtol=1e-12)
+
+
+@pytest.mark.parametrize("k", [1, 4, 40])
+def test_they_add_up(k):
+    rows, y = _rng.normal(size=(300, 4)), _rng.normal(size=300)
+    explainer = KNNShapley(KNeighborsRegressor(k)).fit(rows, y)
+    total = explainer.score_influence(rows[:9] + 0.1, y[:9]).sum(axis=1)
+    predicted = explainer.estimator_.predict(rows[:9] + 0.1)
+    assert_allclose(total, y[:9] ** 2 - (predicted - y[:9]) ** 2, rtol=1e-9, atol=1e-11)
+
+
+def test_copies_share_their_value():
+    # Among subsets it does not matter which of two copies a vote comes from, but a tie goes to
+    # the first; the pair as a whole is worth the same in either order.
+    rows, y = np.vstack([X, X[:1]]), np.append(LABELS, LABELS[0])
+    values = KNNShapley(KNeighborsClassifier(2)).fit(rows, y).score_influence(QUERIES, ASKED)
+    order = np.r_[8, 1:8, 0]
+    swapped = KNNShapley(KNeighborsClassifier(2)).fit(rows[order], y[order])
+    assert_allclose(swapped.score_influence(QUERIES, ASKED), values, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("metric", ["manhattan", "cosine"])
+def test_metrics_sparse_rows_and_pipelines(metric):
+    model = KNeighborsClassifier(2, metric=metric)
+    values = KNNShapley(model).fit(X, LABELS).score_influence(QUERIES, ASKED)
+    thin = KNNShapley(model).fit(sparse.csr_array(X), LABELS)
+    scores = thin.score_influence(sparse.csr_array(QUERIES), ASKED)
+    assert_allclose(scores, values, rtol=1e-12, atol=1e-15)
+    pipeline = make_pipeline(StandardScaler(), KNeighborsClassifier(2)).fit(X, LABELS)
+    explainer = KNNShapley(pipeline).fit(X, LABELS)
+    head = pipeline[:-1]
+    alone = KNNShapley(pipeline[-1]).fit(head.transform(X), LABELS)
+    assert_allclose(
+        explainer.score_influence(QUERIES, ASKED),
+        alone.score_influence(head.transform(QUERIES), ASKED),
+        rtol=1e-12,
+    )
+
+
+def test_blocks_do_not_matter(monkeypatch):
+    rows, y = _rng.normal(size=(60, 3)), _rng.integers(0, 2, 60)
+    explainer = KNNShapley(KNeighborsClassifier(3)).fit(rows, y)
+    whole = explainer.score_influence(rows, y)
+    monkeypatch.setattr("skinfluence._loops.memory_budget", lambda workers=1: 64 * 60 * 7)
+    assert_allclose(explainer.score_influence(rows, y), whole, rtol=0, atol=0)
+    assert_allclose(
+        explainer.score_influence(rows, y, reduce="mean"), whole.mean(axis=0), rtol=1e-12
+    )
+    scores, _ = explainer.proponents(rows, y, k=4)
+    assert_allclose(scores, -np.sort(-whole, axis=1)[:, :4], rtol=0, atol=0)
+    groups = explainer.score_groups(rows, y, groups=[[1, 2, 3]])
+    assert_allclose(groups[:, 0], whole[:, 1:4].sum(axis=1), rtol=1e-12, atol=1e-15)
+
+
+def test_mislabelled_rows_are_worth_least():
+    rows = _rng.normal(size=(200, 2)) + 4.0 * (np.arange(200) % 2)[:, None]
+    y = np.arange(200) % 2
+    y[:6] = 1 - y[:6]
+    explainer = KNNShapley(KNeighborsClassifier(5)).fit(rows[:100], y[:100])
+    values = explainer.score_influence(rows[100:], y[100:], reduce="mean")
+    # A right row among wrong ones may be worth as little.
+    assert len(set(np.argsort(values)[:6]) & set(range(6))) >= 5
+
+
+def test_refusals():
+    with pytest.raises(UnsupportedEstimatorError, match=r"the model is a Ridge. Pass one of them"):
+        KNNShapley(Ridge()).fit(X, NUMBERS)
+    with pytest.raises(UnsupportedEstimatorError, match=r"weights='distance'.*weights='uniform'"):
+        KNNShapley(KNeighborsRegressor(2, weights="distance")).fit(X, NUMBERS)
+    with pytest.raises(UnsupportedEstimatorError, match='metric="precomputed"'):
+        KNNShapley(KNeighborsRegressor(2, metric="precomputed")).fit(X, NUMBERS)
+    with pytest.raises(ValueError, match="answers differently on these rows"):
+        KNNShapley(KNeighborsRegressor(2).fit(X, NUMBERS)).fit(X[::-1], NUMBERS)
+    with pytest.raises(ValueError, match="requires y to be passed"):
+        KNNShapley(KNeighborsClassifier(2)).fit(X)
+    with pytest.raises(ValueError, match="estimator is None, and KNNShapley explains a model"):
+        KNNShapley(None).fit(X, LABELS)
+    explainer = KNNShapley(KNeighborsClassifier(2)).fit(X, LABELS)
+    with pytest.raises(ValueError, match=r"y is None, and a row has a value.*Pass y"):
+        explainer.score_influence(QUERIES)
+    with pytest.raises(ValueError, match="none of the 3 labels"):
+        explainer.score_influence(QUERIES, np.array(list("abcdz")))
+
+
+@parametrize_with_checks(
+    [KNNShapley(KNeighborsClassifier(2)), KNNShapley(KNeighborsRegressor(2))], xfail_strict=True
+)
+def test_scikit_learn_checks(estimator, check):
+    check(estimator)
