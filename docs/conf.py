@@ -118,6 +118,7 @@ html_sidebars = {
     "auto_examples/*": [],
     "conventions": [],
     "choosing": [],
+    "density/choosing": [],
     "coming_from": [],
     "changelog": [],
 }

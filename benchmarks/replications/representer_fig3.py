@@ -274,10 +274,12 @@ method that shows the same rows for many queries has few. The paper has two test
 its figures 3 and 4 and says that representers show rows like them, with their label and with
 others, where influence shows those in one case and not in the other. For figure 5 it has 12
 mistakes of one kind with the same four rows among the top inhibitory ones of all; it does not say
-how many these are among, nor whether images that are got right have them as well. Here they do:
-rows of large alpha inhibit whatever is asked of that class, so that they are no explanation of the
-mistake alone. The values are sums over features that are never negative, and no row is unlike
-another."""
+how many these are among, nor whether images that are got right have them as well. Here mistakes of
+a kind share their four rows, too (89 % in the mean over the tables), and images that are got right
+have most of them as well (69 %): rows of large alpha inhibit that class whatever is asked, as
+features behind a rectifier are never negative and no row is unlike another. They say more about a
+mistake where labels are wrong and the layer is refitted to the *labels*. Refitted to the outputs,
+alpha knows of labels only what the network made of them."""
 
 
 def main(argv=None):

@@ -126,7 +126,7 @@ def margin_toy() -> dict:
     again = perceptron(*(np.delete(part, strongest_row(explainers, queries, labels), axis=0)
                          for part in (X, y)))  # fmt: skip
     losses = [
-        F.cross_entropy(net(torch.as_tensor(queries)), torch.as_tensor(labels)).item()
+        F.cross_entropy(net(torch.as_tensor(queries)).double(), torch.as_tensor(labels)).item()
         for net in (module, again)
     ]
     return {
@@ -197,9 +197,11 @@ The paper finds that over 300 of 1,000 test images of CIFAR-10 have influence va
 for all rows and some 200 more very small ones, of a VGG-16; and that all are 0 in the plane. The
 loss of a test image that the network is sure of is flat, and with it what any row does to it; that
 much is right, as a training without the row shows. The *logit* is not flat there, and influence on
-it (`target="decision_function"`) vanishes no more than representers do. Neither is exactly 0 here:
+it (`target="decision_function"`) vanishes no more than representers do. Nothing is exactly 0 here:
 slopes are taken of the logarithm of the softmax, which loses no digits where probabilities are
-near 1."""
+near 1. In the plane, a layer refitted to the labels has the picture of the paper. Refitted to the
+outputs, rows of the own class inhibit it, too: those whose output is a little below what the refit
+gives them."""
 
 
 def main(argv=None):

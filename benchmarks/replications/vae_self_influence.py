@@ -71,18 +71,16 @@ class Plan:
 # -- scores of rows -------------------------------------------------------------------------------
 
 
-def suspicion(vae, X, foreign_rows, own=None):
+def suspicion(vae, X, foreign_rows, own, loss):
     """What each method makes of the rows and of the foreign ones, high for suspicious rows.
 
-    `own` is the self influence of X where that is known. Densities see one half of the rows and
-    judge the other half and the foreign rows: what they have seen they would find normal.
+    `own` and `loss` are the self influence and the loss of X. Densities see one half of the rows
+    and judge the other half and the foreign rows: what they have seen they would find normal.
     """
     both = np.concatenate([X, foreign_rows])
-    explainer = traced(vae, X)
-    own = explainer.self_influence() if own is None else own
     return {
-        "self influence": np.r_[own, -explainer.score_samples(foreign_rows)],
-        "loss": -vae.score_samples(both, n_draws=DRAWS),
+        "self influence": np.r_[own, -traced(vae, X).score_samples(foreign_rows)],
+        "loss": np.r_[loss, -vae.score_samples(foreign_rows, n_draws=DRAWS)],
         "density of latents": crossed(latent_density, vae.transform(X), vae.transform(both)),
         "isolation forest": crossed(forest, X, both),
     }
@@ -132,16 +130,24 @@ def own_influence(vae, X, work, name):
     return work.keep(f"own-{name}", vae.get_params(), compute)
 
 
-def new_rows(vae, X, others, own, work, name):
-    """Areas for images that the auto-encoder has not seen."""
-    return {
-        other: work.keep(
-            f"new-{name}-{other}",
-            vae.get_params(),
-            lambda rows=rows: areas(suspicion(vae, X, rows, own), len(X)),
-        )
-        for other, rows in others.items()
-    }
+def new_rows(vae, X, others, own, loss, work, name):
+    """Areas for images that the auto-encoder has not seen, by what they are."""
+
+    if not others:
+        return {}
+
+    def compute():
+        scores = suspicion(vae, X, np.concatenate(list(others.values())), own, loss)
+        ends, found = len(X) + np.cumsum([len(rows) for rows in others.values()]), {}
+        for (other, rows), end in zip(others.items(), ends, strict=True):
+            one = {
+                method: np.r_[values[: len(X)], values[end - len(rows) : end]]
+                for method, values in scores.items()
+            }
+            found[other] = areas(one, len(X))
+        return found
+
+    return work.keep(f"new-{name}", (vae.get_params(), list(others)), compute)
 
 
 def among(recipe, X, rows, options, work, name):
@@ -175,7 +181,7 @@ def of_digits(options, plan, work):
         found["MNIST", latents] = one = {
             "loss": with_loss(own, loss),
             "error": float(np.median(error / np.abs(own))),
-            "new": new_rows(vae, data.X, others, own, work, name),
+            "new": new_rows(vae, data.X, others, own, loss, work, name),
             "among": {},
         }
         note(f"{name}: R^2 {one['loss']['r2']:.3f}")
@@ -201,7 +207,7 @@ def of_cifar(options, plan, work):
         found[name, 64] = {
             "loss": with_loss(own, loss),
             "error": float(np.median(error / np.abs(own))),
-            "new": new_rows(vae, images.X, others, own, work, name),
+            "new": new_rows(vae, images.X, others, own, loss, work, name),
             "among": {},
         }
         note(f"{name}: R^2 {found[name, 64]['loss']['r2']:.3f}")

@@ -18,6 +18,7 @@ import torch
 from shared import note, publish, table
 from vae_self_proponents import spaced
 from vae_shared import (
+    CIFAR_CLASSES,
     FEW_DRAWS,
     MNIST_ROWS,
     QUERIES,
@@ -37,7 +38,6 @@ SHARE = 0.001
 # A likelihood as broad as three times that of the shared auto-encoder: fewer latents are used, and
 # fewer epochs are enough.
 BROAD = {"noise_scale": 0.3, "max_epochs": 15}
-CLASSES = {"airplane": 0, "deer": 4}
 PAPER_MNIST = {
     64: ("81.9 %", "37.3 %", "0.94 +- 0.53", "1.78 +- 0.75", "2.54 +- 0.90"),
     128: ("82.1 %", "40.3 %", "0.76 +- 0.51", "1.29 +- 0.67", "2.23 +- 0.92"),
@@ -190,7 +190,7 @@ def cifar_study(options, plan):
     """Norms for auto-encoders of single classes of CIFAR-10, by class."""
     found, work = {}, Work("vae-test-influence", options)
     plan = dataclasses.replace(plan, n_checkpoints=1)
-    for name, label in CLASSES.items():
+    for name, label in CIFAR_CLASSES.items():
         data = cifar(options, [label])
         if data is None:
             break

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -61,7 +62,9 @@ class Case:
     def name(self) -> str:
         weighted = "" if self.weights is None else ", weights"
         targets = "" if self.y is None else f", {np.size(self.y) // N}x{self.y.dtype.kind}"
-        return f"{self.estimator}{targets}{weighted}".replace("\n", "").replace(" ", "")
+        # Not where a function lies in memory: parallel runs must agree on the names.
+        said = re.sub(r" at 0x\w+", "", str(self.estimator))
+        return f"{said}{targets}{weighted}".replace("\n", "").replace(" ", "")
 
     def fit(self, kept=None, model=None):
         """The estimator fitted to some of the rows; hyper-parameters are those of `model`."""

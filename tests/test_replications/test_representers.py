@@ -58,6 +58,12 @@ def test_representers_find_flips_as_the_loss_does_and_no_less_than_influence(sma
     assert size >= influence
 
 
+def test_flips_that_are_found_first_are_those_that_the_model_did_not_believe(small):
+    flips, first, every = small("representer_fig2")["already right"]
+    assert flips > 0.8
+    assert first > every + 0.2
+
+
 def test_checking_all_orders_repairs_the_accuracy(small):
     found = small("representer_fig2")
     accuracy = means(found)[:, :-1, 1]
