@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from representer_shared import MNIST, SMALL, Trained, all_trained, fit, network
+from representer_shared import LAST, MNIST, SMALL, Trained, all_trained, fit, network
 from shared import note, parser, publish, table
 
 from skinfluence import InfluenceExplainer, RepresenterExplainer
@@ -52,10 +52,7 @@ def explainers_of(found: Trained) -> dict[str, Any]:
 
 def features(found: Trained, rows: np.ndarray) -> np.ndarray:
     """Inputs of the last layer, float64."""
-    before = torch.nn.Sequential(*list(found.module.children())[:-1])
-    with torch.no_grad():
-        parts = [before(part) for part in torch.as_tensor(rows).split(500)]
-    return torch.cat(parts).double().numpy()
+    return found.before(LAST, rows).astype(np.float64)
 
 
 # -- figures 3 and 4 ------------------------------------------------------------------------------

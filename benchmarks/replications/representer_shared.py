@@ -56,7 +56,7 @@ class Trained:
     Parameters
     ----------
     recipe : Recipe
-    module : torch.nn.Module
+    module : torch.nn.Sequential
         In evaluation mode; its layers called `FEATURES` and `LAST` are linear.
     X, Z : ndarray of shape (n, channels, side, side)
         Standardised images, float32.
@@ -65,7 +65,7 @@ class Trained:
     """
 
     recipe: Recipe
-    module: nn.Module
+    module: nn.Sequential
     X: np.ndarray
     y: np.ndarray
     Z: np.ndarray
@@ -77,6 +77,20 @@ class Trained:
         with torch.no_grad():
             parts = [self.module(part) for part in torch.as_tensor(rows).split(500)]
         return torch.cat(parts).double().numpy()
+
+    def before(self, layer: str, rows: np.ndarray) -> np.ndarray:
+        """Inputs of a layer, float32."""
+        part = self._cut(layer)[0]
+        with torch.no_grad():
+            return torch.cat([part(some) for some in torch.as_tensor(rows).split(500)]).numpy()
+
+    def from_there(self, layer: str) -> nn.Module:
+        """The layer and those after it."""
+        return self._cut(layer)[1]
+
+    def _cut(self, layer):
+        at = [name for name, _ in self.module.named_children()].index(layer)
+        return self.module[:at], self.module[at:]
 
     def predicted(self, rows: np.ndarray) -> np.ndarray:
         """Classes."""

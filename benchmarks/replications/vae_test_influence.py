@@ -54,7 +54,7 @@ class Plan:
 
     n_rows: int | None = MNIST_ROWS
     latents: tuple[int, ...] = (128, 64)
-    n_checkpoints: int = 5
+    n_checkpoints: int = 3
     share: float = SHARE
     small: bool = False
 

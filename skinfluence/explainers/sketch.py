@@ -62,7 +62,8 @@ class InfluenceSketch(Sketching):
         the loss. They differ for Gamma and Tweedie regression.
     features : {"all", "active"}, default="all"
         Whether features with coefficients of zero count; an l1 penalty holds them there, so that
-        "active" is the curvature of the fit and "all" that of what it chose from.
+        "active" is the curvature of the fit and "all" that of what it chose from. A projection
+        is of the features that any class of a softmax uses.
     correct_shrinkage : bool, default=False
         Multiply the odds h / (1 - h) of all leverages by one factor, so that they add up to
         `n_effective_params_`. That keeps their order, multiplies c, and brings `leverage_` and
