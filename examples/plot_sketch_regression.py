@@ -80,8 +80,8 @@ pd.DataFrame(
 ).round(3)
 
 # %%
-# A display takes a sketch as it takes exact diagnostics. The same patients stand out; distances
-# are too small, as leverages are.
+# The same display of both. (Of a sketch it is given the numbers.) The same patients stand out;
+# distances are too small, as leverages are.
 
 fig, axes = plt.subplots(2, 1, figsize=(8, 6.4), sharex=True, layout="constrained")
 InfluenceIndexDisplay.from_diagnostics(exact, name="Cook's distance, exact", ax=axes[0])
