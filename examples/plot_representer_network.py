@@ -12,8 +12,8 @@ answers that are right and for some that are not.
 # The network
 # -----------
 # It is trained without a thought of explaining it. Only its last layer is fitted again, with an l2
-# penalty, to the outputs that the network has: the largest penalty that reproduces them with a
-# correlation of .999.
+# penalty, to the outputs that the network has: the largest penalty that reproduces what a softmax
+# makes of them with a correlation of .999, and them as well, if any does.
 
 import warnings
 
@@ -76,15 +76,17 @@ print(
 # The decomposition
 # -----------------
 # Whatever class is asked about, the values of all training images and the intercept add up to the
-# output of the refitted layer.
+# output of the refitted layer. That is the network's, less a number that all classes share, which
+# a softmax does not see, and but for what the penalty costs.
 
 at = [int(np.flatnonzero((y_new == digit) & (answer == digit))[0]) for digit in (3, 8)]
 values = explainer.score_influence(X_new[at], target_class=[3, 8])
 for row, digit, value in zip(at, (3, 8), values, strict=True):
     print(
         f"{digit}: {value[value > 0].sum():.1f} that excite {value[value < 0].sum():.1f} that "
-        f"inhibit, intercept {explainer.intercept_[digit]:.2f}, logit "
-        f"{logits(net, X_new[[row]])[0, digit]:.2f}"
+        f"inhibit, intercept {explainer.intercept_[digit]:.1f}: "
+        f"{value.sum() + explainer.intercept_[digit]:.1f}; the network has "
+        f"{logits(net, X_new[[row]])[0, digit]:.1f}"
     )
 
 

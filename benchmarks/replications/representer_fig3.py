@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from representer_shared import LAST, MNIST, SMALL, Trained, all_trained, fit, network
+from representer_shared import L2, LAST, MNIST, SMALL, Trained, all_trained, fit, network
 from shared import note, parser, publish, table
 
 from skinfluence import InfluenceExplainer, RepresenterExplainer
@@ -39,7 +39,9 @@ def explainers_of(found: Trained) -> dict[str, Any]:
     """Of the last layer, the others as they are, as in the paper."""
     of_labels = {"mode": "trained", "l2": PENALTY * len(found.y)}
     explainers = {
-        REPRESENTER: RepresenterExplainer(found.module, loss="cross_entropy"),
+        REPRESENTER: RepresenterExplainer(
+            found.module, loss="cross_entropy", l2=L2[found.recipe.name]
+        ),
         OF_LABELS: RepresenterExplainer(found.module, loss="cross_entropy", **of_labels),
         INFLUENCE: InfluenceExplainer(
             found.module, loss="cross_entropy", params="last_layer", curvature="ggn"

@@ -13,7 +13,7 @@ import warnings
 
 import numpy as np
 import torch
-from representer_shared import Trained, all_trained
+from representer_shared import L2, Trained, all_trained
 from shared import note, parser, publish, table
 from torch import nn
 from torch.nn import functional as F
@@ -57,7 +57,7 @@ def distribution(found: Trained, n_queries: int) -> dict[str, np.ndarray]:
     """Largest values of test images, by method; of the class that the network says."""
     Z = found.Z[:n_queries]
     labels = found.predicted(Z)
-    explainers = explainers_of(found.module, found.X, found.y)
+    explainers = explainers_of(found.module, found.X, found.y, l2=L2[found.recipe.name])
     values = {name: largest(one, Z, labels) for name, one in explainers.items()}
     note(f"{found.recipe.name}: done")
     return values

@@ -47,6 +47,9 @@ class Recipe:
 CIFAR = Recipe("CIFAR-10", 20_000, 2_000, (32, 64, 64), 128, epochs=10)
 MNIST = Recipe("MNIST", 10_000, 2_000, (16, 32), 64, epochs=12)
 SMALL = Recipe("digits", 1_000, 700, (8, 16), 32, epochs=30)
+# Penalties of a last layer refitted to the outputs, beside the sum of the losses: the largest of a
+# ladder of tens with which its outputs correlate at .999 with the network's.
+L2 = {"CIFAR-10": 2.06, "MNIST": 5.26e-4, "digits": 1.26e-3}
 
 
 @dataclasses.dataclass(frozen=True)
