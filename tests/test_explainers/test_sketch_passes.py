@@ -108,3 +108,11 @@ def test_active_features_of_each_class():
     ours = sketch(model, n_components=8, features="active").fit(X, y)
     assert_allclose(ours.leverage_, exact.leverage, rtol=1e-5)
     assert_allclose(ours.cooks_distance_, exact.cooks_distance, rtol=1e-5)
+
+
+def test_distances_without_degrees_of_freedom_are_nan():
+    wide = np.random.default_rng(0).normal(size=(20, 50))
+    ours = sketch(Ridge(1.0), n_components=9).fit(wide, wide[:, 0] ** 2)
+    assert ours.n_effective_params_ == 20.0
+    assert np.isnan(ours.cooks_distance_).all()
+    assert np.isfinite(ours.self_influence()).all()

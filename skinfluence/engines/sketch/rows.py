@@ -168,6 +168,8 @@ def _given(block):
             f"A block is a {type(block).__name__}, and (X, y) or (X, y, sample_weight) is needed. "
             "Yield a tuple of them."
         )
+    if block[1] is None:
+        raise ValueError("A block has y=None. Yield (X, y) with the targets of its rows.")
     return Given(*block)
 
 
