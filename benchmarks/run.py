@@ -23,6 +23,7 @@ BENCHMARKS = (
     "speed",
     "speed_linear",
     "speed_networks",
+    "speed_representers",
     "speed_sketch",
     "speed_tracing",
 )
@@ -37,7 +38,7 @@ def main():
         options.error(f"no benchmark {sorted(unknown)}; there are {', '.join(BENCHMARKS)}")
     for name in names or BENCHMARKS:
         note(f"== {name}")
-        if name.endswith(("_networks", "_tracing")) and not find_spec("torch"):
+        if name.endswith(("_networks", "_representers", "_tracing")) and not find_spec("torch"):
             note("left out: torch is not installed")
             continue
         import_module(name).main(_without_names(names))

@@ -59,6 +59,7 @@ autosummary_context = {
         "get_params",
         "set_fit_request",
         "set_params",
+        "set_partial_fit_request",
         "set_score_request",
     ],
 }
@@ -118,6 +119,7 @@ html_sidebars = {
     "auto_examples/*": [],
     "conventions": [],
     "choosing": [],
+    "density/choosing": [],
     "coming_from": [],
     "changelog": [],
 }

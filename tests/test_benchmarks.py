@@ -59,6 +59,19 @@ def test_a_sketch_agrees_with_its_formula_and_finds_what_was_planted():
     assert all(float(row[-2].split()[1].rstrip(",")) > 0.9 for row in ours)
 
 
+def test_representer_values_are_those_of_a_loop_and_decompose_the_refitted_layer():
+    import_optional("torch")
+    rows = _printed("speed_representers", "R1").splitlines()
+    scale, rest, _ = (
+        next(row for row in rows if "| score_influence " in row).split("|")[-2].split("/")
+    )
+    assert float(scale) == pytest.approx(1.0, rel=1e-10)
+    assert float(rest) < 1e-12
+    fits = [row for row in rows if row.startswith("| fit, ")]
+    assert len(fits) == 3
+    assert max(float(row.split("|")[-2]) for row in fits) < 1e-8
+
+
 def test_what_is_killed_goes_on_with_the_same_numbers():
     import_optional("torch")
     rows = [row for row in _printed("speed_tracing", "T5").splitlines() if row.startswith("| ")]

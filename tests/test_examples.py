@@ -80,8 +80,31 @@ def test_readme_network_is_true():
     assert np.sum(names["labels"] == -1) in (17, 18)  # one in a hundred of 1797
 
 
+def test_readme_representers_are_true(readme):
+    import_optional("pandas")
+    names: dict = {}
+    exec(readme[0], names)
+    exec(readme[1], names)
+    representer, model, new = names["representer"], names["model"], names["X_new"].loc[[213]]
+    output = names["values"].sum() + representer.intercept_[0]
+    assert "4.04" in readme[1] and "426" in readme[1] and "1e-12" in readme[1]
+    assert_allclose(output, 4.04, atol=0.005)
+    assert_allclose(output, model.decision_function(new), atol=0.05)
+    assert names["values"].shape == (1, 426)
+    assert representer.validate().decomposition_error < 1e-10
+
+
+def test_readme_sketch_is_true(readme):
+    code, names = readme[2], {}
+    exec(code, names)
+    assert "twenty" in code and "0.05" in code
+    found = names["sketch"].rank_outliers(20)
+    assert np.isin(found, np.arange(0, 20_000, 1000)).sum() >= 18
+    assert_allclose(names["sketch"].shrinkage_, 0.05, atol=0.005)
+
+
 def test_readme_density_is_true(readme):
-    code, names = readme[1], {}
+    code, names = readme[3], {}
     exec(code, names)
     explainer = names["explainer"]
     assert "array([ 6, 13, 33])" in code
@@ -99,9 +122,9 @@ def test_readme_labels_and_pipeline_are_true(readme):
         exec(code, names)
     explainer, pipe = names["explainer"], names["pipe"]
     named = ["star 6", "star 13", "star 33"]
-    assert ", ".join(named) in readme[2]
+    assert ", ".join(named) in readme[4]
     assert_array_equal(explainer.train_index_[explainer.rank_outliers(3)], named)
     assert_array_equal(explainer.self_influence().nlargest(3).index, named)
-    assert "array([-1])" in readme[3]
+    assert "array([-1])" in readme[5]
     assert_array_equal(pipe.predict([[3.5, 6.0]]), [-1])
     assert pipe[-1].score_influence(pipe[:-1].transform([[3.5, 6.0]])).shape == (1, 47)

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from representer_shared import MNIST, SMALL, Trained, all_trained, fit, network
+from representer_shared import L2, LAST, MNIST, SMALL, Trained, all_trained, fit, network
 from shared import note, parser, publish, table
 
 from skinfluence import InfluenceExplainer, RepresenterExplainer
@@ -39,7 +39,9 @@ def explainers_of(found: Trained) -> dict[str, Any]:
     """Of the last layer, the others as they are, as in the paper."""
     of_labels = {"mode": "trained", "l2": PENALTY * len(found.y)}
     explainers = {
-        REPRESENTER: RepresenterExplainer(found.module, loss="cross_entropy"),
+        REPRESENTER: RepresenterExplainer(
+            found.module, loss="cross_entropy", l2=L2[found.recipe.name]
+        ),
         OF_LABELS: RepresenterExplainer(found.module, loss="cross_entropy", **of_labels),
         INFLUENCE: InfluenceExplainer(
             found.module, loss="cross_entropy", params="last_layer", curvature="ggn"
@@ -52,10 +54,7 @@ def explainers_of(found: Trained) -> dict[str, Any]:
 
 def features(found: Trained, rows: np.ndarray) -> np.ndarray:
     """Inputs of the last layer, float64."""
-    before = torch.nn.Sequential(*list(found.module.children())[:-1])
-    with torch.no_grad():
-        parts = [before(part) for part in torch.as_tensor(rows).split(500)]
-    return torch.cat(parts).double().numpy()
+    return found.before(LAST, rows).astype(np.float64)
 
 
 # -- figures 3 and 4 ------------------------------------------------------------------------------
@@ -274,10 +273,12 @@ method that shows the same rows for many queries has few. The paper has two test
 its figures 3 and 4 and says that representers show rows like them, with their label and with
 others, where influence shows those in one case and not in the other. For figure 5 it has 12
 mistakes of one kind with the same four rows among the top inhibitory ones of all; it does not say
-how many these are among, nor whether images that are got right have them as well. Here they do:
-rows of large alpha inhibit whatever is asked of that class, so that they are no explanation of the
-mistake alone. The values are sums over features that are never negative, and no row is unlike
-another."""
+how many these are among, nor whether images that are got right have them as well. Here mistakes of
+a kind share their four rows, too (89 % in the mean over the tables), and images that are got right
+have most of them as well (69 %): rows of large alpha inhibit that class whatever is asked, as
+features behind a rectifier are never negative and no row is unlike another. They say more about a
+mistake where labels are wrong and the layer is refitted to the *labels*. Refitted to the outputs,
+alpha knows of labels only what the network made of them."""
 
 
 def main(argv=None):

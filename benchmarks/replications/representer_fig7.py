@@ -13,7 +13,7 @@ import warnings
 
 import numpy as np
 import torch
-from representer_shared import Trained, all_trained
+from representer_shared import L2, Trained, all_trained
 from shared import note, parser, publish, table
 from torch import nn
 from torch.nn import functional as F
@@ -57,7 +57,7 @@ def distribution(found: Trained, n_queries: int) -> dict[str, np.ndarray]:
     """Largest values of test images, by method; of the class that the network says."""
     Z = found.Z[:n_queries]
     labels = found.predicted(Z)
-    explainers = explainers_of(found.module, found.X, found.y)
+    explainers = explainers_of(found.module, found.X, found.y, l2=L2[found.recipe.name])
     values = {name: largest(one, Z, labels) for name, one in explainers.items()}
     note(f"{found.recipe.name}: done")
     return values
@@ -126,7 +126,7 @@ def margin_toy() -> dict:
     again = perceptron(*(np.delete(part, strongest_row(explainers, queries, labels), axis=0)
                          for part in (X, y)))  # fmt: skip
     losses = [
-        F.cross_entropy(net(torch.as_tensor(queries)), torch.as_tensor(labels)).item()
+        F.cross_entropy(net(torch.as_tensor(queries)).double(), torch.as_tensor(labels)).item()
         for net in (module, again)
     ]
     return {
@@ -197,9 +197,11 @@ The paper finds that over 300 of 1,000 test images of CIFAR-10 have influence va
 for all rows and some 200 more very small ones, of a VGG-16; and that all are 0 in the plane. The
 loss of a test image that the network is sure of is flat, and with it what any row does to it; that
 much is right, as a training without the row shows. The *logit* is not flat there, and influence on
-it (`target="decision_function"`) vanishes no more than representers do. Neither is exactly 0 here:
+it (`target="decision_function"`) vanishes no more than representers do. Nothing is exactly 0 here:
 slopes are taken of the logarithm of the softmax, which loses no digits where probabilities are
-near 1."""
+near 1. In the plane, a layer refitted to the labels has the picture of the paper. Refitted to the
+outputs, rows of the own class inhibit it, too: those whose output is a little below what the refit
+gives them."""
 
 
 def main(argv=None):

@@ -47,13 +47,12 @@ whose largest possible value is 1 less half the share of foreign rows. The paper
 latents) and .887 (128) for EMNIST among MNIST, .735 and .760 for CelebA among CIFAR-10, no
 numbers of other methods, and figure 2 as a picture without a correlation in its text. What is
 too thin or too simple, as Omniglot's drawings before they were enlarged, is told by the loss
-rather than by self influence: small images have small gradients. After a sixth of the steps (20
-epochs of 10,000 rows, 64 latents) they had .24 to .69 under the ROC curve, depending on the
-likelihood and the noise scale. Trained on for 60 epochs, 1,000 foreign rows among 21,000 (the
-paper: among 61,000) are fitted like the others: self influence still tells them better than the
-loss, worse than the paper's and worse than what does not learn them row by row. The
-auto-encoders of CIFAR-10 are those whose last step left far off, as `vae_self_proponents.py`
-says; the loss tells more there."""
+rather than by self influence: small images have small gradients.
+
+Before, at a constant rate, a noise scale of .05 and with 20,000 rows, 64 / 128 latents had
+R^2 .64 / .65, and areas of .907 / .905 for new drawings of Omniglot (as EMNIST; loss .854 / .872)
+and .711 / .747 for those among 21,000 that were trained on for 60 epochs (loss .49 / .55):
+the longer foreign rows are trained on, the more they are fitted like the others."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +61,7 @@ class Plan:
 
     n_rows: int | None = MNIST_ROWS
     n_foreign: int = 1_000
-    latents: tuple[int, ...] = (64, 128)
+    latents: tuple[int, ...] = (64,)
     epochs: int = 20
     trained_on: str = AS_EMNIST
     small: bool = False
@@ -71,18 +70,16 @@ class Plan:
 # -- scores of rows -------------------------------------------------------------------------------
 
 
-def suspicion(vae, X, foreign_rows, own=None):
+def suspicion(vae, X, foreign_rows, own, loss):
     """What each method makes of the rows and of the foreign ones, high for suspicious rows.
 
-    `own` is the self influence of X where that is known. Densities see one half of the rows and
-    judge the other half and the foreign rows: what they have seen they would find normal.
+    `own` and `loss` are the self influence and the loss of X. Densities see one half of the rows
+    and judge the other half and the foreign rows: what they have seen they would find normal.
     """
     both = np.concatenate([X, foreign_rows])
-    explainer = traced(vae, X)
-    own = explainer.self_influence() if own is None else own
     return {
-        "self influence": np.r_[own, -explainer.score_samples(foreign_rows)],
-        "loss": -vae.score_samples(both, n_draws=DRAWS),
+        "self influence": np.r_[own, -traced(vae, X).score_samples(foreign_rows)],
+        "loss": np.r_[loss, -vae.score_samples(foreign_rows, n_draws=DRAWS)],
         "density of latents": crossed(latent_density, vae.transform(X), vae.transform(both)),
         "isolation forest": crossed(forest, X, both),
     }
@@ -132,16 +129,24 @@ def own_influence(vae, X, work, name):
     return work.keep(f"own-{name}", vae.get_params(), compute)
 
 
-def new_rows(vae, X, others, own, work, name):
-    """Areas for images that the auto-encoder has not seen."""
-    return {
-        other: work.keep(
-            f"new-{name}-{other}",
-            vae.get_params(),
-            lambda rows=rows: areas(suspicion(vae, X, rows, own), len(X)),
-        )
-        for other, rows in others.items()
-    }
+def new_rows(vae, X, others, own, loss, work, name):
+    """Areas for images that the auto-encoder has not seen, by what they are."""
+
+    if not others:
+        return {}
+
+    def compute():
+        scores = suspicion(vae, X, np.concatenate(list(others.values())), own, loss)
+        ends, found = len(X) + np.cumsum([len(rows) for rows in others.values()]), {}
+        for (other, rows), end in zip(others.items(), ends, strict=True):
+            one = {
+                method: np.r_[values[: len(X)], values[end - len(rows) : end]]
+                for method, values in scores.items()
+            }
+            found[other] = areas(one, len(X))
+        return found
+
+    return work.keep(f"new-{name}", (vae.get_params(), list(others)), compute)
 
 
 def among(recipe, X, rows, options, work, name):
@@ -175,7 +180,7 @@ def of_digits(options, plan, work):
         found["MNIST", latents] = one = {
             "loss": with_loss(own, loss),
             "error": float(np.median(error / np.abs(own))),
-            "new": new_rows(vae, data.X, others, own, work, name),
+            "new": new_rows(vae, data.X, others, own, loss, work, name),
             "among": {},
         }
         note(f"{name}: R^2 {one['loss']['r2']:.3f}")
@@ -201,7 +206,7 @@ def of_cifar(options, plan, work):
         found[name, 64] = {
             "loss": with_loss(own, loss),
             "error": float(np.median(error / np.abs(own))),
-            "new": new_rows(vae, images.X, others, own, work, name),
+            "new": new_rows(vae, images.X, others, own, loss, work, name),
             "among": {},
         }
         note(f"{name}: R^2 {found[name, 64]['loss']['r2']:.3f}")

@@ -47,15 +47,17 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
     ignored.
 
     The third kind are models that are *closed forms* of their rows: KernelRidge,
-    GaussianProcessRegressor (its kernel held fixed), linear and quadratic discriminant analysis,
-    naive Bayes, NearestCentroid, nearest-neighbour classification and regression, and as densities
-    PCA and the empirical, shrunk, OAS and Ledoit-Wolf covariances. Without a row they have another
-    closed form, so that every score is that of a real refit (``method_ == "exact"``), and
-    ``method="refit"`` refits. The loss is ``-log p(y | x)`` of classifiers, the squared error of
-    regressors, summed over targets, and ``-log p(x)`` of densities. A function as `target` sees
-    the log joint density of each class (of neighbours the probabilities), the predictions (of a
-    Gaussian process with the variances after them), or the log density. They have no `method`
-    beside these, no parameters to ask about, and no ``diagnostics`` or ``transform``.
+    GaussianProcessRegressor (its kernel held fixed), linear and quadratic discriminant
+    analysis, naive Bayes, NearestCentroid, nearest-neighbour classification and regression,
+    and as densities PCA and the empirical, shrunk, OAS and Ledoit-Wolf covariances. Without a
+    row they have another closed form, so that every score is that of a real refit: `method_`
+    is "exact". ``method="refit"`` fits them again without each row, as it is done for
+    BayesianRidge, ARDRegression and a GaussianProcessClassifier of two classes. The loss is
+    ``-log p(y | x)`` of classifiers, the squared error of regressors, summed over targets, and
+    ``-log p(x)`` of densities. A function as `target` sees the log joint density of each class
+    (of neighbours the probabilities), the predictions (of a Gaussian process with the
+    variances after them), or the log density. They have no `method` beside these, no
+    parameters to ask about, and no ``diagnostics`` or ``transform``.
 
     Use it to find the training rows behind a prediction (``proponents``, ``opponents``), rows that
     are mislabelled or foreign (``self_influence``, ``rank_outliers``), and what other values of

@@ -51,7 +51,7 @@ def gradient_scale(objective: Objective, theta: Array) -> Array:
         rows = slice(start, start + BLOCK)
         part, y = design.take(rows), objective.y[rows]
         eta, sizes = part.times(theta), part.absolute()
-        bend = np.abs(np.einsum("nkk->nk", loss.curvature(eta, y)))
+        bend = np.abs(loss.curvature_diagonal(eta, y))
         slope = np.abs(loss.gradient(eta, y)) + INTERPOLATING * bend * sizes.times(np.abs(theta))
         data += sizes.adjoint(objective.weights[rows, None] * slope)
     # A column of zeros (a constant one, centred) has but its penalty: compare it to the others,

@@ -6,12 +6,14 @@ conditions of optimality are checked. Nothing here is shared with the paths.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics.pairwise import pairwise_kernels
 from sklearn.svm import SVC, SVR, NuSVC, NuSVR, OneClassSVM
 
@@ -30,11 +32,25 @@ class Programme:
 
     def solve(self):
         """Coefficients and multipliers, checked."""
-        size = self.side * self.near
-        free = (size > 1e-6 * self.limit) & (size < (1 - 1e-6) * self.limit)
-        beta = np.where(size > 0.5 * self.limit, self.side * self.limit, 0.0)
-        beta[free] = 0.0
-        A = (self.group == np.arange(len(self.sums))[:, None]).astype(float)
+        size = self.side * self.near / self.limit
+        place = np.where(size < 1e-5, -1, np.where(size > 1 - 1e-5, 1, 0))
+        for _ in range(50):  # libsvm may have stopped with a row or two in the wrong place
+            beta, offset = self.at(place)
+            size = self.side * beta / self.limit
+            g = self.side * (self.K @ beta + offset[self.group] - self.p)
+            wrong = np.select([place == -1, place == 1], [-g, g], np.maximum(-size, size - 1.0))
+            worst = int(np.argmax(wrong))
+            if wrong[worst] < 1e-11:
+                break
+            place[worst] = 0 if place[worst] else (1 if size[worst] > 1 else -1)
+        self.check(beta, offset)
+        return beta, offset
+
+    def at(self, place):
+        """The point with these variables at their lower (-1) and upper (1) bounds."""
+        free = place == 0
+        beta = np.where(place == 1, self.side * self.limit, 0.0)
+        A = self.members()
         held = A[:, free].any(axis=1)
         top = np.hstack([self.K[np.ix_(free, free)], A[held][:, free].T])
         low = np.hstack([A[held][:, free], np.zeros((held.sum(), held.sum()))])
@@ -46,7 +62,7 @@ class Programme:
         needed = self.p - self.K @ beta
         for k in np.flatnonzero(~held):
             own = self.group == k
-            at_lower = own & (np.where(self.side > 0, beta == 0, beta != 0))
+            at_lower = own & (self.side * place < 0)
             ends = np.array(
                 [
                     needed[at_lower].max(initial=-np.inf),
@@ -54,14 +70,16 @@ class Programme:
                 ]
             )
             offset[k] = ends[np.isfinite(ends)].mean()
-        self.check(beta, offset, A)
         return beta, offset
 
-    def check(self, beta, offset, A):
+    def members(self):
+        return (self.group == np.arange(len(self.sums))[:, None]).astype(float)
+
+    def check(self, beta, offset):
         g = self.side * (self.K @ beta + offset[self.group] - self.p)
         size = self.side * beta
         scale = max(1.0, np.abs(self.p).max())
-        assert np.abs(A @ beta - self.sums).max() < 1e-9
+        assert np.abs(self.members() @ beta - self.sums).max() < 1e-9
         assert size.min() > -1e-9 and (size - self.limit).max() < 1e-9
         assert g[size < self.limit - 1e-9].min(initial=0.0) > -1e-9 * scale
         assert g[size > 1e-9].max(initial=0.0) < 1e-9 * scale
@@ -83,7 +101,10 @@ def decisions(estimator, X, y, weights, queries):
     `gamma` must be a number. Of a precomputed kernel X is (n, n) and queries (n_queries, n).
     """
     weights = np.ones(len(X)) if weights is None else weights
-    model = clone(estimator).set_params(tol=1e-10).fit(X, y, sample_weight=weights)
+    with warnings.catch_warnings():  # libsvm may walk for ever, and need not arrive
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model = clone(estimator).set_params(tol=1e-6, max_iter=10**5)
+        model.fit(X, y, sample_weight=weights)
     held = weights > 0
     if model.kernel == "precomputed":
         X, queries = X[np.ix_(held, held)], queries[:, held]

@@ -498,7 +498,7 @@ def test_entries_that_occur_twice_add_up():
     X, y, _ = wide()
     X = np.where(X > 1.0, X, 0.0)
     once = sparse.coo_array(X)
-    entries = np.r_[once.data, 0.5 * once.data], np.tile(once.coords, 2)
+    entries = np.r_[once.data, 0.5 * once.data], np.tile((once.row, once.col), 2)
     order = np.argsort(entries[1][0], kind="stable")
     starts = np.r_[0, np.cumsum(np.bincount(entries[1][0], minlength=len(X)))]
     twice = sparse.csr_array((entries[0][order], entries[1][1][order], starts), shape=X.shape)
@@ -826,7 +826,11 @@ def test_active_features_of_a_sparse_model():
     data = load_breast_cancer()
     X = (data.data - data.data.mean(axis=0)) / data.data.std(axis=0)
     options = {"solver": "liblinear", "tol": 1e-10, "max_iter": 10_000, "random_state": 0}
-    model = LogisticRegression(l1_ratio=1.0, C=0.1, **options).fit(X, data.target)
+    # The parameter has changed its name.
+    lasso = (
+        {"l1_ratio": 1.0} if LogisticRegression().penalty == "deprecated" else {"penalty": "l1"}
+    )
+    model = LogisticRegression(C=0.1, **lasso, **options).fit(X, data.target)
     n_active = int((model.coef_ != 0).sum())
     assert 3 < n_active < 15
     exact = InfluenceExplainer(model).fit(X, data.target).diagnostics()

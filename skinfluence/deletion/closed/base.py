@@ -235,6 +235,8 @@ class Family(ABC):
     same : float
         Relative difference of outputs up to which a closed form is taken to be the estimator's;
         above, the estimator's own refits are compared, and taken where they are nearer.
+    other : float
+        The difference that says that these rows did not train the estimator.
     options : frozenset of str
         Parameters of InfluenceExplainer, beside those of every model, that mean something here;
         ``check_options`` refuses the others.
@@ -244,6 +246,7 @@ class Family(ABC):
     supervised: bool = True
     sparse: bool = False
     same: float = 1e-7
+    other: float = 1e-3
     options: frozenset[str] = frozenset()
 
     def check(self, estimator: Any) -> None:  # noqa: B027 (most families refuse nothing)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from skinfluence.deletion.closed import (  # noqa: F401  (they register themselves)
+    bayes_families,
     centroids,
     covariance,
     discriminants,
     gaussian_bayes,
     gaussian_process,
+    iterated,
     kernel_ridge,
-    naive_bayes,
     neighbours,
     pca,
 )

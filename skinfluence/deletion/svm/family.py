@@ -24,8 +24,8 @@ from skinfluence.deletion.svm.machine import SVMDeletion
 from skinfluence.deletion.svm.reading import pairs_of, read_machine
 from skinfluence.exceptions import NotStationaryWarning
 
-# Violation of the conditions of optimality, relative to the spread of the decisions, above which
-# a fit is loose.
+# Violation of the conditions of optimality, relative to the size of gradients, above which a fit
+# is loose.
 LOOSE = 3e-2
 
 
@@ -60,8 +60,8 @@ class _Machines(Family):
         if deletion.gap > LOOSE:
             warn(
                 f"{type(estimator).__name__} is not at the optimum of its own objective on these "
-                f"rows: its conditions are violated by {deletion.gap:.1e} of the spread of its "
-                "decisions. Either these targets or weights did not train it, or its tolerance "
+                f"rows: its conditions are violated by {deletion.gap:.1e} of the size of its "
+                "gradients. Either these targets or weights did not train it, or its tolerance "
                 "is loose. Scores belong to the optimum: pass what it was fitted on, or refit "
                 "with a smaller tol.",
                 NotStationaryWarning,
@@ -72,6 +72,12 @@ class _Machines(Family):
         if isinstance(estimator, Refit):
             return estimator.deletion.outputs(X)
         return self.decisions(estimator, X).reshape(X.shape[0], -1)
+
+    def deviation(self, estimator: Any, rows: TrainingRows, theirs: Array, ours: Array) -> float:
+        # Where no row is free any offset of an interval is an optimum; and decisions may all be
+        # 0, up to what the solver tolerates.
+        apart = np.ptp(theirs - ours, axis=0).max()
+        return float(apart / max(np.abs(theirs).max(), 10.0 * estimator.tol))
 
     def decisions(self, estimator: Any, X: Any) -> Array:
         """Decisions of the estimator itself."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.linalg import blas
 
 from skinfluence.deletion.base import Array
 from skinfluence.deletion.svm.kernel import Indices
@@ -14,6 +15,8 @@ from skinfluence.deletion.svm.programme import Programme
 ROOM = 24
 # Relative residual above which an inverse is computed anew.
 DRIFT = 1e-9
+# Above which a solution is refined.
+REFINE = 1e-13
 # Share of the kernel's size below which a variable is a combination of the free ones.
 DEPENDENT = 1e-12
 
@@ -22,8 +25,8 @@ class FreeSet:
     """Free variables S and the inverse of ``[[0, A_S], [A_S', K_SS]]``.
 
     A_S has a row for each group with a free variable. The inverse follows a variable that enters
-    or leaves by a rank one change. Every solution is refined once by the system itself, so that
-    an ill-conditioned inverse costs no digits before it is useless; then it is computed anew.
+    or leaves by a rank one change. Solutions are refined by the system itself, so that an
+    ill-conditioned inverse costs no digits before it is useless; then it is computed anew.
 
     Parameters
     ----------
@@ -59,7 +62,7 @@ class FreeSet:
         new.programme, new.groups, new._size = self.programme, self.groups, self._size
         capacity = self._size + ROOM
         new._order = np.full(capacity, -1, dtype=np.intp)
-        new._system, new._inverse = np.zeros((2, capacity, capacity))
+        new._system, new._inverse = np.zeros((2, capacity, capacity))  # BLAS takes all of them
         k = self._size
         new._order[:k] = self._order[:k]
         new._system[:k, :k] = self._system[:k, :k]
@@ -98,22 +101,25 @@ class FreeSet:
             self._inverse[:k, :k] = np.linalg.inv(self._system[:k, :k])
 
     def solve(self, right: Array) -> Array:
-        """Solution of the system for a right side (size,), refined once."""
+        """Solution of the system for a right side (size,)."""
         k = self._size
         if not k:
             return np.zeros(0)
+        size = max(np.abs(right).max(), np.finfo(float).tiny)
         solution, residual = self._solve_once(right)
-        if residual > DRIFT * max(np.abs(right).max(), np.finfo(float).tiny):
+        if np.abs(residual).max() > REFINE * size:
+            solution += self._inverse[:k, :k] @ residual
+            residual = right - self._system[:k, :k] @ solution
+        if np.abs(residual).max() > DRIFT * size:
             self._invert()
-            solution, _ = self._solve_once(right)
+            solution, residual = self._solve_once(right)
+            solution += self._inverse[:k, :k] @ residual
         return solution
 
     def _solve_once(self, right):
         k = self._size
-        system, inverse = self._system[:k, :k], self._inverse[:k, :k]
-        solution = inverse @ right
-        solution += inverse @ (right - system @ solution)
-        return solution, np.abs(right - system @ solution).max()
+        solution = self._inverse[:k, :k] @ right
+        return solution, right - self._system[:k, :k] @ solution
 
     def column(self, v: int) -> Array:
         """Border and kernel of variable v with the members, (size,)."""
@@ -154,7 +160,7 @@ class FreeSet:
         self._system[k, :k] = self._system[:k, k] = column
         self._system[k, k] = self._kernel_row(v)[self.programme.row[v]]
         inverse = self._inverse
-        inverse[:k, :k] += np.outer(weights / square, weights)
+        self._add_square(weights, 1.0 / square)
         inverse[k, :k] = inverse[:k, k] = -weights / square
         inverse[k, k] = 1.0 / square
         self._size = k + 1
@@ -167,24 +173,24 @@ class FreeSet:
             self._build(members[members != v])
             return
         place = len(self.groups) + int(np.flatnonzero(members == v)[0])
-        last = self._size - 1
-        self._swap(place, last)
-        inverse, k = self._inverse, last
-        column, pivot = inverse[:k, k].copy(), inverse[k, k]
-        self._size = k
-        if not pivot > 0:  # rounding has eaten it
+        k, inverse = self._size, self._inverse
+        column = inverse[:k, place].copy()
+        regular = column[place] > 0  # otherwise rounding has eaten it
+        if regular:
+            self._add_square(column, -1.0 / column[place])
+        last = self._size = k - 1
+        self._order[place] = self._order[last]
+        for matrix in (self._system, self._inverse):
+            matrix[place, :k] = matrix[last, :k]
+            matrix[:k, place] = matrix[:k, last]
+        if not regular:
             self._invert()
-            return
-        inverse[:k, :k] -= np.outer(column / pivot, column)
 
-    def _swap(self, a, b):
-        if a == b:
-            return
-        k = self._size
-        self._order[[a, b]] = self._order[[b, a]]
-        for matrix in (self._system[:k, :k], self._inverse[:k, :k]):
-            matrix[[a, b]] = matrix[[b, a]]
-            matrix[:, [a, b]] = matrix[:, [b, a]]
+    def _add_square(self, vector, factor):
+        """Add ``factor * vector vector'`` to the inverse, where it is."""
+        padded = np.zeros(len(self._inverse))
+        padded[: len(vector)] = vector
+        blas.dger(factor, padded, padded, a=self._inverse.T, overwrite_a=True)
 
     def _grow(self):
         k, capacity = self._size, 2 * self._size
@@ -204,14 +210,40 @@ class FreeSet:
             self._extra[v] = self.programme.kernel.row(int(self.programme.row[v]))
         return self._extra[v]
 
-    def products(self, coefficients: Array) -> Array:
-        """Sum of the members' kernel rows with these coefficients, (n,)."""
+    def part_of_base(self, rows: Indices) -> Array:
+        """Kernel of the members at :meth:`rebase` with some rows, for :meth:`products`."""
+        return np.ascontiguousarray(self._base[:, rows])
+
+    def products(
+        self, coefficients: Array, rows: Indices | None = None, base: Array | None = None
+    ) -> Array:
+        """Sum of the members' kernel rows with these coefficients, (n,).
+
+        Only with some `rows`, (len(rows),), where `base` is their :meth:`part_of_base`.
+        """
+        base = self._base if base is None else base
         members = self.members
         slots = self._slots[members]
         inside = slots >= 0
-        weights = np.zeros(len(self._base))
+        weights = np.zeros(len(base))
         weights[slots[inside]] = coefficients[inside]
-        total = weights @ self._base
-        for v, coefficient in zip(members[~inside], coefficients[~inside], strict=True):
-            total += coefficient * self._kernel_row(int(v))
+        total = weights @ base
+        for k in np.flatnonzero(~inside):
+            row = self._kernel_row(int(members[k]))
+            total += coefficients[k] * (row if rows is None else row[rows])
+        return total
+
+    def products_of(self, change: Array) -> Array:
+        """``K change`` for a change of all variables, (n,)."""
+        changed = np.flatnonzero(change)
+        slots = self._slots[changed]
+        inside = slots >= 0
+        total = np.zeros(self.programme.kernel.n)
+        if inside.any():
+            weights = np.zeros(len(self._base))
+            weights[slots[inside]] = change[changed[inside]]
+            total = weights @ self._base
+        others = changed[~inside]
+        if len(others):
+            total += change[others] @ self.programme.kernel.rows(self.programme.row[others])
         return total

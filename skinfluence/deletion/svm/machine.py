@@ -17,7 +17,8 @@ from skinfluence.deletion.closed.base import (
     Meeting,
     Positions,
 )
-from skinfluence.deletion.svm.path import Point, follow
+from skinfluence.deletion.svm.path import follow
+from skinfluence.deletion.svm.point import Point, gradient_size
 from skinfluence.deletion.svm.polish import polish
 from skinfluence.deletion.svm.problems import Problem
 from skinfluence.deletion.svm.reading import Machine, last_of_their_class
@@ -61,8 +62,8 @@ class SVMDeletion(ExactModel):
     points : list of Point
         The exact optimum of each problem.
     gap : float
-        By how much the fit violates the conditions of optimality, at worst, relative to the spread
-        of its decisions: at most the estimator's `tol` or so.
+        By how much the fit violates the conditions of optimality, at worst, relative to the size
+        of the gradients: at most the estimator's `tol` or so.
     """
 
     def __init__(self, machine: Machine):
@@ -74,8 +75,8 @@ class SVMDeletion(ExactModel):
         for problem in machine.problems:
             point, gap = polish(problem.programme, problem.fitted)
             self.points.append(point)
-            spread = np.ptp(point.products) or 1.0
-            self.gap = max(self.gap, gap / spread)
+            size = gradient_size(problem.programme, point)
+            self.gap = max(self.gap, gap / size if size else 0.0)
         self.ends: set[int] = set()
         self._last = last_of_their_class(machine.codes) if len(machine.pairs) else []
 

@@ -8,22 +8,24 @@ import numpy as np
 
 from skinfluence.deletion.base import Array
 from skinfluence.deletion.svm.free import FreeSet
-from skinfluence.deletion.svm.path import (
+from skinfluence.deletion.svm.path import follow, torn
+from skinfluence.deletion.svm.point import (
     FREE,
     LOWER,
-    NO_SHARE,
     UPPER,
     Point,
     centre_offsets,
-    follow,
     gradient,
-    torn,
+    near,
 )
 from skinfluence.deletion.svm.programme import Motion, Programme
+from skinfluence.deletion.svm.walk import NO_SHARE
 
 # Distance from a bound, relative to the box, within which a coefficient is on it: libsvm clips,
 # and the nu-forms divide by the margin afterwards.
 CLIPPED = 1e-9
+# Variables from which on paths watch the nearest only.
+MANY = 300
 
 
 def polish(programme: Programme, beta: Array) -> tuple[Point, float]:
@@ -59,6 +61,16 @@ def polish(programme: Programme, beta: Array) -> tuple[Point, float]:
     point.products = programme.kernel.products(programme.on_rows(point.beta))
     point = follow(programme, point, Motion(dc=np.zeros(programme.n_groups)))
     point.free.rebase()
+    point.held = np.stack(
+        [
+            programme.kernel.products(
+                programme.on_rows(np.where(point.place == place, point.beta, 0.0))
+            )
+            for place in (LOWER, UPPER)
+        ]
+    )
+    if len(point.beta) > MANY:
+        point.near = near(programme, point)
     return point, float(np.abs(off).max(initial=0.0))
 
 

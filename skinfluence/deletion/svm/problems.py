@@ -16,7 +16,7 @@ class Problem:
     Parameters
     ----------
     positions : ndarray of int of shape (n,)
-        Its rows among the training rows; all carry weight.
+        Its rows among the training rows, ascending; all carry weight.
     weights : ndarray of shape (n,)
         Their sample weights.
     programme : Programme
@@ -37,7 +37,8 @@ class Problem:
 
     def own(self, rows: Indices) -> Indices:
         """Those of some training rows that are in the problem, as positions in it."""
-        return np.flatnonzero(np.isin(self.positions, rows))
+        places = np.minimum(np.searchsorted(self.positions, rows), len(self.positions) - 1)
+        return places[self.positions[places] == rows]
 
     def motion(self, rows: Indices) -> Motion:
         """How the programme changes when training rows go."""
@@ -87,6 +88,8 @@ class Margin(Problem):
         ratios = self.rebalance.ratios(removed)[:, 0]
         grow = ratios[self.rebalance.class_of_row[self.positions]] - 1.0
         motion.dlo, motion.dhi = grow * self.programme.lo, grow * self.programme.hi
+        positive = self.programme.hi > 0
+        motion.growth = float(grow[~positive].max()), float(grow[positive].max())
         return motion
 
 

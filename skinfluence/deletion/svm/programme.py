@@ -60,7 +60,9 @@ class Programme:
 
     def variables_of(self, rows: Indices) -> Indices:
         """Variables of some rows."""
-        return np.flatnonzero(np.isin(self.row, rows))
+        mask = np.zeros(self.kernel.n, dtype=bool)
+        mask[rows] = True
+        return np.flatnonzero(mask[self.row])
 
 
 @dataclass
@@ -74,6 +76,9 @@ class Motion:
         Variables that are driven to 0, whatever their gradient.
     dp, dlo, dhi : ndarray of shape (N,) or None
         None where they stay.
+    growth : tuple of float, default=None
+        Rate ``dlo / lo`` of the lower bounds that are not 0, and ``dhi / hi`` of the upper ones,
+        where these are the same for all.
     """
 
     dc: Array
@@ -81,3 +86,4 @@ class Motion:
     dp: Array | None = None
     dlo: Array | None = None
     dhi: Array | None = None
+    growth: tuple[float, float] | None = None

@@ -121,6 +121,12 @@ def _kept_rows(model, X, sample_weight, kernel):
     # libsvm drops rows of weight 0 before it numbers the others.
     positions = np.flatnonzero(weights > 0)
     found = positions[np.minimum(model.support_, len(positions) - 1)]
+    if kernel.name in ("precomputed", "callable") and (found != model.support_).any():
+        raise ValueError(
+            f"Some rows have weight 0, and with a {kernel.name} kernel {type(model).__name__} "
+            "reads the wrong columns of the kernel matrix then: it numbers its support vectors "
+            "without them. Leave these rows out and refit."
+        )
     _check_stored(model, X, found, kernel)
     dual = model.dual_coef_
     dual = dual.toarray() if sparse.issparse(dual) else np.asarray(dual)

@@ -30,7 +30,12 @@ from skinfluence.engines.exact.reading import agreed_model
 from skinfluence.engines.exact.truth import exact_agreement
 from skinfluence.engines.exact.values import asked_of, value_of
 from skinfluence.engines.linear.classes import check_classes, classes_of_rows, loses_a_class
-from skinfluence.exceptions import DegenerateDeletionWarning, UnsupportedEstimatorError
+from skinfluence.engines.linear.trust import LOOSE
+from skinfluence.exceptions import (
+    DegenerateDeletionWarning,
+    NotStationaryWarning,
+    UnsupportedEstimatorError,
+)
 from skinfluence.metrics import Agreement
 
 
@@ -58,6 +63,13 @@ class ExactEngine(DeletionEngine):
         self.exact, deviation = agreed_model(self.family, model, rows, settings, self.refits)
         self.method = self.exact.method
         self.stationarity = (deviation, 0.0)
+        if deviation > max(LOOSE, self.family.same):
+            warn(
+                f"{type(model).__name__} is not where its own iteration comes to rest on these "
+                f"rows: its answers differ by {deviation:.1e}, relatively. Scores belong to where "
+                "it does. Pass the rows it was fitted on, or refit with a smaller tol.",
+                NotStationaryWarning,
+            )
         target = settings.target
         self.score_unit = "target" if callable(target) else target
         self._class_of_row = classes_of_rows(self.head.classes, rows.y, rows.ones())

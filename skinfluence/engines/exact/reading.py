@@ -15,8 +15,6 @@ Array = NDArray[np.float64]
 
 # Training rows that are compared.
 COMPARED = 256
-# Relative difference of outputs that says that these rows did not train the estimator.
-OTHER = 1e-3
 
 
 def agreed_model(
@@ -39,7 +37,7 @@ def agreed_model(
         again = family.deviation(model, rows, theirs, refits.outputs(rows.X[some]))
         if again < 0.01 * deviation:
             found, deviation = refits, again
-    if not deviation <= max(OTHER, family.same):
+    if not deviation <= max(family.other, family.same):
         raise ValueError(
             f"{type(model).__name__} answers differently on these rows than if it had been "
             f"fitted on them (relative difference {deviation:.1e}), so they did not train it. "

@@ -240,12 +240,9 @@ class RepresenterEngine(Engine):
     def own_classes(self) -> tuple[Positions, Array]:
         """Column and sign of each training row's own class; the predicted one without targets."""
         outputs = self.polished.outputs(self.layer.features)
-        classes = self.outputs.classes
-        y = self.y if classes is not None else None
-        return self.outputs.chosen(outputs, y, None if classes is not None else self._output())
-
-    def _output(self):
-        return self.settings.output
+        if self.outputs.classes is None:
+            return self.outputs.chosen(outputs, None, self.settings.output)
+        return self.outputs.chosen(outputs, self.y, None)
 
     def self_influence(
         self, rows: Positions | None, *, n_jobs: int | None, progress: bool
