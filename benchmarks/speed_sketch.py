@@ -1,6 +1,6 @@
 """Speed and memory of influence sketching beside the formula in plain NumPy: R2.
 
-    python benchmarks/speed_sketch.py [--quick]
+    python benchmarks/speed_sketch.py [--only sparse gaussian countsketch] [--quick]
 
 Every case runs in a process of its own and all cases take turns. See README.md.
 """
@@ -16,7 +16,7 @@ from sketch_problem import SketchProblem
 from sklearn.metrics import roc_auc_score
 
 
-def r2(quick):
+def r2(quick, only=None):
     """R2: influence sketch of 2.3 million rows x 100,000 sparse features, 100 a row, k = 200."""
     n, p, k = (10_000, 2_000, 50) if quick else (2_300_000, 100_000, 200)
     problem = SketchProblem(n, p)
@@ -25,7 +25,7 @@ def r2(quick):
     given = {"problem": problem, "model": model}
     kinds = ("sparse", "countsketch") if quick else ("sparse", "gaussian", "countsketch")
     cases = [floor("making the rows, twice", setups.made, 1, **given)]
-    for kind in kinds:
+    for kind in only or kinds:
         options = dict(given, k=k, projection=kind)
         cases += [
             floor(f"NumPy and SciPy, {kind}", setups.floor, 1, **options),
@@ -84,7 +84,7 @@ def _said(problem, found):
 def main(argv=None):
     options = parser(__doc__.splitlines()[0]).parse_args(argv)
     note("speed_sketch: R2")
-    publish("speed-r2", r2.__doc__.rstrip("."), r2(options.quick), options)
+    publish("speed-r2", r2.__doc__.rstrip("."), r2(options.quick, options.only), options)
 
 
 if __name__ == "__main__":

@@ -59,6 +59,7 @@ autosummary_context = {
         "get_params",
         "set_fit_request",
         "set_params",
+        "set_partial_fit_request",
         "set_score_request",
     ],
 }

@@ -50,6 +50,11 @@ def represented(model, X, y, **options):
         return RepresenterExplainer(model, **options).fit(X, y)
 
 
+def ratio(first, second):
+    quotient = first / second
+    return f"{quotient:.0f}" if quotient >= 10 else f"{quotient:.1f}"
+
+
 def percent(share):
     return f"{100 * share:.0f}\N{NO-BREAK SPACE}%"
 
@@ -104,7 +109,9 @@ def suspicion(model, options):
 
 
 label_header = ("epochs", *map(str, EPOCHS))
-label_table = [["accuracy on new rows", *(percent(m.score(X_new, y_new)) for m in trained.values())]]
+label_table = [
+    ["accuracy on new rows", *(percent(m.score(X_new, y_new)) for m in trained.values())]
+]
 for name, options in SUSPICIONS.items():
     areas = [detection_auc(is_wrong, suspicion(m, options)) for m in trained.values()]
     label_table.append([name, *(f"{area:.3f}" for area in areas)])
@@ -151,8 +158,8 @@ for name, (estimator, rows, targets) in CASES.items():
             name,
             f"{agreement(values, truth).pearson:.2f}",
             percent(top_k_overlap(values, truth, k=10).mean()),
-            f"{np.linalg.norm(values) / np.linalg.norm(truth):.0f}",
-            f"{np.abs(values).sum(axis=1).mean() / outputs:.0f}",
+            ratio(np.linalg.norm(values), np.linalg.norm(truth)),
+            ratio(np.abs(values).sum(axis=1).mean(), outputs),
         ]
     )
 

@@ -80,14 +80,13 @@ fits = {
 # -- how many components -------------------------------------------------------------------------
 
 header = (
-    "regression",
+    "rows",
     "components",
     "``shrinkage_``",
-    "leverages over exact ones",
-    "Pearson of leverages",
-    "Spearman of c",
-    f"top {TOP} in common",
-    "Pearson of ``score_influence``",
+    "h, Pearson",
+    "c, Spearman",
+    f"top {TOP} of c",
+    "scores, Pearson",
 )
 table = []
 for name in ("texts", "patients, ``alpha=10``"):
@@ -97,30 +96,30 @@ for name in ("texts", "patients, ``alpha=10``"):
         k = round(p * share)
         sketch = InfluenceSketch(model, n_components=k, random_state=0).fit(X, y)
         c = sketch.self_influence()
+        scores = sketch.score_influence(*exact.queries)
         table.append(
             [
-                f"{name}, {len(y)} × {p}" if share == 1 / 16 else "",
+                f"{name.partition(',')[0]}, {len(y)} × {p}" if share == 1 / 16 else "",
                 f"{k}",
                 f"{sketch.shrinkage_:.2f}",
-                f"{sketch.leverage_.sum() / exact.n_params:.2f}",
                 f"{np.corrcoef(sketch.leverage_, exact.leverage)[0, 1]:.3f}",
                 f"{exact.same_order(c):.4f}",
                 percent(exact.same_top(c)),
-                f"{agreement(sketch.score_influence(*exact.queries), exact.influence).pearson:.2f}",
+                f"{agreement(scores, exact.influence).pearson:.2f}",
             ]
         )
     alone = f"{exact.same_order(exact.squares):.4f}"
-    table.append(["", "none: r² alone", "", "", "", alone, percent(exact.same_top(exact.squares)), ""])
+    table.append(["", "r² alone", "", "", alone, percent(exact.same_top(exact.squares)), ""])
 
 # -- what a correction does ----------------------------------------------------------------------
 
 correction_header = (
     "regression",
-    "``n_effective_params_``",
-    "exactly",
-    "leverages over exact ones",
+    "parameters",
+    "their bound",
+    "h over exact",
     "corrected",
-    "c over the exact one",
+    "c over exact",
     "corrected",
 )
 correction_table = []
@@ -133,12 +132,12 @@ for name, (model, X, y, exact) in fits.items():
         ).fit(X, y)
         levers.append(f"{sketch.leverage_.sum() / exact.n_params:.2f}")
         scores.append(f"{np.median(sketch.self_influence() / exact.scores):.2f}")
-    shown += [f"{sketch.n_effective_params_:.0f}", f"{exact.n_params:.0f}", *levers, *scores]
+    shown += [f"{exact.n_params:.0f}", f"{sketch.n_effective_params_:.0f}", *levers, *scores]
     correction_table.append(shown)
 
 # -- which projection ----------------------------------------------------------------------------
 
-projection_header = ("projection", "sketches", "seconds", "Pearson of leverages", "Spearman of c")
+projection_header = ("projection", "sketches", "seconds", "h, Pearson", "c, Spearman")
 projection_table = []
 model, X, y, exact = fits["texts"]
 for projection, n_sketches in (

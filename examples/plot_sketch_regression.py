@@ -2,10 +2,10 @@
 Which rows decide a large regression?
 =====================================
 
-A row decides a regression if it could (leverage) and the others contradict it (residual). Leverages
-need the inverse of a matrix as large as there are columns. ``InfluenceSketch`` projects the columns
-to a few random ones first. What is lost on the way is measured here, on a table of which the exact
-answer is still to be had.
+A row decides a regression if it could (leverage) and the others contradict it (residual).
+Leverages need the inverse of a matrix as large as there are columns. ``InfluenceSketch`` projects
+the columns to a few random ones first. What is lost on the way is measured here, on a table of
+which the exact answer is still to be had.
 """
 
 # %%
@@ -57,13 +57,13 @@ axes[0].set_ylabel("leverage in the sketch")
 plt.show()
 
 # %%
-# That they shrink would not matter if all of them did alike. They do not: with 25 components a row of
-# leverage 0.9 may come out below one of 0.6.
+# That they shrink would not matter if all of them did alike. They do not: with 25 components a row
+# of leverage 0.9 may come out below one of 0.6.
 #
 # Rows that are found
 # -------------------
-# What is asked for is an order: which twenty patients have the largest Cook's distance? The squared
-# residual, which needs no leverage at all, is what a sketch has to beat.
+# What is asked for is an order: which twenty patients have the largest Cook's distance? The
+# squared residual, which needs no leverage at all, is what a sketch has to beat.
 
 order = {"squared residual alone": np.square(exact.resid_pearson)}
 order |= {f"sketch, {k} components": one.cooks_distance_ for k, one in sketches.items()}
@@ -80,8 +80,8 @@ pd.DataFrame(
 ).round(3)
 
 # %%
-# A display takes a sketch as it takes exact diagnostics. The same patients stand out; distances
-# are too small, as leverages are.
+# The same display of both. (Of a sketch it is given the numbers.) The same patients stand out;
+# distances are too small, as leverages are.
 
 fig, axes = plt.subplots(2, 1, figsize=(8, 6.4), sharex=True, layout="constrained")
 InfluenceIndexDisplay.from_diagnostics(exact, name="Cook's distance, exact", ax=axes[0])
@@ -95,10 +95,10 @@ plt.show()
 # Mending the scale
 # -----------------
 # Without a penalty leverages add up to the number of parameters, so that it is known by how much
-# they are too small. ``correct_shrinkage`` multiplies the odds of all of them by one factor. With a
-# penalty the number of effective parameters is not known from a sketch; what is taken for it is an
-# upper bound, and with columns that are much alike, such as these, a loose one: the correction goes
-# too far.
+# they are too small. ``correct_shrinkage`` multiplies the odds of all of them by one factor. With
+# a penalty the number of effective parameters is not known from a sketch; what is taken for it is
+# an upper bound, and with columns that are much alike, such as these, a loose one: the correction
+# goes too far.
 
 for estimator in (LinearRegression(), Ridge(alpha=10)):
     estimator.fit(rows, y)

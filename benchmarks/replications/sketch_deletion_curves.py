@@ -25,7 +25,7 @@ from sklearn.preprocessing import scale
 
 from skinfluence import InfluenceExplainer, InfluenceSketch, polish
 from skinfluence.exceptions import NotStationaryWarning
-from skinfluence.metrics import removal_curve, top_k_overlap
+from skinfluence.metrics import detection_auc, removal_curve, top_k_overlap
 
 sys.path.insert(0, str(HERE.parent))
 
@@ -154,6 +154,20 @@ def curves(data, model, *, k, features, n_random):
     return np.array([*curve.values, *curve.random_values]), shares, sketch, fitted
 
 
+def planted_areas(data, model, *, k, features):
+    """Area under the detection curve of the planted rows, by score."""
+    X, y, _, _, is_planted = data
+    with warnings.catch_warnings():
+        for category in (NotStationaryWarning, ConvergenceWarning):
+            warnings.simplefilter("ignore", category)
+        sketch = InfluenceSketch(
+            clone(model).fit(X, y), n_components=k, features=features, random_state=0
+        ).fit(X, y)
+    squares = np.square(sketch.diagnostics().resid_pearson)
+    scores = (sketch.self_influence(), squares, sketch.leverage_)
+    return np.array([detection_auc(is_planted, score) for score in scores])
+
+
 def curve_parts(name, data, model, checkpoints, *, k, features, n_random):
     """As :func:`curves`, from the disk where it is: accuracies, shares, and a few numbers."""
 
@@ -170,7 +184,13 @@ def curve_parts(name, data, model, checkpoints, *, k, features, n_random):
     found = checkpoints.keep(name, compute)
     n_facts = len(NAMES) + 4
     values, facts = found[:-n_facts], found[-n_facts:, 0]
+    areas = np.full(len(NAMES), np.nan)
+    if data[4] is not None:
+        areas = checkpoints.keep(
+            f"{name}-areas", lambda: planted_areas(data, model, k=k, features=features)
+        )
     return {
+        "areas": dict(zip(NAMES, areas, strict=True)),
         "curves": dict(zip(NAMES, values[: len(NAMES)], strict=True)),
         "random": values[len(NAMES) :],
         "planted": dict(zip(NAMES, facts[: len(NAMES)], strict=True)),
@@ -228,14 +248,32 @@ def curve_text(name, found):
     if np.isnan(found["planted"][NAMES[0]]):
         return text
     shares = ", ".join(f"{one} {share:.0%}" for one, share in found["planted"].items())
-    return f"{text}\n\nPlanted rows among as many at the top: {shares}."
+    areas = ", ".join(f"{one} {area:.3f}" for one, area in found["areas"].items())
+    return (
+        f"{text}\n\nPlanted rows, area under the detection curve: {areas}; among as many at the "
+        f"top: {shares}."
+    )
 
 
 NOTES = """\
 The paper deletes up to a tenth of 2.3 million samples of programs and finds that held-out accuracy
 falls after influential samples and not after random ones; it gives a figure and no numbers, and
 its data are not public. Values are held-out accuracies of a model that is trained again without
-the rows; *shrinkage_* is over a bound on the effective parameters where a penalty holds them."""
+the rows; *shrinkage_* is over a bound on the effective parameters where a penalty holds them.
+
+It depends on the data. With 100,000 sparse features accuracy falls after influential rows and
+stays after random ones, as in the paper, but as far after those of largest residuals alone: 200
+components hold too little of the leverages to tell. On covertype, where a linear model is wrong,
+influential rows are those that it gets wrong, and it does better without them; what it needs are
+the rows of high leverage. Half the components give the leverages of rows whose features are many
+and alike (Pearson .99); on covertype a few rare columns make a few leverages near 1, which every
+mixture of columns loses (Pearson .57, ranks .89), and distances are close all the same (.991, and
+90 % of the top 1 % against 42 % by residuals).
+
+Planted rows have rare features and a label against the evidence. Under l2 the distance ranks them
+a little higher than residuals do. Under l1 their features are dropped, so that over the active
+ones they have next to no leverage, and distances rank them far below residuals: where rows with
+features that were not chosen are looked for, features="all" is the choice."""
 
 
 # -- all of it ------------------------------------------------------------------------------------

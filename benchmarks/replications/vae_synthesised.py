@@ -167,6 +167,8 @@ def main(argv=None):
         "network, which is not at hand here: neighbours in pixels and in the VAE's own "
         "latents (means) stand in for it, and find both images better than the scores do. What "
         "the paper claims of its neighbours, that they miss the lighter image, is not so of these."
+        " Before, with 20,000 rows, a noise scale of .05, a constant rate and 16 draws, top-1 "
+        "rates were .411 and .200 with 128 and 64 latents and three checkpoints."
     )
     publish("vae-synthesised", "Kong & Chaudhuri, table 4: mixtures of two images", text, options)
     return results

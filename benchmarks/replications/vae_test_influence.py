@@ -54,7 +54,7 @@ class Plan:
 
     n_rows: int | None = MNIST_ROWS
     latents: tuple[int, ...] = (128, 64)
-    n_checkpoints: int = 5
+    n_checkpoints: int = 3
     share: float = SHARE
     small: bool = False
 
@@ -312,13 +312,15 @@ def text(results, plan) -> str:
         ]
     if not plan.small:
         parts.append(
-            "The auto-encoders that the other replications share draw sharp images by many "
-            "latents; their scores follow the lengths of gradients, so that some rows are "
-            "proponents of many images of any class (the last column has the row with the most). "
-            "With a likelihood three times as broad "
-            f"({BROAD['max_epochs']} epochs, the last checkpoint alone) few latents are in use, "
-            "as by its distances in the paper's, and its shares are nearly found: they are those "
-            "of such auto-encoders.\n\n"
+            "The narrower the likelihood, the more latents an auto-encoder has in use, and the "
+            "more its scores follow the lengths of gradients instead of classes. With one three "
+            f"times as broad as that of the other replications ({BROAD['max_epochs']} epochs, the "
+            "last checkpoint alone) few latents are in use, as by its distances in the paper's, "
+            "and its shares are nearly found: they are those of such auto-encoders. Before, with "
+            "a noise scale of .05, a constant rate, 20,000 rows and 16 draws, 39 / 13 % of "
+            "proponents / opponents were of the class with 128 latents, 29 / 9 % with 64, and one "
+            "row was a proponent of up to 107 images. The norms of airplanes and deer were then, "
+            "by convolutions, 10.2 / 7.2 / 7.1 and 8.5 / 8.4 / 6.7.\n\n"
             f"Cut: {results['n']} of the 60,000 rows of MNIST, few checkpoints of a training by "
             f"Adam for the paper's 30 of 1.5 million steps of SGD, {FEW_DRAWS} draws for its 16, "
             "classes of CIFAR-10 at 32 x 32 pixels "

@@ -35,12 +35,12 @@ class RepresenterExplainer(Representing):
     comes near to for small l2; all other layers are taken as they are.
 
     Use it to see, in one product of matrices and without a Hessian, which rows a *prediction* is
-    made of: why a class was chosen, which rows speak against it, and, by `rank_outliers`, which
-    labels the layer does not believe. Do not read the values as what deletion of a row would do:
-    they are **no deletion scores**, in units of the output and not of a loss; a row that the
-    others would make up for has a large value and a small influence, and rows that are fitted
-    perfectly have none. For what *retraining without a row* would do use `InfluenceExplainer`,
-    and for what *training* did, through all layers, `TracInExplainer`.
+    made of: why a class was chosen, which rows speak against it, and, by `rank_outliers` in mode
+    "trained", which labels the layer does not believe. Do not read the values as what deletion of
+    a row would do: they are **no deletion scores**, in units of the output and not of a loss; a
+    row that the others would make up for has a large value and a small influence, and rows that
+    are fitted perfectly have none. For what *retraining without a row* would do use
+    `InfluenceExplainer`, and for what *training* did, through all layers, `TracInExplainer`.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ class RepresenterExplainer(Representing):
         Strength of the penalty ``l2/2 |W|^2`` beside the *sum* of the losses (1/C; twice Ridge's
         alpha), for a layer that is refitted. None: linear estimators have their own; of a layer
         refitted to outputs, the largest of a ladder that reproduces them with a correlation of
-        .999.
+        .999, or if none does, as where probabilities are nearly 0 and 1, reproduces those.
     layer : str, default=None
         Name of a linear layer of a network, whose outputs are explained; None for the last one.
     mode : {"auto", "trained", "pretrained"}, default="auto"

@@ -223,14 +223,24 @@ class Representing(EngineBacked):
             targets, the predicted one; of a regression, its ``output``). A Series labelled by
             ``train_index_`` where ``set_output`` asks for one.
 
+        Raises
+        ------
+        ValueError
+            If a regression has several outputs and ``output`` names none.
+
         See Also
         --------
-        rank_outliers : Which rows are likely to have a wrong label.
+        rank_outliers : Which rows the layer does not fit.
         """
         return super().self_influence()
 
     def rank_outliers(self, n: int | None = None) -> np.ndarray:
-        """Rank the training rows by how strongly the layer is pulled by their own label.
+        """Rank the training rows by how strongly the layer is pulled by their own target.
+
+        In mode "trained" that is their label, and wrong labels come first. In mode "pretrained"
+        it is the model's own output: rows come first whose outputs the refitted layer misses
+        most, whatever their labels, and a network that has learned a wrong label by heart hides
+        it. Look for wrong labels by mode="trained", which takes an `l2` for most networks.
 
         Parameters
         ----------
@@ -241,8 +251,8 @@ class Representing(EngineBacked):
         -------
         positions : ndarray of int of shape (n,)
             By descending size of alpha for the row's own class (of a regression, of its length
-            over the outputs), which is large for rows that the layer does not fit: wrong labels
-            come first. Ties go to the smaller position.
+            over the outputs), which is large for rows that the layer does not fit. Ties go to the
+            smaller position.
 
         Raises
         ------
@@ -319,8 +329,8 @@ class Representing(EngineBacked):
         Raises
         ------
         ValueError
-            If a position lies outside, or the result does not fit scikit-learn's
-            ``working_memory`` and `rows` is None.
+            If a position lies outside, `n_samples` is no integer, or the result does not fit
+            scikit-learn's ``working_memory`` and `rows` is None.
 
         Notes
         -----
@@ -328,12 +338,12 @@ class Representing(EngineBacked):
         times its alpha, whatever the query.
         """
         queries = self._queries(X, _Asked(y, target_class))
-        if n_samples < 0 or noise < 0:
+        if n_samples != int(n_samples) or n_samples < 0 or noise < 0:
             raise ValueError(
-                f"n_samples={n_samples} and noise={noise} must not be negative. Pass n_samples=0 "
-                "for no noise."
+                f"n_samples={n_samples!r} and noise={noise!r} must not be negative, and the "
+                "number of draws an integer. Pass n_samples=0 for no noise."
             )
-        size = np.prod(self._fit_X.shape[1:], dtype=float) * self.n_samples_fit_
+        size = self._engine.input_size(queries) * self.n_samples_fit_
         if rows is None and 8.0 * queries.shape[0] * size > _loops.memory_budget():
             raise ValueError(
                 f"The derivatives of {queries.shape[0]} queries for all {self.n_samples_fit_} "
@@ -342,7 +352,7 @@ class Representing(EngineBacked):
         at = np.arange(self.n_samples_fit_) if rows is None else rows
         at = attribution.positions(at, self.n_samples_fit_, "rows")
         return self._engine.sensitivity(
-            queries, at, n_samples=n_samples, noise=noise, random_state=random_state
+            queries, at, n_samples=int(n_samples), noise=noise, random_state=random_state
         )
 
     # -- truth ------------------------------------------------------------------------------------

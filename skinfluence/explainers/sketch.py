@@ -62,7 +62,8 @@ class InfluenceSketch(Sketching):
         the loss. They differ for Gamma and Tweedie regression.
     features : {"all", "active"}, default="all"
         Whether features with coefficients of zero count; an l1 penalty holds them there, so that
-        "active" is the curvature of the fit and "all" that of what it chose from.
+        "active" is the curvature of the fit and "all" that of what it chose from. A projection
+        is of the features that any class of a softmax uses.
     correct_shrinkage : bool, default=False
         Multiply the odds h / (1 - h) of all leverages by one factor, so that they add up to
         `n_effective_params_`. That keeps their order, multiplies c, and brings `leverage_` and
@@ -92,7 +93,9 @@ class InfluenceSketch(Sketching):
     cooks_distance_ : ndarray of shape (n_train,)
         :math:`r^2 h / ((1 - h)^2 k \phi)` with the dispersion :math:`\phi` and, under a penalty,
         the data's share of the quadratic form; what ``diagnostics().cooks_distance`` of
-        InfluenceExplainer is without a sketch. Not for losses that are no deviance.
+        InfluenceExplainer is without a sketch. Not for losses that are no deviance; NaN where
+        `n_effective_params_` leaves no degrees of freedom to estimate :math:`\phi` by, as under a
+        penalty with more features than rows, where it is that bound and not the truth.
     shrinkage_ : float
         Sum of the sketched leverages over `n_effective_params_`, before any correction.
     n_effective_params_ : float
@@ -130,6 +133,9 @@ class InfluenceSketch(Sketching):
     them. A row of leverage 1 alone determines a direction, and its c is infinite. A softmax of K
     classes has K x K blocks: its leverage is their trace, and c the same quadratic form; k K
     parameters may be 4,000 at most.
+
+    Weights of rows are what they are: that ``class_weight="balanced"`` would follow the loss of a
+    row, as InfluenceExplainer has it, is in no score.
 
     ``partial_fit`` and ``diagnostics(X, y)`` are the two passes in the hands of the user. They
     keep no row, so that ``self_influence`` and ``score_influence`` have none to ask about.

@@ -18,7 +18,7 @@ from skinfluence.base import all_or_nothing
 from skinfluence.diagnostics import SketchedDiagnostics
 from skinfluence.engines.sketch.engine import SketchEngine
 from skinfluence.engines.sketch.reading import read, refuse_balanced
-from skinfluence.engines.sketch.rows import Given, block_weights, blocks_of
+from skinfluence.engines.sketch.rows import Given, block_weights, blocks_of, centre_of
 from skinfluence.engines.sketch.sources import StreamSource
 from skinfluence.explainers.engine_backed import EngineBacked
 
@@ -31,6 +31,15 @@ _OF_ALL_ROWS = (
     "shrinkage_",
     "stationarity_",
     "train_index_",
+)
+# Options that the sums of the first pass depend on.
+_OF_THE_SUMS = (
+    "n_components",
+    "projection",
+    "n_sketches",
+    "hessian",
+    "features",
+    "random_state",
 )
 
 
@@ -130,13 +139,14 @@ class Sketching(EngineBacked):
         if self._heads:
             self._adopt_features()
         self._kind = self._engine_of(self._model)
-        self._block_rows(X, reset=True)
+        rows = self._block_rows(X, reset=True)
         targets = self._kind.model_targets(self.estimator_, y)
         weights = block_weights(sample_weight, X)
         check_consistent_length(weights, targets)
         fit = read(self._model, targets, weights)
         refuse_balanced(self._model, fit)
-        self._engine = self._kind(self._model, fit, self._settings())
+        centre = centre_of(rows, self.block_size)
+        self._engine = self._kind(self._model, fit, self._settings(), centre)
 
     def _refuse_unfitted(self):
         if self.estimator is None or isinstance(self.estimator, type):
@@ -146,6 +156,20 @@ class Sketching(EngineBacked):
                 f"{type(self.estimator).__name__} is not fitted, and blocks of rows are never in "
                 "memory together to fit it on. Fit it first (block by block, where it has a "
                 "partial_fit), and pass the fitted one."
+            )
+
+    def _refuse_other_options(self):
+        """Sums are of one estimator and one sketch, whatever was set since they were begun."""
+        begun = vars(self._engine.settings)
+        changed = [name for name in _OF_THE_SUMS if getattr(self, name) is not begun[name]]
+        changed = [name for name in changed if getattr(self, name) != begun[name]]
+        if self.estimator is not self.estimator_:
+            changed = ["estimator", *changed]
+        if changed:
+            raise ValueError(
+                f"{' and '.join(changed)} changed since the first rows were added, and the sums "
+                "belong to what it was. Add the rows to a new sketch (sklearn.base.clone makes "
+                "one), or use fit, which starts anew."
             )
 
     def _block_rows(self, X, *, reset):
@@ -188,7 +212,8 @@ class Sketching(EngineBacked):
         Raises
         ------
         ValueError
-            If the rows do not fit the estimator, or it weights classes by how many rows they have.
+            If the rows do not fit the estimator, it weights classes by how many rows they have, or
+            it or an option has changed since the first rows were added.
         """
         if y is None:
             raise ValueError(
@@ -198,6 +223,7 @@ class Sketching(EngineBacked):
         with all_or_nothing(self):
             if not hasattr(self, "_engine"):
                 self._begin(X, y, sample_weight)
+            self._refuse_other_options()
             rows = self._block_rows(X, reset=False)
             targets = self._kind.model_targets(self.estimator_, y)
             self._engine.add_given(rows, targets, block_weights(sample_weight, X))

@@ -10,8 +10,14 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.svm import SVC, SVR, NuSVC, NuSVR, OneClassSVM
+from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skinfluence import InfluenceExplainer
+from skinfluence.deletion.svm import kernel as kernel_module
+from skinfluence.deletion.svm import point as point_module
+from skinfluence.deletion.svm.free import FreeSet
+from skinfluence.deletion.svm.path import follow
+from skinfluence.deletion.svm.reading import read_machine
 from skinfluence.exceptions import (
     DegenerateDeletionWarning,
     NotStationaryWarning,
@@ -22,14 +28,15 @@ from tests.test_deletion.svm_refits import decisions, losses
 N = 45
 _rng = np.random.default_rng(3)
 X = _rng.normal(size=(N, 3)) + 1.0
-X[9] = X[2]
 THREE = np.array(["c", "a", "b"])[np.arange(N) % 3]
 X[THREE == "b"] += [0.9, -0.4, 0.0]
 X[THREE == "a"] -= [0.0, 0.5, 0.7]
+X[5] = X[2]  # of one class
 TWO = np.where(THREE == "b", 1, 0)
 NUMBERS = X @ [1.0, -0.5, 0.2] + np.sin(2 * X[:, 0]) + 0.3 * _rng.normal(size=N)
 WEIGHTS = _rng.uniform(0.4, 2.0, size=N)
 WEIGHTS[7] = 0.0
+SOME = [2, 5, 7, *range(0, N, 3)]  # two copies, no weight, and others
 
 
 def laplace(A, B):
@@ -93,8 +100,8 @@ def test_losses_are_those_of_refits(case):
     estimator, y, _ = case
     explainer = explained(case)
     scores = explainer.score_influence(X, y)
-    expected = truth(case, range(N), lambda outputs: losses(estimator, outputs, y))
-    assert_allclose(scores, expected, rtol=1e-9, atol=1e-9)
+    expected = truth(case, SOME, lambda outputs: losses(estimator, outputs, y))
+    assert_allclose(scores[:, SOME], expected, rtol=1e-9, atol=1e-9)
     assert_allclose(explainer.self_influence(), np.diag(scores), rtol=1e-9, atol=1e-12)
     assert explainer.method_ == "exact"
 
@@ -112,7 +119,8 @@ def test_losses_are_those_of_refits(case):
 def test_rows_that_hold_nothing_change_nothing(case, target):
     """Exactly, whatever the block of queries."""
     explainer = explained(case, target=target)
-    idle = np.setdiff1d(np.arange(N), explainer.estimator_.support_)
+    # Which of two copies holds what they hold together is nobody's business.
+    idle = np.setdiff1d(np.arange(N), [*explainer.estimator_.support_, 2, 5])
     assert len(idle) > 1
     assert_array_equal(explainer.score_influence(X[:7], case[1][:7])[:, idle], 0.0)
     assert_array_equal(explainer.self_influence()[idle], 0.0)
@@ -276,13 +284,37 @@ def test_weights_are_repetitions():
 
 def test_kernel_rows_on_demand(monkeypatch):
     """A matrix that does not fit is not formed, and nothing else changes."""
-    from skinfluence.deletion.svm import kernel
-
     case = (SVR(gamma=0.3), NUMBERS, None)
     expected = explained(case).score_influence(X, NUMBERS)
-    monkeypatch.setattr(kernel, "LEAST_ROWS", 4)
-    monkeypatch.setattr(kernel._loops, "memory_budget", lambda n=1: 8.0 * N * 20)
+    monkeypatch.setattr(kernel_module, "LEAST_ROWS", 4)
+    monkeypatch.setattr(kernel_module._loops, "memory_budget", lambda n=1: 8.0 * N * 20)
     assert_allclose(explained(case).score_influence(X, NUMBERS), expected, rtol=1e-9, atol=1e-12)
+
+
+def many(n, seed=1):
+    rng = np.random.default_rng(seed)
+    A = rng.normal(size=(n, 5))
+    return A, A[:, 0] + 0.5 * A[:, 1] ** 2 + 0.4 * rng.normal(size=n)
+
+
+@pytest.mark.parametrize("watched", [100, 0])
+@pytest.mark.parametrize(
+    "estimator",
+    [SVC(), SVC(class_weight="balanced"), SVR(epsilon=0.2), OneClassSVM(nu=0.2), NuSVC(nu=0.4)],
+    ids=str,
+)
+def test_more_rows_than_are_watched(estimator, watched, monkeypatch):
+    """What was not watched is looked at in the end, and then on the way too."""
+    monkeypatch.setattr(point_module, "WATCHED", watched)
+    A, t = many(400)
+    y = t if isinstance(estimator, SVR) else (t > 0.5).astype(int)
+    fitted = clone(estimator).fit(A, y)
+    explainer = InfluenceExplainer(fitted, target="decision_function").fit(A, y)
+    deletion = explainer._engine.exact
+    (point,), (problem,) = deletion.points, deletion.machine.problems
+    assert len(point.near.others) > 30
+    for row in range(0, 400, 23):
+        assert_optimal(problem, point, np.array([row]))
 
 
 # -- ties -----------------------------------------------------------------------------------------
@@ -323,8 +355,6 @@ def test_ties(rows, kernel, seed):
 
 def assert_optimal(problem, point, rows):
     """The end of the path satisfies the conditions of optimality of the programme without rows."""
-    from skinfluence.deletion.svm.path import follow
-
     programme, motion = problem.programme, problem.motion(rows)
     end = follow(programme, point, motion)
     assert end.complete
@@ -334,10 +364,12 @@ def assert_optimal(problem, point, rows):
     K = programme.kernel.rows(np.arange(programme.kernel.n))
     products = K @ programme.on_rows(beta)
     g = products[programme.row] + end.offset[programme.group] - programme.p
-    size = programme.hi - programme.lo
+    lo = programme.lo + (0.0 if motion.dlo is None else motion.dlo)
+    hi = programme.hi + (0.0 if motion.dhi is None else motion.dhi)
+    size = hi - lo
     tolerance = 1e-9 * max(1.0, np.abs(products).max())
     assert_allclose(programme.sums(beta), programme.c + motion.dc, atol=1e-9 * size.max())
-    above, below = beta - programme.lo, programme.hi - beta
+    above, below = beta - lo, hi - beta
     assert min(above[held].min(), below[held].min()) >= -1e-9 * size.max()
     assert (g[held][below[held] > 1e-9 * size.max()] >= -tolerance).all()
     assert (g[held][above[held] > 1e-9 * size.max()] <= tolerance).all()
@@ -436,3 +468,44 @@ def test_fits_far_from_the_optimum_are_warned_of():
 def test_probabilities_are_refused():
     with pytest.raises(ValueError, match="needs probabilities"):
         explained((SVC(gamma=0.3), TWO, None), target="proba")
+
+
+# Some checks fit on rows of which few are of a class.
+@pytest.mark.filterwarnings("ignore::skinfluence.exceptions.DegenerateDeletionWarning")
+@parametrize_with_checks([InfluenceExplainer(model) for model in (SVC(), SVR(), OneClassSVM())])
+def test_scikit_learn_checks(estimator, check):
+    check(estimator)
+
+
+# -- free variables -------------------------------------------------------------------------------
+
+
+def test_the_inverse_follows_rows_that_enter_and_leave():
+    """From any order of events the system is solved as by a factorisation of its own."""
+    rng = np.random.default_rng(0)
+    fitted = NuSVC(gamma=0.3, nu=0.35).fit(X, TWO)
+    programme = read_machine(fitted, X, TWO, None).problems[0].programme
+    free = FreeSet(programme)
+    inside: set[int] = set()
+    for _ in range(120):
+        v = int(rng.integers(N))
+        if v in inside:
+            free.remove(v)
+            inside.remove(v)
+        elif v != 5:  # a copy of row 2, which the system may hold once
+            free.add(v, *free.combination(v))
+            inside.add(v)
+        assert set(free.members) == inside
+        border = (programme.group[free.members] == free.groups[:, None]).astype(float)
+        K = programme.kernel.rows(free.members)[:, free.members]
+        none = np.zeros((len(free.groups), len(free.groups)))
+        system = np.block([[none, border], [border.T, K]])
+        right = rng.normal(size=len(system))
+        if len(system):
+            assert_allclose(system @ free.solve(right), right, atol=1e-9)
+        products = free.products(right[len(free.groups) :])
+        expected = programme.kernel.rows(np.arange(N))[:, free.members] @ right[len(free.groups) :]
+        assert_allclose(products, expected, atol=1e-12)
+    if 2 not in inside:
+        free.add(2, *free.combination(2))
+    assert free.dependent(5, free.combination(5)[1])

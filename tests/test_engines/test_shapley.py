@@ -119,6 +119,7 @@ def test_mislabelled_rows_are_worth_least():
     y[:6] = 1 - y[:6]
     explainer = KNNShapley(KNeighborsClassifier(5)).fit(rows[:100], y[:100])
     values = explainer.score_influence(rows[100:], y[100:], reduce="mean")
+    assert len(set(explainer.rank_outliers(8)) & set(range(6))) >= 5
     # A right row among wrong ones may be worth as little.
     assert len(set(np.argsort(values)[:6]) & set(range(6))) >= 5
 

@@ -228,6 +228,17 @@ def test_outliers_are_rows_with_a_large_alpha_of_their_own_class():
     assert_array_equal(several.global_importance(1), several.alpha_[:, 1])
 
 
+def test_suspicion_about_outputs_knows_no_labels():
+    y = (CLASSES[0] == CLASSES).astype(int)
+    model = LogisticRegression(**TIGHT).fit(ROWS, y)
+    wrong = 1 - y
+    found = [
+        RepresenterExplainer(model, mode="pretrained").fit(ROWS, labels).rank_outliers()
+        for labels in (y, wrong)
+    ]
+    assert_array_equal(*found)
+
+
 def test_sinks_groups_and_strongest_take_a_class():
     explainer = explain(LogisticRegression(**TIGHT), CLASSES)
     scores = explainer.score_influence(QUERIES, target_class=4)
@@ -283,5 +294,7 @@ def test_sensitivities_that_do_not_fit_are_refused():
         explainer.sensitivity(QUERIES)
     with refused("must not be negative"):
         explainer.sensitivity(QUERIES, n_samples=-1)
+    with refused("number of draws an integer"):
+        explainer.sensitivity(QUERIES, n_samples=2.5)
     with refused("position outside"):
         explainer.sensitivity(QUERIES, rows=[99])

@@ -270,6 +270,8 @@ def test_classes_and_outputs_that_do_not_exist_are_refused():
     with refused("X is None"):
         explainer.score_influence(None)
     several = explain(Ridge(), OUTPUTS)
+    with refused("or output= of the explainer"):
+        several.self_influence()
     with refused("Say which one"):
         several.score_influence(QUERIES)
     with refused("Say which one"):

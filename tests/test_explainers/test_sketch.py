@@ -398,6 +398,7 @@ def test_a_stranger_is_refused():
         (lambda X, y: lambda: iter([X]), r"\(X, y\) or \(X, y, sample_weight\) is needed"),
         (lambda X, y: lambda: iter([]), "yields no block with a row"),
         (lambda X, y: [(X[:0], y[:0])], "yields no block with a row"),
+        (lambda X, y: [(X, None)], "A block has y=None"),
         (lambda X, y: [(X, y[:-1])], "inconsistent numbers of samples"),
         (lambda X, y: [(X, y, -np.ones(len(y)))], "negative, not finite, or no vector"),
         (lambda X, y: [(X, y), (X[:, 1:], y)], "59 features, but InfluenceSketch is expecting 60"),

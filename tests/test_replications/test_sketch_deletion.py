@@ -67,6 +67,7 @@ def test_planted_rows_are_on_top(found):
     for one in found["curves"].values():
         assert one["planted"]["influence sketch"] == 1.0
         assert one["planted"]["leverage alone"] < 0.5
+        assert one["areas"]["influence sketch"] > 0.999
 
 
 def test_nothing_is_deleted_at_first(found):

@@ -296,6 +296,17 @@ def test_sensitivity_in_an_input_that_has_a_name():
     assert_allclose(found, truth, rtol=1e-9, atol=1e-12)
 
 
+def test_sensitivities_of_datasets_that_do_not_fit_are_refused():
+    X, y = images(20)
+    rows = TensorDataset(torch.as_tensor(X), torch.as_tensor(y))
+    explainer = explained(convolutions(), rows)
+    # 5 queries of 20 rows of 16 numbers are 12,800 bytes.
+    with sklearn.config_context(working_memory=0.01):
+        with pytest.raises(ValueError, match="Pass rows="):
+            explainer.sensitivity(X[:5])
+        assert explainer.sensitivity(X[:5], rows=[1]).shape == (5, 1, 1, 4, 4)
+
+
 def test_sensitivity_is_averaged_over_seeded_noise():
     module, (X, y) = convolutions(), images(20)
     explainer = explained(module, X, y)

@@ -74,10 +74,14 @@ class ExactDeletion(Deletion):
         return max(1, int(tile / self.model.floats_a_query(n_rows)))
 
     def delete(self, rows: slice) -> Any:
-        return self.model.delete(np.arange(rows.start, rows.stop))
+        positions = np.arange(rows.start, rows.stop)
+        return positions, self.model.delete(positions)
 
     def change(self, X: Any, deleted: Any) -> Array:
-        return self.model.change(X.X, deleted, X.before, lambda out: self.value(out, X.asked))
+        positions, state = deleted
+        changes = self.model.change(X.X, state, X.before, lambda out: self.value(out, X.asked))
+        changes[:, self.model.idle(positions)] = 0.0
+        return changes
 
     def self_change(self, rows: slice) -> Array:
         return self.self_change_at(np.arange(rows.start, rows.stop))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from skinfluence.deletion.closed import (  # noqa: F401  (they register themselves)
+    bayes_families,
     centroids,
     covariance,
     discriminants,
@@ -12,7 +13,6 @@ from skinfluence.deletion.closed import (  # noqa: F401  (they register themselv
     gaussian_process,
     iterated,
     kernel_ridge,
-    naive_bayes,
     neighbours,
     pca,
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.naive_bayes import GaussianNB
 
 from skinfluence.deletion.closed.base import (
@@ -15,7 +16,8 @@ from skinfluence.deletion.closed.base import (
     TrainingRows,
     register,
 )
-from skinfluence.deletion.closed.naive_bayes import BayesDeletion, BayesFamily
+from skinfluence.deletion.closed.bayes_families import BayesFamily
+from skinfluence.deletion.closed.naive_bayes import BayesDeletion
 from skinfluence.objectives.encoding import class_positions
 
 
@@ -51,6 +53,7 @@ class GaussianBayesDeletion(BayesDeletion):
         gaps = (X - X.mean(axis=0)) ** 2
         spread = gaps.sum(axis=0)
         self.smooth = smoothing * spread.max() / n
+        self._smoothed = smoothing > 0
         left = np.maximum(spread - n / (n - 1.0) * gaps, 0.0).max(axis=1)
         self.smooth_without = smoothing * left / (n - 1.0)
         self.variances = self.scatters / self.totals[:, None]
@@ -58,6 +61,10 @@ class GaussianBayesDeletion(BayesDeletion):
     @property
     def row_block(self) -> int:
         return max(64, min(2048, 2**21 // (self.n_outputs * self.X.shape[1])))
+
+    def idle(self, rows: Positions) -> NDArray[np.bool_]:
+        # Rows of weight 0 count in the largest variance.
+        return super().idle(rows) & (not self._smoothed)
 
     def outputs(self, X: Any) -> Array:
         variances = self.variances + self.smooth

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import linalg
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.metrics.pairwise import pairwise_kernels
@@ -56,6 +57,9 @@ class KernelRidgeDeletion(ExactModel):
     @property
     def row_block(self) -> int:
         return self.n_train  # a kernel would be evaluated again for each block
+
+    def idle(self, rows: Positions) -> NDArray[np.bool_]:
+        return self.root[rows] == 0.0
 
     def floats_a_query(self, n_rows: int) -> int:
         return 2 * self.n_train + 3 * n_rows * self.n_outputs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import OrderedDict
 from functools import cached_property
 from typing import Any
@@ -138,12 +139,15 @@ class KernelRows:
         """Kernel of row j with all of the problem's rows, (n,)."""
         if self._matrix is not None:
             return self._matrix[j]
-        if j not in self._kept:
-            if len(self._kept) >= self._capacity:
+        row = self._kept.get(j)
+        if row is None:
+            row = self.kernel.among(self.positions[[j]], self.positions)[0]
+            self._kept[j] = row
+        with contextlib.suppress(KeyError):  # another thread may have dropped it
+            self._kept.move_to_end(j)
+            if len(self._kept) > self._capacity:
                 self._kept.popitem(last=False)
-            self._kept[j] = self.kernel.among(self.positions[[j]], self.positions)[0]
-        self._kept.move_to_end(j)
-        return self._kept[j]
+        return row
 
     def rows(self, which: Indices) -> Array:
         """Several rows at once, (len(which), n)."""

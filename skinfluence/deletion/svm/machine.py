@@ -17,7 +17,8 @@ from skinfluence.deletion.closed.base import (
     Meeting,
     Positions,
 )
-from skinfluence.deletion.svm.path import Point, follow, gradient_size
+from skinfluence.deletion.svm.path import follow
+from skinfluence.deletion.svm.point import Point, gradient_size
 from skinfluence.deletion.svm.polish import polish
 from skinfluence.deletion.svm.problems import Problem
 from skinfluence.deletion.svm.reading import Machine, last_of_their_class

@@ -8,19 +8,18 @@ import numpy as np
 
 from skinfluence.deletion.base import Array
 from skinfluence.deletion.svm.free import FreeSet
-from skinfluence.deletion.svm.path import (
+from skinfluence.deletion.svm.path import follow, torn
+from skinfluence.deletion.svm.point import (
     FREE,
     LOWER,
-    NO_SHARE,
     UPPER,
     Point,
     centre_offsets,
-    follow,
     gradient,
     near,
-    torn,
 )
 from skinfluence.deletion.svm.programme import Motion, Programme
+from skinfluence.deletion.svm.walk import NO_SHARE
 
 # Distance from a bound, relative to the box, within which a coefficient is on it: libsvm clips,
 # and the nu-forms divide by the margin afterwards.

@@ -63,7 +63,7 @@ class ExactEngine(DeletionEngine):
         self.exact, deviation = agreed_model(self.family, model, rows, settings, self.refits)
         self.method = self.exact.method
         self.stationarity = (deviation, 0.0)
-        if deviation > LOOSE:
+        if deviation > max(LOOSE, self.family.same):
             warn(
                 f"{type(model).__name__} is not where its own iteration comes to rest on these "
                 f"rows: its answers differ by {deviation:.1e}, relatively. Scores belong to where "

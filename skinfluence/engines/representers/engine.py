@@ -36,8 +36,8 @@ class RepresenterEngine(Engine):
     """Representer values over the features of a model's last layer.
 
     Subclasses say how rows become features, and how those change with the rows: they write
-    :meth:`features_of`, :meth:`sensitivity`, and what :class:`Engine` asks before there is a fit.
-    ``fit`` hands the layer at its minimum to this constructor.
+    :meth:`features_of`, :meth:`sensitivity`, :meth:`input_size`, and what :class:`Engine` asks
+    before there is a fit. ``fit`` hands the layer at its minimum to this constructor.
 
     Parameters
     ----------
@@ -137,6 +137,10 @@ class RepresenterEngine(Engine):
         `n_samples` draws, their mean over queries with normal noise added, of standard deviation
         `noise` times the range of each query's inputs.
         """
+
+    @abstractmethod
+    def input_size(self, queries: RepresenterQueries) -> float:
+        """Numbers in the input of one query, which is what derivatives are taken in."""
 
     # -- what the explainer shows -----------------------------------------------------------------
 

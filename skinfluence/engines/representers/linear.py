@@ -120,6 +120,9 @@ class LinearRepresenters(RepresenterEngine):
         per_row = (queries.signs * alpha[:, queries.columns]).T
         return per_row[:, :, None] * dense(self.layer.features[rows])[None]
 
+    def input_size(self, queries: RepresenterQueries) -> float:
+        return float(self.layer.features.shape[1])
+
 
 def _own_layer(layer, activation, weights):
     """What matches the outputs of a linear estimator: all its problems as one."""

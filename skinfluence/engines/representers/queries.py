@@ -118,7 +118,8 @@ class Outputs:
             if self.number > 1:
                 raise ValueError(
                     f"The model has {self.number} outputs. Say which one the values are about: "
-                    f"target_class=0, ..., {self.number - 1}, or one a query."
+                    f"target_class=0, ..., {self.number - 1}, or one a query; or output= of the "
+                    "explainer, once for all questions."
                 )
             asked = 0
         position = np.asarray(asked)

@@ -31,7 +31,7 @@ from skinfluence.engines.sketch.reading import (
     fixed_problems,
     read,
 )
-from skinfluence.engines.sketch.rows import BlockedRows, blocked_rows
+from skinfluence.engines.sketch.rows import BlockedRows, blocked_rows, centre_of
 from skinfluence.engines.sketch.scores import embedding
 from skinfluence.engines.sketch.sketcher import Sketcher, make_sketcher
 from skinfluence.engines.sketch.sources import ArraySource, Source, block_source
@@ -49,12 +49,20 @@ class SketchEngine(Engine):
     fit : LinearFit
         Its problems, whatever rows they were read with.
     settings : SimpleNamespace
+    centre : ndarray of shape (p,) or None, default=None
+        Roughly where features are.
     """
 
     method = "sketch"
     score_unit = "loss"
 
-    def __init__(self, model: Any, fit: LinearFit, settings: SimpleNamespace):
+    def __init__(
+        self,
+        model: Any,
+        fit: LinearFit,
+        settings: SimpleNamespace,
+        centre: Array | None = None,
+    ):
         check_problems(model, fit)
         self.model, self.settings, self.y = model, settings, None
         self.sketcher = make_sketcher(
@@ -64,6 +72,7 @@ class SketchEngine(Engine):
             n_sketches=settings.n_sketches,
             expected=settings.hessian == "expected",
             random_state=settings.random_state,
+            centre=centre,
         )
         _check_size(model, self.sketcher)
         self.passes = Passes(self.sketcher, type(model).__name__)
@@ -106,7 +115,7 @@ class SketchEngine(Engine):
         check_classes(model, y)
         weights = np.ones(len(count)) if weights is None else weights
         fit = read(model, y, weights)
-        engine = cls(model, fit, settings)
+        engine = cls(model, fit, settings, centre_of(rows, settings.block_size))
         engine.y = y
         engine.check_columns(rows)
         targets = [(one.y, one.weights) for one in fit.problems]
@@ -223,7 +232,8 @@ class SketchEngine(Engine):
         self.source, self.rows = None, ()
 
     def _given(self, rows, y, weights):
-        return block_source(self.model, rows, y, weights, self.slices(rows))
+        fixed = self.sketcher.fixed
+        return block_source(self.model, rows, y, weights, self.slices(rows), fixed)
 
     # -- scores -----------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from skinfluence.diagnostics.measures import cooks
 from skinfluence.diagnostics.working import Basis
 from skinfluence.engines.sketch.reading import Fixed
 from skinfluence.engines.sketch.sketcher import Sketched, Sketcher
-from skinfluence.engines.sketch.totals import Totals, most_parameters, multiplier
+from skinfluence.engines.sketch.totals import Totals, most_parameters, multiplier, rounding_of
 from skinfluence.engines.sketch.working import basis_of, residuals, working_block
 
 Array = NDArray[np.float64]
@@ -32,8 +32,9 @@ class Measures:
     leverages : ndarray of shape (n_sketches, b)
     scores : ndarray of shape (b,)
         c.
-    slopes : float
-        Sum of the squares of the rows' weighted slopes, by which rows are known again.
+    slopes, moment : float
+        Sums of the squares of the rows' weighted slopes, and of these times their positions, by
+        which rows and their order are known again.
     cooks, residuals : ndarray of shape (b,) or None
         None where the loss is no deviance.
     """
@@ -41,6 +42,7 @@ class Measures:
     leverages: Array
     scores: Array
     slopes: float
+    moment: float
     cooks: Array | None
     residuals: Array | None
 
@@ -51,9 +53,15 @@ class Measures:
             np.concatenate([part.leverages for part in parts], axis=1),
             np.concatenate([part.scores for part in parts]),
             sum(part.slopes for part in parts),
+            _moment(parts),
             _joined([part.cooks for part in parts]),
             _joined([part.residuals for part in parts]),
         )
+
+
+def _moment(parts):
+    before = np.cumsum([0] + [len(part.scores) for part in parts[:-1]])
+    return float(sum(part.moment + n * part.slopes for n, part in zip(before, parts, strict=True)))
 
 
 def _joined(parts):
@@ -125,7 +133,8 @@ class SketchedProblem:
         else:
             scores = np.einsum("bk,bk->b", slope, np.mean(moved, axis=0))
         distance = _together(distances, levers) if distances else None
-        return Measures(levers, scores, own.squares, distance, residuals(fixed, own))
+        known = own.squares, own.moment
+        return Measures(levers, scores, *known, distance, residuals(fixed, own))
 
 
 def _scores(slope, spread, leverage):
@@ -166,7 +175,9 @@ def _sketched(sketcher, number, total):
     slope = penalty.gradient(fixed.theta) / fixed.unit
     bases, pulls = [], []
     for sketch, gram in enumerate(total.grams):
-        mask = _mask(fixed, projection.n_components)
+        mask = _mask(fixed, projection, sketch)
+        if fixed.centred and sketcher.centre is not None:
+            mask &= _varying(fixed, projection, sketch, total, sketcher.centre)
         held = m * _penalty(fixed, projection, sketch, penalty.l2)
         data = np.where(np.outer(mask, mask), gram, 0.0)
         basis = basis_of(data, np.where(np.outer(mask, mask), held, 0.0))
@@ -175,18 +186,31 @@ def _sketched(sketcher, number, total):
         inner = np.vstack([inner, slope[sketcher.n_features :]]).ravel()
         pulls.append(basis.vectors.T @ np.where(mask, inner, 0.0))
     exact = all(omega is None for omega in projection.omegas)
-    n_params = bases[0].n_effective if exact else most_parameters(fixed, total)
+    n_params = bases[0].n_effective if exact else most_parameters(fixed, total, sketcher.centre)
     return SketchedProblem(fixed, total, tuple(bases), tuple(pulls), n_params)
 
 
-def _mask(fixed, n_components):
+def _mask(fixed, projection, sketch):
     """Which of a sketch's parameters there are: (r K,), rows first."""
+    n_components, active = projection.n_components, projection.active
     free = np.ones((n_components + fixed.has_intercept, fixed.n_outputs), dtype=bool)
+    if active is not None and projection.omegas[sketch] is None:
+        # Of classes that share a sketch, some may hold a feature at zero that others use.
+        free[:n_components] = fixed.problem.coef[active] != 0
     for k in fixed.problem.constant_outputs:
         free[:n_components, k] = False
     if fixed.has_intercept:
         free[-1] = fixed.free[-1]
     return free.ravel()
+
+
+def _varying(fixed, projection, sketch, total, centre):
+    """Which parameters do not belong to a component that is constant up to rounding: (r K,)."""
+    rounding = rounding_of(total, np.diag(projection.gram(sketch, np.square(centre))))
+    size = np.diag(total.grams[sketch]).reshape(-1, fixed.n_outputs)
+    varies = np.ones(size.shape, dtype=bool)
+    varies[:-1] = size[:-1].sum(axis=1, keepdims=True) > rounding[:, None]
+    return varies.ravel()
 
 
 def _penalty(fixed, projection, sketch, l2):

@@ -120,6 +120,12 @@ class Passes:
                     "function or an iterable that yields the same blocks each time: seed what "
                     "draws them."
                 )
+            if abs(own.moment - total.moment) > DIFFERENT * total.moment:
+                raise ValueError(
+                    "The second pass over the blocks met the rows in another order than the "
+                    "first, so that nobody knows which row a score belongs to. Pass a function or "
+                    "an iterable that yields the same blocks each time, without shuffling them."
+                )
         return rows
 
 

@@ -98,6 +98,16 @@ class Fixed:
         return self.problem.intercept is not None
 
     @property
+    def centred(self) -> bool:
+        """Whether the intercept takes up any shift of the features: it is free, and in no penalty.
+
+        The model is then the same over centred features, and its Gram matrices keep their digits.
+        """
+        penalty = self.penalty
+        held = penalty.l2[-1] + penalty.l1[-1]
+        return self.has_intercept and bool(self.free[-1].all() and not held.any())
+
+    @property
     def theta(self) -> Array:
         """Coefficients and, last, the intercept: (P, K)."""
         problem = self.problem
@@ -144,8 +154,25 @@ def fixed_problems(fit: LinearFit, features: str) -> list[Fixed]:
             active = np.flatnonzero((problem.coef != 0).any(axis=1))
         nothing = np.zeros(0)
         bare = dataclasses.replace(problem, y=nothing, weights=nothing, rebalance=None)
+        # Copies: sketches must not follow what training goes on to do to the estimator.
+        intercept = None if bare.intercept is None else np.array(bare.intercept)
+        bare = dataclasses.replace(bare, coef=np.array(bare.coef), intercept=intercept)
         fixed.append(Fixed(bare, active))
     return fixed
+
+
+def refuse_changed(model: Any, fit: LinearFit, fixed: Sequence[Fixed]) -> None:
+    """Refuse a model that is no longer the one whose sums were begun."""
+    same = len(fit.problems) == len(fixed) and all(
+        np.array_equal(Fixed(problem, None).theta, one.theta)
+        for problem, one in zip(fit.problems, fixed, strict=True)
+    )
+    if not same:
+        raise ValueError(
+            f"{type(model).__name__} has other coefficients than when the first rows were added, "
+            "and sums belong to one model. Train it to its end first, and then add the rows to a "
+            "new sketch (sklearn.base.clone makes one)."
+        )
 
 
 @dataclass(frozen=True)
@@ -173,7 +200,15 @@ class Slopes:
     @property
     def squares(self) -> float:
         """Sum of the squares of the weighted slopes."""
-        return float(np.square(self.weights[:, None] * self.gradient).sum())
+        return float(self._each_square().sum())
+
+    @property
+    def moment(self) -> float:
+        """The same times the positions of the rows, which knows their order."""
+        return float(np.arange(len(self.weights)) @ self._each_square())
+
+    def _each_square(self):
+        return np.square(self.weights[:, None] * self.gradient).sum(axis=1)
 
 
 def slopes(fixed: Fixed, y: Array, weights: Array, eta: Array, *, expected: bool) -> Slopes:

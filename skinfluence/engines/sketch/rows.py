@@ -21,6 +21,8 @@ Array = NDArray[np.float64]
 # Numbers that a block of projected rows may hold, and one of dense rows: a few copies of the
 # first fit the cache, and one of the second is made where rows are float32 or integers.
 PROJECTED, DENSE = 2**20, 2**23
+# Rows that say where features are.
+CENTRE_ROWS = 1024
 # Nothing of a row's type is changed: a block is, when it is multiplied.
 _ROWS: dict[str, Any] = {"dtype": "numeric", "accept_sparse": "csr"}
 
@@ -68,6 +70,16 @@ def floats(X: Any) -> Any:
         X = X.copy()
         X.sum_duplicates()
     return X.astype(np.float64, copy=False)
+
+
+def centre_of(rows: BlockedRows, block_size: int | None) -> Array | None:
+    """Where features roughly are, from the first rows, (p,); None for sparse ones.
+
+    Sums over features that lie far from 0 compared to their spread lose its digits, and any point
+    among them is as good as the mean of all.
+    """
+    some = rows[: max(1, min(block_size or CENTRE_ROWS, DENSE // max(rows.shape[1], 1)))]
+    return None if sparse.issparse(some) else some.mean(axis=0)
 
 
 def blocked_rows(owner: Any, heads: Sequence[Any], X: Any, *, reset: bool) -> BlockedRows:
@@ -156,6 +168,8 @@ def _given(block):
             f"A block is a {type(block).__name__}, and (X, y) or (X, y, sample_weight) is needed. "
             "Yield a tuple of them."
         )
+    if block[1] is None:
+        raise ValueError("A block has y=None. Yield (X, y) with the targets of its rows.")
     return Given(*block)
 
 

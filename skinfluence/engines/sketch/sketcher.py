@@ -66,10 +66,13 @@ class Sketched:
     slopes : Slopes
     rows : sequence of ndarray of shape (b, r)
         One a sketch.
+    features : ndarray or CSR of shape (b, p)
+        What was projected: the rows, centred where that is the same model.
     """
 
     slopes: Slopes
     rows: Sequence[Array]
+    features: Any
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,8 @@ class Sketcher:
     n_sketches : int
     expected : bool
         Whether curvature is that under the model.
+    centre : ndarray of shape (p,) or None
+        What is taken off the rows of problems whose intercept takes that up; None for nothing.
     """
 
     fixed: Sequence[Fixed]
@@ -92,6 +97,7 @@ class Sketcher:
     place: Sequence[int]
     n_sketches: int
     expected: bool
+    centre: Array | None = None
 
     @property
     def n_features(self) -> int:
@@ -118,17 +124,24 @@ class Sketcher:
         targets : sequence of (ndarray, ndarray)
             Targets and weights of the rows in each problem.
         """
-        known: dict[tuple[int, bool], list[Array]] = {}
+        known: dict[tuple[int, bool, bool], list[Array]] = {}
+        centred = X if self.centre is None else _less(X, self.centre)
         for number, (fixed, eta, (y, weights)) in enumerate(
             zip(self.fixed, outputs(self.fixed, X), targets, strict=True)
         ):
-            key = self.place[number], fixed.has_intercept
+            key = self.place[number], fixed.has_intercept, fixed.centred
+            features = centred if fixed.centred else X
             if key not in known:
                 known[key] = [
-                    self.of(number).rows(X, sketch, border=fixed.has_intercept)
+                    self.of(number).rows(features, sketch, border=fixed.has_intercept)
                     for sketch in range(self.n_sketches)
                 ]
-            yield Sketched(slopes(fixed, y, weights, eta, expected=self.expected), known[key])
+            own = slopes(fixed, y, weights, eta, expected=self.expected)
+            yield Sketched(own, known[key], features)
+
+
+def _less(X, centre):
+    return (X.toarray() if hasattr(X, "toarray") else X) - centre
 
 
 def make_sketcher(
@@ -139,13 +152,15 @@ def make_sketcher(
     n_sketches: int,
     expected: bool,
     random_state: Any,
+    centre: Array | None = None,
 ) -> Sketcher:
     """Draw the projections; problems with the same features share theirs."""
     rng = check_random_state(random_state)
     seeds = [int(seed) for seed in rng.randint(np.iinfo(np.int32).max, size=n_sketches)]
     drawn = _Drawn(projection, n_components, seeds)
     place = [drawn.place(one) for one in fixed]
-    return Sketcher(fixed, drawn.projections, place, n_sketches, expected)
+    centre = centre if any(one.centred for one in fixed) else None
+    return Sketcher(fixed, drawn.projections, place, n_sketches, expected, centre)
 
 
 @dataclass

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_consistent_length
 
-from skinfluence.engines.sketch.reading import read, refuse_balanced
+from skinfluence.engines.sketch.reading import Fixed, read, refuse_balanced, refuse_changed
 from skinfluence.engines.sketch.rows import BlockedRows, Given, block_weights
 
 Array = NDArray[np.float64]
@@ -128,10 +128,20 @@ class StreamSource(Source):
 
 
 def block_source(
-    model: Any, rows: BlockedRows, y: Any, weights: Array, slices: Sequence[slice]
+    model: Any,
+    rows: BlockedRows,
+    y: Any,
+    weights: Array,
+    slices: Sequence[slice],
+    fixed: Sequence[Fixed] | None = None,
 ) -> ArraySource:
-    """Rows that are some of many; class weights that need all of them are refused."""
+    """Rows that are some of many; class weights that need all of them are refused.
+
+    So is a model that has changed since it was read as `fixed`.
+    """
     check_consistent_length(np.empty(rows.shape[0]), y, weights)
     fit = read(model, y, weights)
     refuse_balanced(model, fit)
+    if fixed is not None:
+        refuse_changed(model, fit, fixed)
     return ArraySource(rows, [(one.y, one.weights) for one in fit.problems], slices)

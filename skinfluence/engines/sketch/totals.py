@@ -15,6 +15,7 @@ from skinfluence.diagnostics.measures import PERFECT
 from skinfluence.engines.sketch.reading import Fixed
 from skinfluence.engines.sketch.sketcher import Sketched
 from skinfluence.engines.sketch.working import residuals
+from skinfluence.objectives.coordinates import CONSTANT
 from skinfluence.objectives.design import DenseDesign
 from skinfluence.objectives.objective import gram_blocks
 from skinfluence.solvers.stationarity import INTERPOLATING, largest_ratio, violation
@@ -32,8 +33,8 @@ class Totals:
         Number of rows, and of those that weigh anything.
     m : float
         What the penalty is multiplied by.
-    slopes : float
-        Sum of the squares of the rows' weighted slopes.
+    slopes, moment : float
+        Sums of the squares of the rows' weighted slopes, and of these times their positions.
     squares, size : float
         Pearson's statistic, and of targets and outputs what it is rounding of.
     gradient, scale : ndarray of shape (P, K)
@@ -41,7 +42,8 @@ class Totals:
     grams : tuple of ndarray of shape (r K, r K)
         Curvature of the data in each sketch.
     columns, means : ndarray of shape (p, K, K)
-        Curvature of the data along every feature, and between it and the intercept.
+        Curvature of the data along every feature, and between it and the intercept; of centred
+        features where they are.
     mass : ndarray of shape (K, K)
         Curvature along the intercept.
     """
@@ -50,6 +52,7 @@ class Totals:
     n_held: int
     m: float
     slopes: float
+    moment: float
     squares: float
     size: float
     gradient: Array
@@ -66,6 +69,8 @@ class Totals:
         ours, theirs = getattr(self, name), getattr(other, name)
         if name == "grams":
             return tuple(a + b for a, b in zip(ours, theirs, strict=True))
+        if name == "moment":  # the other's rows come behind ours
+            return ours + theirs + self.n_rows * other.slopes
         return ours + theirs
 
     @property
@@ -92,13 +97,14 @@ def totals(fixed: Fixed, X: Any, part: Sketched) -> Totals:
         n_held=int((weights > 0).sum()),
         m=_multiplier(fixed, weights),
         slopes=own.squares,
+        moment=own.moment,
         squares=0.0 if squares is None else float(np.square(squares).sum()),
         size=_size(own),
         gradient=_adjoint(fixed, X, slope),
         scale=_sizes(fixed, X, own),
         grams=tuple(_gram(rows, curvature) for rows in part.rows),
-        columns=(_entrywise(X, np.square).T @ flat).reshape(several),
-        means=(X.T @ flat).reshape(several),
+        columns=(_entrywise(part.features, np.square).T @ flat).reshape(several),
+        means=(part.features.T @ flat).reshape(several),
         mass=curvature.sum(axis=0),
     )
 
@@ -166,7 +172,7 @@ def stationarity(fixed: Fixed, total: Totals) -> float:
     return largest_ratio(violation(stub, theta), data + own)
 
 
-def most_parameters(fixed: Fixed, total: Totals) -> float:
+def most_parameters(fixed: Fixed, total: Totals, centre: Array | None = None) -> float:
     """Effective parameters of the whole fit, or an upper bound where a penalty holds them.
 
     They are the trace of f(A) with A the curvature of the data over that of the penalty and
@@ -186,6 +192,8 @@ def most_parameters(fixed: Fixed, total: Totals) -> float:
         # A constant column less its mean is rounding.
         size = np.trace(blocks, axis1=1, axis2=2)
         rest = np.trace(left, axis1=1, axis2=2) > 1e-13 * size
+        if fixed.centred and centre is not None:
+            rest &= size > rounding_of(total, np.square(centre[active]))
         blocks = np.where(rest[:, None, None], left, 0.0)
     mask = free[active]
     blocks = blocks * (mask[:, :, None] & mask[:, None, :])
@@ -203,6 +211,11 @@ def most_parameters(fixed: Fixed, total: Totals) -> float:
         most += np.linalg.matrix_rank(own, hermitian=True)
     seen = fixed.n_outputs - 1 if fixed.problem.loss.shift_invariant else fixed.n_outputs
     return min(most, float(total.n_held * seen))
+
+
+def rounding_of(total: Totals, squares: Array) -> Array:
+    """Curvature that centred features have by rounding, where `squares` are of their centres."""
+    return CONSTANT**2 * np.trace(total.mass) * squares
 
 
 def add_all(found: Sequence[Totals], more: Sequence[Totals]) -> list[Totals]:

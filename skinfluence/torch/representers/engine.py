@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -32,7 +33,7 @@ from skinfluence.torch.representers.reading import (
     split_pretrained,
     split_trained,
 )
-from skinfluence.torch.representers.sensitivity import Noise, sensitivity
+from skinfluence.torch.representers.sensitivity import Noise, sensitivity, shape_of_input
 
 
 @dataclass
@@ -170,6 +171,9 @@ class NetworkRepresenters(TakesAnyRows, RepresenterEngine):
         alpha = self.polished.alpha[np.ix_(rows, queries.columns)].T * queries.signs[:, None]
         slopes *= alpha.reshape(*alpha.shape, *[1] * (slopes.ndim - 2))
         return slopes
+
+    def input_size(self, queries: RepresenterQueries) -> float:
+        return float(math.prod(shape_of_input(queries.rows.take(slice(0, 1)))))
 
 
 def _labels_of(split: Split, layer: LastLayer, classes: Any) -> Any:

@@ -78,7 +78,7 @@ def sensitivity(
     ValueError
         If the network has several inputs, or one of integers.
     """
-    shape = _shape_of_input(rows.take(slice(0, 1)))
+    shape = shape_of_input(rows.take(slice(0, 1)))
     n, (M, d) = rows.shape[0], directions.shape
     # Of more directions than features, the derivative of each feature is cheaper.
     vectors = directions if d >= M else np.eye(d)
@@ -140,7 +140,7 @@ def _along(features: Tensor, x: Tensor, u: Tensor) -> Array:
     return found
 
 
-def _shape_of_input(batch: Batch) -> tuple[int, ...]:
+def shape_of_input(batch: Batch) -> tuple[int, ...]:
     """Shape of the one input of a row."""
     inputs = batch.inputs
     if len(inputs) != 1:
