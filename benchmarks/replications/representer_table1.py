@@ -77,13 +77,18 @@ def study(found: Trained, queries: int) -> dict[str, dict]:
     return results
 
 
+def _mean_and_spread(values):
+    spread = f" ± {values.std():.2g}" if len(values) > 1 else ""
+    return f"{values.mean():.3g}{spread}"
+
+
 def report(found: Trained, results: dict) -> str:
     ours = results[REPRESENTER]
     rows = [
         [
             name,
             f"{one['ready']:.2f}",
-            f"{1e3 * one['each'].mean():.3g} ± {1e3 * one['each'].std():.2g}",
+            _mean_and_spread(1e3 * one["each"]),
             "" if one["together"] is None else f"{1e3 * one['together']:.3g}",
             "" if one is ours else f"{one['each'].mean() / ours['each'].mean():.3g} x",
             len(one["each"]),
