@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any, Literal
 
 import numpy as np
@@ -64,11 +64,17 @@ class InfluenceSketch(Sketching):
         Whether features with coefficients of zero count; an l1 penalty holds them there, so that
         "active" is the curvature of the fit and "all" that of what it chose from. A projection
         is of the features that any class of a softmax uses.
-    correct_shrinkage : bool, default=False
-        Multiply the odds h / (1 - h) of all leverages by one factor, so that they add up to
-        `n_effective_params_`. That keeps their order, multiplies c, and brings `leverage_` and
-        `cooks_distance_` to the scale of the exact ones; it makes no row's leverage truer beside
-        another's.
+    correct_shrinkage : bool or float, default=False
+        Multiply the odds h / (1 - h) of all leverages by one factor, so that they add up to the
+        effective parameters of the fit. That keeps their order, multiplies c, and brings
+        `leverage_` and `cooks_distance_` to the scale of the exact ones; it makes no row's
+        leverage truer beside another's. True takes `n_effective_params_`: right without a
+        penalty, unless columns follow from others; under one an upper bound, of which a warning
+        tells, and where the penalty is strong and columns are alike it makes leverages further
+        too large than they were too small. A number is that of the effective parameters, where
+        you know it: ``diagnostics().n_effective_params`` of InfluenceExplainer, as of a fit to a
+        tenth of the rows, many more than columns, under a tenth of the penalty. It then is
+        `n_effective_params_`, and has to lie between what the sketch has and the bound.
     block_size : int, default=None
         Rows of a block; None takes as many as fit the cache. It changes nothing else.
     n_jobs : int, default=None
@@ -100,7 +106,8 @@ class InfluenceSketch(Sketching):
         Sum of the sketched leverages over `n_effective_params_`, before any correction.
     n_effective_params_ : float
         Sum of the leverages of the whole fit. Without a penalty the number of features that vary,
-        and the intercept; with one an upper bound, exact where features do not overlap.
+        and the intercept; with one an upper bound, exact where features do not overlap. The
+        number passed as `correct_shrinkage`, where there is one.
     stationarity_ : float
         Relative gradient of the objective at the fitted parameters; 0 at its minimum.
     score_unit_ : str
@@ -181,7 +188,7 @@ class InfluenceSketch(Sketching):
         "n_sketches": [Interval(Integral, 1, None, closed="left")],
         "hessian": [StrOptions({"observed", "expected"})],
         "features": [StrOptions({"all", "active"})],
-        "correct_shrinkage": ["boolean"],
+        "correct_shrinkage": ["boolean", Interval(Real, 0, None, closed="neither")],
         "block_size": [None, Interval(Integral, 1, None, closed="left")],
     }
 
@@ -194,7 +201,7 @@ class InfluenceSketch(Sketching):
         n_sketches: int = 1,
         hessian: Literal["observed", "expected"] = "expected",
         features: Literal["all", "active"] = "all",
-        correct_shrinkage: bool = False,
+        correct_shrinkage: bool | float = False,
         block_size: int | None = None,
         n_jobs: int | None = None,
         progress: bool = False,
