@@ -51,9 +51,11 @@ class InfluenceSketch(Sketching):
     n_components : int, default=100
         Columns k of the projection. Memory is O(k^2 + k p) and a block of rows.
     projection : {"sparse", "gaussian", "countsketch"}, default="sparse"
-        "sparse": signs in a share 1 / sqrt(p) of the places [2]_, by far the fastest for sparse
-        rows. "gaussian": as accurate, dense. "countsketch": every feature in one component, the
-        cheapest; features that collide do so for good.
+        "sparse": signs in a share 1 / sqrt(p) of the places [2]_. "gaussian": dense, a little
+        more accurate, and takes k p numbers. "countsketch": every feature in one component, the
+        cheapest; features that collide do so for good. Of sparse rows with tens of thousands of
+        features "sparse" costs about as little as "countsketch" and a tenth of "gaussian"; the
+        Gram matrices that follow cost the same for all.
     n_sketches : int, default=1
         Independent sketches. Leverages are their mean, and from two on `leverage_std_` is its
         standard error.
@@ -133,7 +135,10 @@ class InfluenceSketch(Sketching):
     -----
     `self_influence` is c, :math:`k \phi D_i (1 - h_i)` of Cook's distance D without a penalty (SAS
     calls it CBAR), and ``score_influence`` is the first-order change of a query's loss in the
-    sketch, in the unit of the loss: it shrinks like the leverage.
+    sketch, in the unit of the loss: it shrinks like the leverage. It is much rougher
+    than leverages are: with an eighth as many components as features its correlation with the
+    exact first order is 0.42 to 0.55 in the guide, theirs 0.83 to 0.95; with half as many 0.78
+    to 0.93 and 0.98 to 0.99. Ask it of sketches of at least half the features.
 
     Where weights V die out (a saturated probability) r grows as they fall: c is computed as
     :math:`(w_i l'_i)^2 z_i'W z_i / (1 - h_i)` over unweighted rows z, which does not divide by
