@@ -5,6 +5,7 @@ penalty, and the diabetes table with all products of three columns.
 """
 
 import time
+import warnings
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -129,7 +130,10 @@ for name, (model, X, y, exact) in fits.items():
     for correct in (False, True):
         sketch = InfluenceSketch(
             model, n_components=X.shape[1] // 4, correct_shrinkage=correct, random_state=0
-        ).fit(X, y)
+        )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="correct_shrinkage=True")
+            sketch.fit(X, y)
         levers.append(f"{sketch.leverage_.sum() / exact.n_params:.2f}")
         scores.append(f"{np.median(sketch.self_influence() / exact.scores):.2f}")
     shown += [f"{exact.n_params:.0f}", f"{sketch.n_effective_params_:.0f}", *levers, *scores]

@@ -40,7 +40,8 @@ class SketchedDiagnostics:
         residual degrees of freedom.
     n_sketched_params, n_effective_params : float
         What leverages add up to in the sketch, and in the whole fit: exact without a penalty and
-        with independent features, an upper bound otherwise.
+        with independent features, an upper bound otherwise, or a part of the number passed as
+        ``correct_shrinkage``.
     shrinkage : float
         The first over the second: by which factor leverages are too small, on average.
     row_labels : ndarray of shape (n,)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any, Literal
 
 import numpy as np
@@ -52,9 +52,11 @@ class InfluenceSketch(Sketching):
     n_components : int, default=100
         Columns k of the projection. Memory is O(k^2 + k p) and a block of rows.
     projection : {"sparse", "gaussian", "countsketch"}, default="sparse"
-        "sparse": signs in a share 1 / sqrt(p) of the places [2]_, by far the fastest for sparse
-        rows. "gaussian": as accurate, dense. "countsketch": every feature in one component, the
-        cheapest; features that collide do so for good.
+        "sparse": signs in a share 1 / sqrt(p) of the places [2]_. "gaussian": dense, a little
+        more accurate, and takes k p numbers. "countsketch": every feature in one component, the
+        cheapest; features that collide do so for good. Of sparse rows with tens of thousands of
+        features "sparse" costs about as little as "countsketch" and a tenth of "gaussian"; the
+        Gram matrices that follow cost the same for all.
     n_sketches : int, default=1
         Independent sketches. Leverages are their mean, and from two on `leverage_std_` is its
         standard error.
@@ -65,11 +67,17 @@ class InfluenceSketch(Sketching):
         Whether features with coefficients of zero count; an l1 penalty holds them there, so that
         "active" is the curvature of the fit and "all" that of what it chose from. A projection
         is of the features that any class of a softmax uses.
-    correct_shrinkage : bool, default=False
-        Multiply the odds h / (1 - h) of all leverages by one factor, so that they add up to
-        `n_effective_params_`. That keeps their order, multiplies c, and brings `leverage_` and
-        `cooks_distance_` to the scale of the exact ones; it makes no row's leverage truer beside
-        another's.
+    correct_shrinkage : bool or float, default=False
+        Multiply the odds h / (1 - h) of all leverages by one factor, so that they add up to the
+        effective parameters of the fit. That keeps their order, multiplies c, and brings
+        `leverage_` and `cooks_distance_` to the scale of the exact ones; it makes no row's
+        leverage truer beside another's. True takes `n_effective_params_`: right without a
+        penalty, unless columns follow from others; under one an upper bound, of which a warning
+        tells, and where the penalty is strong and columns are alike it makes leverages further
+        too large than they were too small. A number is that of the effective parameters, where
+        you know it: ``diagnostics().n_effective_params`` of InfluenceExplainer, as of a fit to a
+        tenth of the rows, many more than columns, under a tenth of the penalty. It then is
+        `n_effective_params_`, and has to lie between what the sketch has and the bound.
     block_size : int, default=None
         Rows of a block; None takes as many as fit the cache. It changes nothing else.
     n_jobs : int, default=None
@@ -101,7 +109,8 @@ class InfluenceSketch(Sketching):
         Sum of the sketched leverages over `n_effective_params_`, before any correction.
     n_effective_params_ : float
         Sum of the leverages of the whole fit. Without a penalty the number of features that vary,
-        and the intercept; with one an upper bound, exact where features do not overlap.
+        and the intercept; with one an upper bound, exact where features do not overlap. The
+        number passed as `correct_shrinkage`, where there is one.
     stationarity_ : float
         Relative gradient of the objective at the fitted parameters; 0 at its minimum.
     score_unit_ : str
@@ -127,7 +136,10 @@ class InfluenceSketch(Sketching):
     -----
     `self_influence` is c, :math:`k \phi D_i (1 - h_i)` of Cook's distance D without a penalty (SAS
     calls it CBAR), and ``score_influence`` is the first-order change of a query's loss in the
-    sketch, in the unit of the loss: it shrinks like the leverage.
+    sketch, in the unit of the loss: it shrinks like the leverage. It is much rougher
+    than leverages are: with an eighth as many components as features its correlation with the
+    exact first order is 0.42 to 0.55 in the guide, theirs 0.83 to 0.95; with half as many 0.78
+    to 0.93 and 0.98 to 0.99. Ask it of sketches of at least half the features.
 
     Where weights V die out (a saturated probability) r grows as they fall: c is computed as
     :math:`(w_i l'_i)^2 z_i'W z_i / (1 - h_i)` over unweighted rows z, which does not divide by
@@ -182,7 +194,7 @@ class InfluenceSketch(Sketching):
         "n_sketches": [Interval(Integral, 1, None, closed="left")],
         "hessian": [StrOptions({"observed", "expected"})],
         "features": [StrOptions({"all", "active"})],
-        "correct_shrinkage": ["boolean"],
+        "correct_shrinkage": ["boolean", Interval(Real, 0, None, closed="neither")],
         "block_size": [None, Interval(Integral, 1, None, closed="left")],
     }
 
@@ -195,7 +207,7 @@ class InfluenceSketch(Sketching):
         n_sketches: int = 1,
         hessian: Literal["observed", "expected"] = "expected",
         features: Literal["all", "active"] = "all",
-        correct_shrinkage: bool = False,
+        correct_shrinkage: bool | float = False,
         block_size: int | None = None,
         n_jobs: int | None = None,
         progress: bool = False,

@@ -34,7 +34,7 @@ from skinfluence.exceptions import (
     NotStationaryWarning,
     UnsupportedEstimatorError,
 )
-from skinfluence.testing import explainer_checks
+from skinfluence.testing import check_explainer, explainer_checks
 from tests.conftest import import_optional
 from tests.test_deletion.exact_cases import (
     APART,
@@ -394,3 +394,10 @@ SHUFFLED = np.random.default_rng(2).permutation(CLASSES)
 )
 def test_explainer_laws(check):
     check()
+
+
+@pytest.mark.parametrize("method", ["auto", "refit"])
+@pytest.mark.parametrize("estimator", [PCA(2), LedoitWolf()])
+def test_explainer_laws_without_targets(estimator, method):
+    """Of groups above all, which are deleted together: they are no sums, as those of densities."""
+    check_explainer(InfluenceExplainer(estimator, method=method), ROWS, repeats=False)

@@ -261,7 +261,8 @@ def test_correction_of_the_shrinkage():
 def test_correction_of_a_softmax_stays_below_its_most():
     y = TARGETS["classes"]
     X = np.hstack([ROWS, np.random.default_rng(0).normal(size=(len(ROWS), 5))])
-    ours = sketch(LogisticRegression(**TIGHT), n_components=3, correct_shrinkage=True).fit(X, y)
+    model = LogisticRegression(C=np.inf, **TIGHT)
+    ours = sketch(model, n_components=3, correct_shrinkage=True).fit(X, y)
     assert_allclose(ours.leverage_.sum(), ours.n_effective_params_, rtol=1e-9)
     assert ours.leverage_.max() < 2.0
 
@@ -270,6 +271,52 @@ def test_correction_is_refused_where_rows_are_too_few():
     X, y = np.random.default_rng(0).normal(size=(20, 40)), np.arange(20.0)
     with pytest.raises(ValueError, match="would be 1 everywhere"):
         sketch(LinearRegression(), n_components=5, correct_shrinkage=True).fit(X, y)
+
+
+def alike(n=300, p=60):
+    """Columns that are much alike, so that the bound of effective parameters is far off."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(n, 8)) @ rng.normal(size=(8, p)) + 0.3 * rng.normal(size=(n, p))
+    return X, X[:, 0] + rng.normal(size=n)
+
+
+def test_correction_by_a_bound_says_so_and_by_the_number_is_right():
+    X, y = alike()
+    model = Ridge(30.0).fit(X, y)
+    exact = InfluenceExplainer(model).fit(X, y).diagnostics()
+    options = {"n_components": 15, "projection": "gaussian"}
+    plain = sketch(model, **options).fit(X, y)
+    with pytest.warns(UserWarning, match=r"between .* and .* Pass the number where you know it"):
+        bound = sketch(model, correct_shrinkage=True, **options).fit(X, y)
+    assert bound.n_effective_params_ > 1.5 * exact.n_effective_params
+    number = exact.n_effective_params
+    right = sketch(model, correct_shrinkage=number, **options).fit(X, y)
+    assert_allclose(right.n_effective_params_, number, rtol=1e-12)
+    assert_allclose(right.leverage_.sum(), number, rtol=1e-9)
+    assert_allclose(right.shrinkage_, plain.leverage_.sum() / number, rtol=1e-9)
+    assert_allclose(right.diagnostics().scale, exact.scale, rtol=1e-9)
+    assert_array_equal(right.rank_outliers(), plain.rank_outliers())
+    wrong = [abs(np.median(one.leverage_ / exact.leverage) - 1.0) for one in (right, bound, plain)]
+    assert wrong[0] < 0.1 < min(wrong[1:])
+
+
+@pytest.mark.parametrize("number", [3.0, 100])
+def test_number_of_parameters_that_no_fit_can_have(number):
+    X, y = alike()
+    with pytest.raises(ValueError, match=r"more than the .* and at most"):
+        sketch(Ridge(30.0), n_components=15, correct_shrinkage=number).fit(X, y)
+
+
+def test_number_of_parameters_is_of_all_classes_and_nothing_to_a_whole_sketch():
+    X, _ = alike()
+    y = np.digitize(X[:, 0], [-1.0, 1.0])
+    number = 60.0
+    ours = sketch(RidgeClassifier(30.0), n_components=15, correct_shrinkage=number).fit(X, y)
+    assert_allclose(ours.leverage_.sum(), number, rtol=1e-9)
+    assert_allclose(sum(d.n_effective_params for d in ours.diagnostics()), number, rtol=1e-12)
+    whole = sketch(RidgeClassifier(30.0), n_components=60, correct_shrinkage=number).fit(X, y)
+    plain = sketch(RidgeClassifier(30.0), n_components=60).fit(X, y)
+    assert_allclose(whole.leverage_, plain.leverage_, rtol=1e-9)
 
 
 # -- blocks ---------------------------------------------------------------------------------------
@@ -292,7 +339,7 @@ class Blocks:
 @pytest.mark.parametrize("kind", ["function", "list", "iterable"])
 def test_blocks_are_all_rows(kind):
     X, y, w = wide()
-    model = LogisticRegression(**TIGHT).fit(X, y, sample_weight=w)
+    model = LogisticRegression(C=np.inf, **TIGHT).fit(X, y, sample_weight=w)
     options = {"n_components": 20, "n_sketches": 2, "correct_shrinkage": True}
     whole = sketch(model, **options).fit(X, y, w)
     given = {

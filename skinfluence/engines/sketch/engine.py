@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_consistent_length
 from skinfluence import _loops, attribution
 from skinfluence._compat import check_weights
 from skinfluence._seen import is_module, is_skorch_net
+from skinfluence._warn import warn
 from skinfluence.attribution import Block as Tile
 from skinfluence.diagnostics import SketchedDiagnostics
 from skinfluence.engines.base import Array, Engine, Positions
@@ -75,7 +76,9 @@ class SketchEngine(Engine):
             centre=centre,
         )
         _check_size(model, self.sketcher)
-        self.passes = Passes(self.sketcher, type(model).__name__)
+        correct = settings.correct_shrinkage
+        known = None if isinstance(correct, bool | np.bool_) else float(correct)
+        self.passes = Passes(self.sketcher, type(model).__name__, known)
         self.how = {"n_jobs": settings.n_jobs, "progress": settings.progress}
         self.source: Source | None = None
         self.rows: Sequence[Measures] = ()
@@ -142,10 +145,24 @@ class SketchEngine(Engine):
         self.passes.add(source, **self.how)
         self.rows = self.passes.measure_all(source, **self.how)
         if self.settings.correct_shrinkage:
+            self._warn_of_bound()
             self.odds = [
                 odds_for(own.leverages.mean(axis=0), one.n_params, most_leverage(one.fixed))
                 for one, own in zip(self.problems, self.rows, strict=True)
             ]
+
+    def _warn_of_bound(self):
+        if self.passes.n_params is None and any(one.bounded for one in self.problems):
+            most = sum(one.n_params for one in self.problems)
+            least = sum(one.n_sketched for one in self.problems)
+            warn(
+                "correct_shrinkage=True makes leverages add up to the effective parameters, and "
+                f"under the penalty of {type(self.model).__name__} these are known to lie "
+                f"between {least:.4g} and {most:.4g}: the upper end was taken, and leverages may "
+                "be as much too large. Pass the number where you know it, as correct_shrinkage=, "
+                "or leave leverages as they are by correct_shrinkage=False.",
+                UserWarning,
+            )
 
     @property
     def n_train(self) -> int:  # type: ignore[override]
@@ -218,7 +235,7 @@ class SketchEngine(Engine):
         """The second pass over some rows that the first has seen."""
         if self.settings.correct_shrinkage and not self.rows:
             raise ValueError(
-                "correct_shrinkage=True needs the leverages of all rows, and partial_fit keeps "
+                "correct_shrinkage needs the leverages of all rows, and partial_fit keeps "
                 "none. Pass all blocks to fit, or set correct_shrinkage=False."
             )
         self.check_columns(rows)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,6 +82,8 @@ class SketchedProblem:
         Gradient of the penalty in each.
     n_params : float
         Effective number of parameters of the whole fit, or an upper bound.
+    bounded : bool
+        Whether it is the bound, as under a penalty.
     """
 
     fixed: Fixed
@@ -89,6 +91,7 @@ class SketchedProblem:
     bases: tuple[Basis, ...]
     pulls: tuple[Array, ...]
     n_params: float
+    bounded: bool
 
     @property
     def n_sketched(self) -> float:
@@ -187,7 +190,30 @@ def _sketched(sketcher, number, total):
         pulls.append(basis.vectors.T @ np.where(mask, inner, 0.0))
     exact = all(omega is None for omega in projection.omegas)
     n_params = bases[0].n_effective if exact else most_parameters(fixed, total, sketcher.centre)
-    return SketchedProblem(fixed, total, tuple(bases), tuple(pulls), n_params)
+    bounded = not exact and bases[0].penalised
+    return SketchedProblem(fixed, total, tuple(bases), tuple(pulls), n_params, bounded)
+
+
+def with_params(problems: Sequence[SketchedProblem], number: float) -> list[SketchedProblem]:
+    """Problems that have `number` effective parameters in all, which the user knows.
+
+    Each gets as much of the way from what its sketch has to its bound as all of them together.
+    """
+    low = sum(one.n_sketched for one in problems)
+    high = sum(one.n_params for one in problems)
+    if high <= low * (1.0 + 1e-9):  # nothing was sketched
+        return list(problems)
+    if not low <= number <= high * (1.0 + 1e-9):
+        raise ValueError(
+            f"correct_shrinkage is {number:.6g} effective parameters, and the fit has more than "
+            f"the {low:.6g} of its sketch and at most {high:.6g}. Pass the sum of the leverages "
+            "of the whole fit, over all classes or outputs, or correct_shrinkage=False."
+        )
+    share = (number - low) / (high - low)
+    return [
+        replace(one, n_params=one.n_sketched + share * (one.n_params - one.n_sketched))
+        for one in problems
+    ]
 
 
 def _mask(fixed, projection, sketch):
@@ -240,7 +266,8 @@ def odds_for(leverage: Array, n_params: float, most: float) -> float:
         raise ValueError(
             f"The fit has about {n_params:.0f} effective parameters and {reachable:.0f} rows "
             "with leverage, so that a corrected leverage would be 1 everywhere. Set "
-            "correct_shrinkage=False, or add a penalty."
+            "correct_shrinkage=False, pass the number of effective parameters if it is known to "
+            "be lower, or add a penalty."
         )
 
     def excess(log_odds):

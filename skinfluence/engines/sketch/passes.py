@@ -11,7 +11,12 @@ from scipy import linalg
 from skinfluence import _loops
 from skinfluence._warn import warn
 from skinfluence.engines.linear.trust import LOOSE
-from skinfluence.engines.sketch.measures import Measures, SketchedProblem, sketched_problems
+from skinfluence.engines.sketch.measures import (
+    Measures,
+    SketchedProblem,
+    sketched_problems,
+    with_params,
+)
 from skinfluence.engines.sketch.sketcher import Sketcher
 from skinfluence.engines.sketch.sources import Block, Source
 from skinfluence.engines.sketch.totals import Totals, add_all, stationarity, totals
@@ -33,6 +38,8 @@ class Passes:
     sketcher : Sketcher
     name : str
         Of the model, for messages.
+    n_params : float or None, default=None
+        Effective parameters of the whole fit, where the user knows them.
 
     Attributes
     ----------
@@ -42,8 +49,8 @@ class Passes:
         Largest relative gradient of any problem's objective.
     """
 
-    def __init__(self, sketcher: Sketcher, name: str):
-        self.sketcher, self.name = sketcher, name
+    def __init__(self, sketcher: Sketcher, name: str, n_params: float | None = None):
+        self.sketcher, self.name, self.n_params = sketcher, name, n_params
         self.problems: Sequence[SketchedProblem] = ()
         self.stationarity = np.nan
         self._found: Sequence[Totals] = ()
@@ -67,7 +74,8 @@ class Passes:
 
     def finish(self) -> None:
         """Bases of every sketch from the sums."""
-        self.problems = sketched_problems(self.sketcher, self._found)
+        problems = sketched_problems(self.sketcher, self._found)
+        self.problems = problems if self.n_params is None else with_params(problems, self.n_params)
         self.stationarity = max(stationarity(one.fixed, one.total) for one in self.problems)
         self._warn_of_scales()
         self._warn_of_far_features()
