@@ -63,7 +63,7 @@ for label, colour, name in ((0, "C3", "malignant"), (1, "C0", "benign")):
     margin = (2 * label - 1) * svm.decision_function(X[rows])
     right.scatter(margin, held[rows], s=16, color=colour, alpha=0.6, lw=0)
 left.set(xlabel="mean texture", ylabel="mean concave points")
-for handle in left.legend(loc="lower right").legend_handles:
+for handle in left.legend(loc="upper left").legend_handles:
     handle.set_sizes([30])
 right.axvline(1, color="0.5", ls="--", lw=1)
 right.set(xlabel="margin y f of the row", ylabel="mean change of the decision on the boundary")

@@ -101,7 +101,7 @@ def reader_of(estimator: Any) -> Reader:
     names = ", ".join(sorted(cls.__name__ for cls in _READERS))
     raise UnsupportedEstimatorError(
         f"{type(estimator).__name__} is no estimator whose objective is known. InfluenceExplainer "
-        f"reads {names}, MLPClassifier, MLPRegressor, torch modules, skorch nets, models that "
-        "are closed forms of their rows, and pipelines and searches around them. For "
-        "densities see KDEInfluence, GMMInfluence and KNNInfluence."
+        f"reads {names}, MLPClassifier, MLPRegressor, torch modules, skorch nets, support "
+        "vector machines, models that are closed forms of their rows, and pipelines and searches "
+        "around them. For densities see KDEInfluence, GMMInfluence and KNNInfluence."
     )
