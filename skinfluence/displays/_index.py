@@ -9,7 +9,14 @@ from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
 from skinfluence.displays import _crowd, _labels, _style, _thresholds
-from skinfluence.displays._thresholds import STATISTICS, Statistic, Threshold, read, resolve
+from skinfluence.displays._thresholds import (
+    STATISTICS,
+    Statistic,
+    Threshold,
+    degrees,
+    read,
+    resolve,
+)
 
 _DASHES: list[Any] = [(0, (4, 3)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2))]
 
@@ -162,7 +169,7 @@ class InfluenceIndexDisplay:
 
         Parameters
         ----------
-        diagnostics : Diagnostics
+        diagnostics : Diagnostics or SketchedDiagnostics
             What ``explainer.diagnostics()`` returned.
         statistic : str, default="cooks_distance"
             Which statistic: "cooks_distance", "leverage", "resid_studentized_external",
@@ -199,8 +206,7 @@ class InfluenceIndexDisplay:
             values=values,
             statistic=statistic,
             param=param,
-            n_params=diagnostics.n_effective_params,
-            df_resid=diagnostics.df_resid,
+            **degrees(diagnostics),
             row_names=diagnostics.row_labels,
             name=name,
         )

@@ -4,12 +4,18 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.sparse import csr_array
-from sklearn.linear_model import Ridge
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.svm import LinearSVC
 
 from skinfluence import InfluenceSketch
-from skinfluence.displays import InfluenceDisplay, SelfInfluenceDisplay
+from skinfluence.displays import (
+    InfluenceBubbleDisplay,
+    InfluenceDisplay,
+    InfluenceIndexDisplay,
+    SelfInfluenceDisplay,
+)
 from tests.conftest import import_optional
 
 import_optional("matplotlib")
@@ -17,6 +23,7 @@ import_optional("matplotlib")
 rng = np.random.default_rng(0)
 X = rng.normal(size=(60, 6))
 VALUES = X[:, 0] + 0.5 * rng.normal(size=60)
+LABELS = np.where(VALUES > 0, "yes", "no")
 
 
 def sketch(model=None, rows=X, y=VALUES, **options):
@@ -69,3 +76,35 @@ def test_blocks_after_an_array_leave_none_of_its_rows():
     explainer = sketch(Ridge().fit(X, VALUES), X[::-1], VALUES[::-1]).fit(in_blocks)
     with pytest.raises(ValueError, match="fitted on blocks of rows"):
         SelfInfluenceDisplay.from_explainer(explainer)
+
+
+# -- diagnostics --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("statistic", ["cooks_distance", "leverage"])
+@pytest.mark.parametrize(
+    "explainer", [sketch(), of_blocks(), sketch(LogisticRegression(), y=LABELS)]
+)
+def test_statistics_of_a_sketch_are_drawn(explainer, statistic):
+    display = InfluenceIndexDisplay.from_explainer(explainer, statistic=statistic)
+    assert_array_equal(display.values, getattr(explainer.diagnostics(), statistic))
+    known = {"cooks_distance": {"4/n": 4 / 60}}
+    mean = explainer.leverage_.mean()  # of the sketch: by the true ones no row would stand out
+    known["leverage"] = {"2k/n": 2 * mean, "3k/n": 3 * mean}
+    found, wanted = display.thresholds_, known[statistic]
+    assert found.keys() == wanted.keys()
+    assert_allclose(list(found.values()), list(wanted.values()), rtol=1e-12)
+
+
+def test_statistics_that_a_sketch_has_not():
+    with pytest.raises(ValueError, match=r"no diagnostic of a sketch.*InfluenceIndexDisplay"):
+        InfluenceBubbleDisplay.from_explainer(sketch())
+    for statistic in ("resid_studentized_external", "dfbetas"):
+        with pytest.raises(ValueError, match=f"{statistic} is no diagnostic of a sketch"):
+            InfluenceIndexDisplay.from_explainer(sketch(), statistic=statistic)
+    margin = sketch(LinearSVC(tol=1e-8, max_iter=10_000), y=LABELS)
+    with pytest.raises(ValueError, match=r"no deviance. Draw its scores by"):
+        InfluenceIndexDisplay.from_explainer(margin)
+    wide = sketch(Ridge(0.1), rows=rng.normal(size=(60, 90)))
+    with pytest.raises(ValueError, match=r"leave no degrees of freedom .* correct_shrinkage"):
+        InfluenceIndexDisplay.from_explainer(wide)
