@@ -9,7 +9,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
-from skinfluence import InfluenceSketch
+from skinfluence import InfluenceSketch, RepresenterExplainer
 from skinfluence.displays import (
     InfluenceBubbleDisplay,
     InfluenceDisplay,
@@ -108,3 +108,22 @@ def test_statistics_that_a_sketch_has_not():
     wide = sketch(Ridge(0.1), rows=rng.normal(size=(60, 90)))
     with pytest.raises(ValueError, match=r"leave no degrees of freedom .* correct_shrinkage"):
         InfluenceIndexDisplay.from_explainer(wide)
+
+
+# -- self influence -----------------------------------------------------------------------------
+
+
+def test_self_influence_of_a_sketch_is_no_change_of_the_loss():
+    display = SelfInfluenceDisplay.from_explainer(sketch())
+    assert display.colorbar_.ax.get_ylabel() == "self influence (generalised Cook's distance)"
+    assert display.scatter_.get_clim()[0] == display.self_influence.min()
+
+
+def test_self_influence_of_representers_has_two_signs():
+    explainer = RepresenterExplainer(Ridge()).fit(X, VALUES)
+    display = SelfInfluenceDisplay.from_explainer(explainer, n_labels=60)
+    assert display.colorbar_.ax.get_ylabel() == "self influence (representer value)"
+    low, high = display.scatter_.get_clim()
+    assert low == -high < 0
+    shown = np.abs(display.scatter_.get_array())
+    assert_array_equal(shown, np.sort(shown))  # the strongest last, of whatever sign
