@@ -9,14 +9,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
 from skinfluence.displays import _crowd, _labels, _style, _thresholds
-from skinfluence.displays._thresholds import (
-    STATISTICS,
-    Statistic,
-    Threshold,
-    degrees,
-    read,
-    resolve,
-)
+from skinfluence.displays._thresholds import STATISTICS, Statistic, Threshold, read, resolve
 
 _DASHES: list[Any] = [(0, (4, 3)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2))]
 
@@ -206,7 +199,7 @@ class InfluenceIndexDisplay:
             values=values,
             statistic=statistic,
             param=param,
-            **degrees(diagnostics),
+            **_thresholds.degrees(diagnostics),
             row_names=diagnostics.row_labels,
             name=name,
         )

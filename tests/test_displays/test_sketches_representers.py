@@ -11,6 +11,8 @@ from sklearn.svm import LinearSVC
 
 from skinfluence import InfluenceSketch, RepresenterExplainer
 from skinfluence.displays import (
+    AgreementDisplay,
+    DetectionCurveDisplay,
     InfluenceBubbleDisplay,
     InfluenceDisplay,
     InfluenceIndexDisplay,
@@ -127,3 +129,31 @@ def test_self_influence_of_representers_has_two_signs():
     assert low == -high < 0
     shown = np.abs(display.scatter_.get_array())
     assert_array_equal(shown, np.sort(shown))  # the strongest last, of whatever sign
+
+
+# -- truth --------------------------------------------------------------------------------------
+
+
+def test_agreement_needs_changes_to_compare():
+    with pytest.raises(TypeError, match=r"InfluenceSketch has no validate\(\).*from_predictions"):
+        AgreementDisplay.from_explainer(sketch(), X[:3], VALUES[:3])
+    explainer = RepresenterExplainer(Ridge(tol=1e-10)).fit(X, VALUES)
+    with pytest.raises(TypeError, match=r"compares outputs, and no changes.*from_predictions"):
+        AgreementDisplay.from_explainer(explainer, X[:3])
+    sums = explainer.score_influence(X).sum(axis=1) + explainer.intercept_  # as it says
+    display = AgreementDisplay.from_predictions(sums, explainer.estimator_.predict(X))
+    assert display.agreement.relative_error < 1e-6
+
+
+def test_detection_curves_are_those_of_the_ranking():
+    flipped = np.where(np.arange(60) < 6, np.where(LABELS == "yes", "no", "yes"), LABELS)
+    far = X * np.linspace(1.0, 10.0, 60)[:, None]  # lengths of rows count in self influence
+    representer = RepresenterExplainer(LogisticRegression(tol=1e-8)).fit(far, flipped)
+    for explainer in (representer, sketch(LogisticRegression(tol=1e-8), far, flipped)):
+        is_bad = np.arange(60) < 6
+        display = DetectionCurveDisplay.from_explainer(explainer, is_bad, name="ours")
+        found = is_bad[explainer.rank_outliers()].cumsum() / 6
+        checked, share = display.curves["ours"]
+        assert_allclose(np.interp(np.arange(1, 61) / 60, checked, share), found, rtol=1e-9)
+    order = np.argsort(-representer.self_influence())
+    assert (order != representer.rank_outliers()).any()
