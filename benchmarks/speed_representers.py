@@ -7,6 +7,8 @@ Every case runs in a process of its own and all cases of a target take turns. Se
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import setups_representers as setups
 from common import floor, measure, note, ours, parser, peer, publish, speed_table
 from setups_representers import HeadProblem
@@ -33,7 +35,8 @@ def r1(setting):
 
 def _values(setting, problem):
     share = 20 if problem.m >= 400 else 1
-    reference = setups.published(problem, setups.QUERIES)
+    # Of a copy: what it draws is not to travel to the processes.
+    reference = setups.published(replace(problem), setups.QUERIES)
     reference = reference.digest(reference.run())
     cases = []
     for t in range(1, setting.threads + 1):

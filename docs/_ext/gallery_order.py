@@ -14,6 +14,7 @@ ORDER = (
     "representer_network",
     "representer_network_margin",
     "helpful_and_harmful_images",
+    "svm_neighbours",
     "smoothing_the_hinge",
     "paper_density",
     "kde_counts_itself",

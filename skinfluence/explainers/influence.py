@@ -46,18 +46,21 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
     only, and so are most solvers. What the model at hand does not have is refused, and never
     ignored.
 
-    The third kind are models that are *closed forms* of their rows: KernelRidge,
+    The third kind are models whose deletions are *exact* without derivatives: support vector
+    machines with kernels (SVC, NuSVC, SVR, NuSVR, OneClassSVM), whose optimum is followed while a
+    row is taken away [4]_, and models that are closed forms of their rows: KernelRidge,
     GaussianProcessRegressor (its kernel held fixed), linear and quadratic discriminant
     analysis, naive Bayes, NearestCentroid, nearest-neighbour classification and regression,
-    and as densities PCA and the empirical, shrunk, OAS and Ledoit-Wolf covariances. Without a
-    row they have another closed form, so that every score is that of a real refit: `method_`
-    is "exact". ``method="refit"`` fits them again without each row, as it is done for
-    BayesianRidge, ARDRegression and a GaussianProcessClassifier of two classes. The loss is
-    ``-log p(y | x)`` of classifiers, the squared error of regressors, summed over targets, and
-    ``-log p(x)`` of densities. A function as `target` sees the log joint density of each class
-    (of neighbours the probabilities), the predictions (of a Gaussian process with the
-    variances after them), or the log density. They have no `method` beside these, no
-    parameters to ask about, and no ``diagnostics`` or ``transform``.
+    and as densities PCA and the empirical, shrunk, OAS and Ledoit-Wolf covariances. Every score
+    is that of a real refit: `method_` is "exact". ``method="refit"`` fits them again without each
+    row, as it is done for BayesianRidge, ARDRegression and a GaussianProcessClassifier of two
+    classes. The loss is the hinge of support vector machines (what lies beyond epsilon of a
+    regression), ``-log p(y | x)`` of other classifiers, the squared error of other regressors,
+    summed over targets, and ``-log p(x)`` of densities. A function as `target` sees the decision
+    function, the log joint density of each class (of neighbours the probabilities), the
+    predictions (of a Gaussian process with the variances after them), or the log density. They
+    have no `method` beside these, no parameters to ask about, and no ``diagnostics`` or
+    ``transform``.
 
     Use it to find the training rows behind a prediction (``proponents``, ``opponents``), rows that
     are mislabelled or foreign (``self_influence``, ``rank_outliers``), and what other values of
@@ -67,14 +70,16 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
     Parameters
     ----------
     estimator : estimator or torch.nn.Module
-        A linear model or closed form of scikit-learn, a network, or a pipeline, search,
-        FrozenEstimator, threshold wrapper, TransformedTargetRegressor or OneVsRestClassifier of
-        one. Fitted: explained as it is. Unfitted: a clone is fitted.
+        A linear model, support vector machine or closed form of scikit-learn, a network, or a
+        pipeline, search, FrozenEstimator, threshold wrapper, TransformedTargetRegressor or
+        OneVsRestClassifier of one. Fitted: explained as it is. Unfitted: a clone is fitted.
     method : {"auto", "first_order", "newton", "refit"}, default="auto"
         How far the parameters are followed. "auto" is "newton", "first_order" where the Hessian
         is too large to be formed and for networks, and the exact linear programme for
         QuantileRegressor; `method_` says which. For networks "newton" is a Gauss-Newton step, and
-        "refit" is left to ``validate(retrain=...)``. Closed forms are exact with "auto".
+        "refit" is left to ``validate(retrain=...)``. Support vector machines and closed forms are
+        exact with "auto" (`method_` is "exact", or "refit" where an option has no closed form),
+        and take "refit" beside it.
     target : str or callable, default="loss"
         What a score is a change of. "loss": the query's own loss, as the estimator defines it,
         unweighted. "decision_function" or "proba": that output; the class is `output`, else the
@@ -158,7 +163,8 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
     estimator_ : estimator
         The fitted estimator: the one passed, or the fitted clone.
     method_ : {"first_order", "newton", "refit", "exact"}
-        The method in use.
+        The method in use; "exact" for support vector machines, closed forms and
+        QuantileRegressor's linear programme.
     stationarity_ : tuple of float
         Relative gradient of the objective at the fitted parameters, and after the private polish
         at which scores are computed: 1e-5 to 1e-2 for standardised columns and default

@@ -37,8 +37,9 @@ class InfluenceSketch(Sketching):
 
     Use it for linear models of tens of thousands of features and more, or of rows that do not fit
     into memory. Up to a few thousand features ``InfluenceExplainer(...).diagnostics()`` is exact,
-    and with `n_components` of at least the number of features it is what this computes. Features
-    count as they are, and so should be on one scale.
+    and with `n_components` of at least the number of features it is what this computes, given the
+    same `hessian` (whose default there is "observed") and, of an l1 penalty, "active" `features`.
+    Features count as they are, and so should be on one scale.
 
     Parameters
     ----------

@@ -466,7 +466,7 @@ def test_fits_far_from_the_optimum_are_warned_of():
 
 
 def test_probabilities_are_refused():
-    with pytest.raises(ValueError, match="needs probabilities"):
+    with pytest.raises(ValueError, match=r"Platt's.*Use target='decision_function'"):
         explained((SVC(gamma=0.3), TWO, None), target="proba")
 
 

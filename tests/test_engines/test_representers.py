@@ -113,6 +113,18 @@ def test_saturated_outputs_are_reproduced_after_the_activation():
     assert_allclose(found.decomposed(FEATURES), found.outputs(FEATURES), rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("times", [1e3, 1e4, 1e6])
+@pytest.mark.parametrize("kind", ["softmax", "sigmoid"])
+def test_outputs_of_any_size_are_decomposed(kind, times):
+    # Curvature at outputs of thousands is 1e-100 and less, and is no measure of a penalty.
+    layer, found = refitted(own_layer(kind, times * COEF, times * INTERCEPT), kind)
+    reached, own = found.outputs(FEATURES), layer.own_outputs(FEATURES)
+    activated = softmax if kind == "softmax" else expit
+    options = {"axis": 1} if kind == "softmax" else {}
+    assert correlation(activated(reached, **options), activated(own, **options)) > 0.999
+    assert_allclose(found.decomposed(FEATURES), reached, atol=1e-9 * np.abs(reached).max())
+
+
 def test_a_layer_without_features_has_its_intercept_alone():
     layer = own_layer("softmax", features=np.zeros((N, D)))
     _, found = refitted(layer, "softmax")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy import linalg, sparse
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge, SGDClassifier
 
 from skinfluence import InfluenceExplainer, InfluenceSketch
@@ -116,3 +117,15 @@ def test_distances_without_degrees_of_freedom_are_nan():
     assert ours.n_effective_params_ == 20.0
     assert np.isnan(ours.cooks_distance_).all()
     assert np.isfinite(ours.self_influence()).all()
+
+
+@pytest.mark.filterwarnings("ignore:LinearRegression is not at a minimum")
+@pytest.mark.parametrize("rows", [np.asarray, sparse.csr_array])
+def test_far_features_that_nothing_centres_are_said(rows):
+    y = X @ np.arange(8.0) + RNG.normal(size=200)
+    far = X + 1e6
+    model = LinearRegression(fit_intercept=rows is sparse.csr_array).fit(far, y)
+    with pytest.warns(linalg.LinAlgWarning, match="1e5 times its spread from 0"):
+        sketch(model).fit(rows(far), y)
+    constant = LinearRegression(fit_intercept=False).fit(np.c_[X, np.full(200, 1e6)], y)
+    sketch(constant, n_components=9).fit(np.c_[X, np.full(200, 1e6)], y)

@@ -64,6 +64,12 @@ def _check_target(name, target):
 def check_answers(model: Any, head: Head, target: Any) -> None:
     """Refuse a target that the fitted model has no method for."""
     name = type(model).__name__
+    if target == "proba" and hasattr(model, "probability"):
+        raise ValueError(
+            f"target='proba' needs probabilities, and those of {name} come from another model, "
+            "Platt's logistic curve over its decisions, fitted by a cross-validation whose folds "
+            "move with a row. Use target='decision_function'."
+        )
     if target == "proba" and not head.has_proba:
         raise ValueError(
             f"target='proba' needs probabilities of classes, which {name} has not. Use "

@@ -32,6 +32,8 @@ CORRELATED = 0.999
 FURTHER = 2
 # Rows a feature that the ladder is tried on, where there are more.
 ROWS_A_FEATURE = 8
+# Mean curvature of the loss, of at most 1, below which outputs are saturated.
+SATURATED = 1e-8
 # Newton steps a rung: the next one starts from there, and none is kept.
 ROUGH_STEPS = 5
 
@@ -186,8 +188,10 @@ def _mean_eigenvalue(problem, layer):
         around = lengths - 2.0 * np.asarray(features @ mean) + mean @ mean
         lengths = np.maximum(around, 0.0)
     bends = problem.loss.curvature_diagonal(outputs, problem.y)
-    for strength in (bends, np.ones_like(bends)):  # saturated outputs have no curvature
-        total = float(problem.weights @ (lengths[:, None] * strength).sum(axis=1))
-        if total > 0:
-            return total / max(problem.coef.size, 1)
+    bent = float(problem.weights @ (lengths[:, None] * bends).sum(axis=1))
+    straight = float(problem.weights @ lengths) * problem.coef.shape[1]
+    # Saturated outputs have next to no curvature, and none of the refitted layer's are like them.
+    total = max(bent, SATURATED * straight)
+    if total > 0:
+        return total / max(problem.coef.size, 1)
     return 1.0

@@ -24,6 +24,8 @@ from skinfluence.exceptions import NotStationaryWarning
 
 # Sizes of features so far apart that Gram matrices of their mixtures hold the largest alone.
 APART = 1e6
+# Variances over mean squares between which features vary, and Gram matrices hardly show it.
+CONSTANT_SHARE, FAR_SHARE = 1e-14, 1e-10
 # Relative difference of a sum over all rows between the passes that rounding does not make.
 DIFFERENT = 1e-6
 
@@ -76,6 +78,7 @@ class Passes:
         self.problems = problems if self.n_params is None else with_params(problems, self.n_params)
         self.stationarity = max(stationarity(one.fixed, one.total) for one in self.problems)
         self._warn_of_scales()
+        self._warn_of_far_features()
         if self.stationarity > LOOSE:
             warn(
                 f"{self.name} is not at a minimum of its own objective on these rows: the "
@@ -100,6 +103,25 @@ class Passes:
                         linalg.LinAlgWarning,
                     )
                     return
+
+    def _warn_of_far_features(self):
+        """Of features whose spread is rounding of where they are, and that nothing centres."""
+        centred = self.sketcher.centre is not None
+        for fixed, total in zip(self.sketcher.fixed, self._found, strict=True):
+            if fixed.centred and centred:
+                continue
+            size = np.einsum("pkk->p", total.columns)
+            mass = np.trace(total.mass)
+            mean = np.einsum("pkk->p", total.means) ** 2 / (mass if mass > 0 else 1.0)
+            spread = np.divide(size - mean, size, out=np.ones_like(size), where=size > 0)
+            if ((spread > CONSTANT_SHARE) & (spread < FAR_SHARE)).any():
+                warn(
+                    "A feature lies 1e5 times its spread from 0 or further, and Gram matrices "
+                    "lose the digits of its spread, as no free intercept over dense rows takes "
+                    "its place. Centre the features (StandardScaler) before the estimator.",
+                    linalg.LinAlgWarning,
+                )
+                return
 
     def measure(self, source: Source, desc: str, **how: Any) -> list[Measures]:
         """The second pass, over all rows or over some of them."""

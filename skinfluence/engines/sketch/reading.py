@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from types import SimpleNamespace
 from typing import Any
 
@@ -97,7 +98,7 @@ class Fixed:
         """Whether there is a column of ones."""
         return self.problem.intercept is not None
 
-    @property
+    @cached_property
     def centred(self) -> bool:
         """Whether the intercept takes up any shift of the features: it is free, and in no penalty.
 
