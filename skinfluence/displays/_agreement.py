@@ -136,8 +136,7 @@ class AgreementDisplay:
         """
         check_is_fitted(explainer)
         queries = (X,) if y is None else (X, y)
-        refits = "n_refits" in signature(explainer.validate).parameters
-        more = {"n_refits": n_refits} if refits else {}
+        more = {"n_refits": n_refits} if "n_refits" in _validates(explainer) else {}
         result = explainer.validate(*queries, **more, random_state=random_state)
         name = type(explainer).__name__ if name is None else name
         return cls.from_agreement(result, name=name, ax=ax, **plot_params)
@@ -350,6 +349,25 @@ class AgreementDisplay:
         if self.estimated.ndim == 2 and self.estimated.shape[0] > 1:
             texts = [f"{text} (query {q})" for text, q in zip(texts, query, strict=True)]
         return texts
+
+
+def _validates(explainer: Any) -> Any:
+    """Parameters of an explainer's ``validate``; refused where it compares no changes."""
+    name = type(explainer).__name__
+    if not hasattr(explainer, "validate"):
+        raise TypeError(
+            f"{name} has no validate(), which holds its scores against real changes. Refit "
+            "without some rows and draw both changes by from_predictions(estimated, actual), or take "
+            "InfluenceExplainer, which has it."
+        )
+    parameters = signature(explainer.validate).parameters
+    if "random_state" not in parameters:
+        raise TypeError(
+            f"validate() of {name} compares outputs, and no changes: nothing is deleted. Read "
+            "the numbers of validate(X), or draw sums of scores against outputs by "
+            "from_predictions(scores.sum(axis=1) + intercept, outputs)."
+        )
+    return parameters
 
 
 def _number(value: float) -> str:

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from sklearn.utils.validation import check_is_fitted
 
+from skinfluence.base import BaseInfluence
 from skinfluence.displays import _style
 from skinfluence.displays._units import Reading, unit_of
 from skinfluence.metrics import detection_auc, detection_curve
@@ -95,14 +97,15 @@ class DetectionCurveDisplay:
         ax: Any = None,
         **plot_params: Any,
     ) -> DetectionCurveDisplay:
-        """Compute self influence from a fitted explainer, and draw beside the baselines.
+        """Compute what a fitted explainer ranks rows by, and draw beside the baselines.
 
-        Where the score is no loss but an output, rows far from zero come first.
+        The curve is that of the order of ``rank_outliers``: self influence, or its size where the
+        score is no loss but an output; of RepresenterExplainer the size of alpha.
 
         Parameters
         ----------
         explainer : fitted explainer
-            With ``self_influence``.
+            With ``self_influence`` and ``rank_outliers``.
         is_bad : array-like of shape (n_train,)
             Booleans: the training rows to be found.
         baselines : mapping of str to array-like of shape (n_train,), default=None
@@ -121,7 +124,11 @@ class DetectionCurveDisplay:
             The drawn display.
         """
         name = type(explainer).__name__ if name is None else name
-        score = Reading(unit_of(explainer)).strength(explainer.self_influence())
+        if isinstance(explainer, BaseInfluence):
+            check_is_fitted(explainer)
+            score = explainer._suspicion()
+        else:
+            score = Reading(unit_of(explainer)).strength(explainer.self_influence())
         scores = {name: score, **(baselines or {})}
         return cls(is_bad=is_bad, scores=scores).plot(ax, **plot_params)
 

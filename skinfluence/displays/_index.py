@@ -162,7 +162,7 @@ class InfluenceIndexDisplay:
 
         Parameters
         ----------
-        diagnostics : Diagnostics
+        diagnostics : Diagnostics or SketchedDiagnostics
             What ``explainer.diagnostics()`` returned.
         statistic : str, default="cooks_distance"
             Which statistic: "cooks_distance", "leverage", "resid_studentized_external",
@@ -199,8 +199,7 @@ class InfluenceIndexDisplay:
             values=values,
             statistic=statistic,
             param=param,
-            n_params=diagnostics.n_effective_params,
-            df_resid=diagnostics.df_resid,
+            **_thresholds.degrees(diagnostics),
             row_names=diagnostics.row_labels,
             name=name,
         )

@@ -161,7 +161,7 @@ class InfluenceDisplay:
         seen: Any = None
         if query is not None:
             seen = _rows.flat(_rows.rows_of_model(explainer, explainer._model_rows(one)))
-        in_model_space = distance is None and query is not None
+        in_model_space = distance is None and query is not None and hasattr(explainer, "_fit_X")
         if in_model_space:
             placed = _rows.flat(_rows.rows_of_model(explainer))
             distance = _rows.distances(placed, _rows.flat_query(seen, placed.shape[1]))

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from scipy.sparse import issparse
 from sklearn.utils.validation import check_is_fitted
 
+from skinfluence.engines.sketch.rows import BlockedRows
+
 Array = NDArray[np.float64]
 _BLOCK = 4_000_000  # numbers of sparse rows that are dense at a time: 32 MB
 
@@ -66,6 +68,12 @@ def training_rows(explainer: Any) -> tuple[Any, Any, bool]:
     numbers (texts, categories), they are the rows that the model saw behind the transformers.
     """
     check_is_fitted(explainer)
+    if not hasattr(explainer, "_raw_rows"):
+        raise ValueError(
+            f"{type(explainer).__name__} was fitted on blocks of rows and keeps none of them, so "
+            "there are no rows to draw. Pass them as X, or numbers of your choice, one row for "
+            "each row of the blocks."
+        )
     rows = on_cpu(explainer._raw_rows)
     if _are_numbers(rows):
         return rows, getattr(explainer, "feature_names_in_", None), False
@@ -87,6 +95,8 @@ def rows_of_model(explainer: Any, rows: Any = None) -> Any:
         If a network's rows are no array: several inputs, or a dataset.
     """
     rows = explainer._fit_X if rows is None else rows
+    if isinstance(rows, BlockedRows):
+        rows = rows[:]
     if not issparse(rows) and not isinstance(rows, np.ndarray):
         rows = getattr(rows, "X", rows)  # inputs of a network of any kind
     if not hasattr(rows, "shape") and not isinstance(rows, list):
@@ -130,7 +140,9 @@ def one_query(explainer: Any, query: Any) -> Any:
     check_is_fitted(explainer)
     if query is None:
         return None
-    rows, query = explainer._raw_rows, on_cpu(query)
+    rows, query = getattr(explainer, "_raw_rows", None), on_cpu(query)
+    if rows is None:  # they came in blocks, which are tables
+        return one_row(query)
     if not hasattr(rows, "shape") and not isinstance(rows, list | tuple):
         return query
     if not issparse(rows) and np.ndim(rows) == 1:

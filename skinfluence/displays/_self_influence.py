@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from skinfluence._output import row_labels
 from skinfluence.displays import _labels, _rows, _style
-from skinfluence.displays._units import Reading, unit_of
+from skinfluence.displays._units import Reading, own_unit_of
 
 
 class SelfInfluenceDisplay:
@@ -39,7 +39,8 @@ class SelfInfluenceDisplay:
     name : str, default=None
         Title.
     score_unit : str, default="nats"
-        "nats", or the explainer's ``score_unit_``: what the axis says, and which rows are strong.
+        "nats", the explainer's ``score_unit_`` or words of yours (of a sketch "generalised Cook's
+        distance"): what the axis says, and which rows are strong.
 
     Attributes
     ----------
@@ -147,7 +148,7 @@ class SelfInfluenceDisplay:
             feature_names=names,
             row_names=explainer.train_index_ if row_names is None else row_names,
             name=type(explainer).__name__ if name is None else name,
-            score_unit=unit_of(explainer),
+            score_unit=own_unit_of(explainer),
         )
         return display.plot(ax, kind=kind, **plot_params)
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from skinfluence.diagnostics import SketchedDiagnostics
 from skinfluence.diagnostics.thresholds import RULES, Rule, threshold
 
 
@@ -73,6 +74,8 @@ _NEEDED = {
 
 def read(diagnostics: Any, statistic: str) -> NDArray[np.float64]:
     """One of the diagnostics; refused where the fit leaves too few degrees of freedom for it."""
+    if isinstance(diagnostics, SketchedDiagnostics):
+        return _of_sketch(diagnostics, statistic)
     values = np.asarray(getattr(diagnostics, statistic), dtype=np.float64)
     needed = _NEEDED.get(statistic, 0)
     # Effective degrees of freedom are real numbers, and 1 may have come out a little high.
@@ -84,6 +87,40 @@ def read(diagnostics: Any, statistic: str) -> NDArray[np.float64]:
             "Fit fewer columns, add a penalty, or draw the leverage (InfluenceIndexDisplay)."
         )
     return values
+
+
+def _of_sketch(diagnostics: SketchedDiagnostics, statistic: str) -> NDArray[np.float64]:
+    if statistic not in ("cooks_distance", "leverage"):
+        raise ValueError(
+            f"{statistic} is no diagnostic of a sketch, which has leverages and distances. Draw "
+            "InfluenceIndexDisplay of 'cooks_distance' or 'leverage', from_values of its "
+            "resid_pearson or scores, or the diagnostics() of InfluenceExplainer, for fewer "
+            "columns."
+        )
+    values = getattr(diagnostics, statistic)
+    if values is None:
+        raise ValueError(
+            "This sketch has no Cook's distance, as its loss is no deviance. Draw "
+            "its scores by from_values, or statistic='leverage'."
+        )
+    if np.isnan(values).any():
+        raise ValueError(
+            "Cook's distance does not exist for this sketch: about "
+            f"{diagnostics.n_effective_params:.4g} effective parameters leave no degrees of "
+            "freedom to its rows. Draw the leverage, or pass the number to InfluenceSketch as "
+            "correct_shrinkage where it is known to be lower."
+        )
+    return values
+
+
+def degrees(diagnostics: Any) -> dict[str, float]:
+    """Effective parameters and residual degrees of freedom that thresholds are made of.
+
+    Leverages of a sketch, which are too small, are compared with what they add up to themselves.
+    """
+    if isinstance(diagnostics, SketchedDiagnostics):
+        return {"n_params": float(diagnostics.leverage.sum())}
+    return {"n_params": diagnostics.n_effective_params, "df_resid": diagnostics.df_resid}
 
 
 def resolve(

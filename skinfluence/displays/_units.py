@@ -37,7 +37,8 @@ class Reading:
         what, _, divisor = str(score_unit).partition(_PER)
         unit = f"change of the {_VALUES[what]}" if what in _VALUES else what
         self.unit = f"{unit} / change of the {divisor}" if divisor else unit
-        self.is_loss = what not in _VALUES or what == "loss"
+        # Representer values of training rows have both signs, as residuals have.
+        self.is_loss = what == "loss" or what not in [*_VALUES, "representer value"]
         self.has_sides = what not in ("target", "parameter")
         self.helps = -1 if what in ("decision_function", "proba") else 1
 
@@ -73,6 +74,12 @@ class Reading:
         """How far the model bends for each row: high for a loss, far from zero for others."""
         scores = np.asarray(self_influence, dtype=np.float64)
         return scores if self.is_loss else np.abs(scores)
+
+
+def own_unit_of(explainer: Any) -> str:
+    """Unit of an explainer's self influence, which is none of the scores in a sketch."""
+    is_sketch = getattr(explainer, "method_", None) == "sketch"
+    return "generalised Cook's distance" if is_sketch else unit_of(explainer)
 
 
 def unit_of(explainer: Any) -> str:

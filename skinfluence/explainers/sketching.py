@@ -133,6 +133,8 @@ class Sketching(EngineBacked):
         """An engine that has seen no row, from the first block of rows."""
         self._refuse_unfitted()
         self._drop_shown()
+        for name in ("_raw_rows", "_fit_X", "_train_y"):  # of an earlier fit to an array
+            self.__dict__.pop(name, None)
         self.estimator_ = self.estimator
         self._heads, self._model = peel(self.estimator_)
         self._check_model(self._model)
