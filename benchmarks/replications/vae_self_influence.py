@@ -61,7 +61,7 @@ class Plan:
 
     n_rows: int | None = MNIST_ROWS
     n_foreign: int = 1_000
-    latents: tuple[int, ...] = (64,)
+    latents: tuple[int, ...] = (64, 128)
     epochs: int = 20
     trained_on: str = AS_EMNIST
     small: bool = False
