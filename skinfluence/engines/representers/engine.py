@@ -111,9 +111,8 @@ class RepresenterEngine(Engine):
             warn(
                 f"{self.layer.name} is not at a minimum of its own objective on these rows: after "
                 f"a polish its outputs correlate with its own at {self.reconstruction.pearson:.3f}"
-                ". Scores belong to the polished layer: pass the rows it was fitted on, and the "
-                "l2 it was trained with where that is passed, refit it with a smaller tol, or use "
-                "mode='pretrained'.",
+                ". Scores belong to the polished layer: pass the rows it was fitted on, refit it "
+                "with a smaller tol, or use mode='pretrained'.",
                 NotStationaryWarning,
             )
         elif self.reconstruction.activated_pearson < APART:
