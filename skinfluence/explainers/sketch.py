@@ -112,7 +112,12 @@ class InfluenceSketch(Sketching):
         and the intercept; with one an upper bound, exact where features do not overlap. The
         number passed as `correct_shrinkage`, where there is one.
     stationarity_ : float
-        Relative gradient of the objective at the fitted parameters; 0 at its minimum.
+        Gradient g of the objective at the fitted parameters over what the slopes of the rows add
+        up to by chance, along all parameters by their curvature H:
+        :math:`\sqrt{\sum_j g_j^2 / H_{jj} \big/ \sum_{ij} (w_i l'_i x_{ij})^2 / H_{jj}}`, the
+        largest of any problem. 0 at the minimum, 1e-3 to 1e-2 at usual tolerances, about 1 and
+        more for a fit stopped early or to other rows; above 0.1 a warning tells. Unlike
+        ``report()["stationarity"]`` of InfluenceExplainer, no single rare column sets it.
     score_unit_ : str
         "loss", of ``score_influence``.
     method_ : str

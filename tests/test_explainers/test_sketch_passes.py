@@ -9,6 +9,7 @@ from scipy import linalg, sparse
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge, SGDClassifier
 
 from skinfluence import InfluenceExplainer, InfluenceSketch
+from skinfluence.exceptions import NotStationaryWarning
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(200, 8))
@@ -129,3 +130,51 @@ def test_far_features_that_nothing_centres_are_said(rows):
         sketch(model).fit(rows(far), y)
     constant = LinearRegression(fit_intercept=False).fit(np.c_[X, np.full(200, 1e6)], y)
     sketch(constant, n_components=9).fit(np.c_[X, np.full(200, 1e6)], y)
+
+
+def counts(seed=0, n=2000, p=1000, length=40):
+    """Words by Zipf's law, of which most are in a few rows, and labels that follow from them."""
+    rng = np.random.default_rng(seed)
+    share = 1.0 / np.arange(1, p + 1)
+    words = rng.choice(p, size=(n, length), p=share / share.sum()).ravel()
+    rows = np.repeat(np.arange(n), length)
+    found = sparse.coo_array((np.ones(len(words)), (rows, words)), shape=(n, p)).tocsr()
+    found.indices, found.indptr = found.indices.astype(np.int32), found.indptr.astype(np.int32)
+    outputs = found @ np.random.default_rng(99).normal(size=p) / 4.0
+    return found, outputs + rng.logistic(size=n)
+
+
+@pytest.mark.parametrize(
+    "model", [LogisticRegression(max_iter=1000), Ridge(), Ridge(100.0)], ids=str
+)
+def test_rare_columns_make_no_fit_loose(model):
+    X, t = counts()
+    y = t if isinstance(model, Ridge) else t > 0
+    ours = sketch(model.fit(X, y), n_components=20).fit(X, y)
+    assert 0.0 < ours.stationarity_ < 0.03
+    X, t = counts(seed=1)
+    with pytest.warns(NotStationaryWarning, match="times what the rows would add up to"):
+        other = sketch(model, n_components=20).fit(X, t if isinstance(model, Ridge) else t > 0)
+    assert 0.5 < other.stationarity_ < 3.0
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("C", [0.01, 1.0, 100.0])
+def test_a_fit_stopped_after_two_iterations_is_loose(C):
+    X, t = counts()
+    model = LogisticRegression(C=C, max_iter=2).fit(X, t > 0)
+    with pytest.warns(NotStationaryWarning, match="did not train it, or its tolerance is loose"):
+        assert sketch(model, n_components=20).fit(X, t > 0).stationarity_ > 0.5
+
+
+def test_stationarity_knows_no_scale_place_or_block():
+    model = LogisticRegression(C=np.inf, tol=3e-3).fit(X, Y)
+    found = sketch(model, n_components=8).fit(X, Y).stationarity_
+    far = LogisticRegression(C=np.inf).fit(X, Y)
+    scale = 10.0 ** np.arange(-4, 4)
+    far.coef_ = model.coef_ / scale
+    far.intercept_ = model.intercept_ - far.coef_ @ (5.0 * scale)
+    for rows in (X + 5.0) * scale, sparse.csr_array((X + 5.0) * scale):
+        for size in (None, 7):
+            moved = sketch(far, n_components=8, block_size=size).fit(rows, Y)
+            assert_allclose(moved.stationarity_, found, rtol=1e-2)  # rounding counts there

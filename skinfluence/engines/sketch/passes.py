@@ -10,7 +10,6 @@ from scipy import linalg
 
 from skinfluence import _loops
 from skinfluence._warn import warn
-from skinfluence.engines.linear.trust import LOOSE
 from skinfluence.engines.sketch.measures import (
     Measures,
     SketchedProblem,
@@ -22,6 +21,8 @@ from skinfluence.engines.sketch.sources import Block, Source
 from skinfluence.engines.sketch.totals import Totals, add_all, stationarity, totals
 from skinfluence.exceptions import NotStationaryWarning
 
+# Gradient, over what chance makes of it, above which a fit is not what its objective says.
+LOOSE = 0.1
 # Sizes of features so far apart that Gram matrices of their mixtures hold the largest alone.
 APART = 1e6
 # Variances over mean squares between which features vary, and Gram matrices hardly show it.
@@ -46,7 +47,7 @@ class Passes:
     problems : sequence of SketchedProblem
         What follows from the sums; empty while more rows may come.
     stationarity : float
-        Largest relative gradient of any problem's objective.
+        Relative gradient, the largest of any problem.
     """
 
     def __init__(self, sketcher: Sketcher, name: str, n_params: float | None = None):
@@ -76,16 +77,19 @@ class Passes:
         """Bases of every sketch from the sums."""
         problems = sketched_problems(self.sketcher, self._found)
         self.problems = problems if self.n_params is None else with_params(problems, self.n_params)
-        self.stationarity = max(stationarity(one.fixed, one.total) for one in self.problems)
+        centre = self.sketcher.centre
+        self.stationarity = max(
+            stationarity(one.fixed, one.total, centre) for one in self.problems
+        )
         self._warn_of_scales()
         self._warn_of_far_features()
         if self.stationarity > LOOSE:
             warn(
                 f"{self.name} is not at a minimum of its own objective on these rows: the "
-                f"relative gradient is {self.stationarity:.1e}. Either these rows, targets or "
-                "weights did not train it, or its tolerance is loose, if only for columns that "
-                "few rows have, which matter little. A sketch takes the parameters as they are: "
-                "pass what it was fitted on, or refit with a smaller tol.",
+                f"gradient is {self.stationarity:.1e} times what the rows would add up to by "
+                "chance. Either these rows, targets or weights did not train it, or its tolerance "
+                "is loose. A sketch takes the parameters as they are: pass what it was fitted on, "
+                "or refit with a smaller tol.",
                 NotStationaryWarning,
             )
 

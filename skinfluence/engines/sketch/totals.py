@@ -18,9 +18,12 @@ from skinfluence.engines.sketch.working import residuals
 from skinfluence.objectives.coordinates import CONSTANT
 from skinfluence.objectives.design import DenseDesign
 from skinfluence.objectives.objective import gram_blocks
-from skinfluence.solvers.stationarity import INTERPOLATING, largest_ratio, violation
+from skinfluence.solvers.stationarity import INTERPOLATING, violation
 
 Array = NDArray[np.float64]
+
+# Curvature, over the largest, below which a parameter counts as one that has none.
+FLAT = 1e-30
 
 
 @dataclass
@@ -37,8 +40,9 @@ class Totals:
         Sums of the squares of the rows' weighted slopes, and of these times their positions.
     squares, size : float
         Pearson's statistic, and of targets and outputs what it is rounding of.
-    gradient, scale : ndarray of shape (P, K)
-        Of the data, and the sum of the sizes of its terms.
+    gradient, noise, cross : ndarray of shape (P, K)
+        Of the data, along features as they are or centred; the sum of the squares of its terms;
+        and of their products with those of the intercept.
     grams : tuple of ndarray of shape (r K, r K)
         Curvature of the data in each sketch.
     columns, means : ndarray of shape (p, K, K)
@@ -56,7 +60,8 @@ class Totals:
     squares: float
     size: float
     gradient: Array
-    scale: Array
+    noise: Array
+    cross: Array
     grams: tuple[Array, ...]
     columns: Array
     means: Array
@@ -92,6 +97,8 @@ def totals(fixed: Fixed, X: Any, part: Sketched) -> Totals:
     several = (X.shape[1], n_outputs, n_outputs)
     squares = residuals(fixed, own)
     slope = weights[:, None] * own.gradient
+    squared = _entrywise(part.features, np.square)
+    chance = np.square(weights[:, None] * _sizes(fixed, X, own))
     return Totals(
         n_rows=len(weights),
         n_held=int((weights > 0).sum()),
@@ -100,10 +107,11 @@ def totals(fixed: Fixed, X: Any, part: Sketched) -> Totals:
         moment=own.moment,
         squares=0.0 if squares is None else float(np.square(squares).sum()),
         size=_size(own),
-        gradient=_adjoint(fixed, X, slope),
-        scale=_sizes(fixed, X, own),
+        gradient=_adjoint(fixed, part.features, slope),
+        noise=_adjoint(fixed, squared, chance),
+        cross=_adjoint(fixed, part.features, chance),
         grams=tuple(_gram(rows, curvature) for rows in part.rows),
-        columns=(_entrywise(part.features, np.square).T @ flat).reshape(several),
+        columns=(squared.T @ flat).reshape(several),
         means=(part.features.T @ flat).reshape(several),
         mass=curvature.sum(axis=0),
     )
@@ -137,14 +145,12 @@ def _adjoint(fixed, X, values):
 
 
 def _sizes(fixed, X, own):
-    """What the gradient's terms add up to in size; see ``solvers.stationarity``."""
-    sizes = _entrywise(X, np.abs)
+    """Sizes of the rows' slopes, (b, K), where rounding counts; see ``solvers.stationarity``."""
     bend = np.abs(np.einsum("nkk->nk", own.curvature))
-    reach = sizes @ np.abs(fixed.problem.coef)
+    reach = _entrywise(X, np.abs) @ np.abs(fixed.problem.coef)
     if fixed.has_intercept:
         reach = reach + np.abs(fixed.problem.intercept)
-    slope = np.abs(own.gradient) + INTERPOLATING * bend * reach
-    return _adjoint(fixed, sizes, own.weights[:, None] * slope)
+    return np.abs(own.gradient) + INTERPOLATING * bend * reach
 
 
 def multiplier(fixed: Fixed, total: Totals) -> float:
@@ -152,24 +158,64 @@ def multiplier(fixed: Fixed, total: Totals) -> float:
     return 1.0 if fixed.problem.normalisation == "sum" else total.m
 
 
-def stationarity(fixed: Fixed, total: Totals) -> float:
-    """Largest relative gradient of the objective at the fitted parameters; 0 at its minimum."""
-    theta, penalty, free = fixed.theta, fixed.penalty, fixed.free
+def stationarity(fixed: Fixed, total: Totals, centre: Array | None = None) -> float:
+    """How far the fitted parameters are from a minimum, over what chance moves them by.
+
+    ``sqrt(sum_j g_j^2 / H_jj  /  sum_j sum_i (w_i l'_i x_ij)^2 / H_jj)``, g the gradient of the
+    objective and H its curvature. Above are Newton steps along each parameter in the metric of
+    the curvature, below the same of the rows one by one, as if their signs were random. Parameters
+    of other rows have about 1, and of other labels up to the root of the number of rows. A column
+    that two rows have, and no solver at its usual tolerance gets right, is one of many here,
+    where the largest relative gradient of any column is that one's.
+    """
+    penalty, free = fixed.penalty, fixed.free
     m = multiplier(fixed, total) / fixed.unit
+    gradient, noise, curvature = _along(fixed, total, centre)
     positive = np.zeros_like(free)
     positive[: len(fixed.problem.coef)] = fixed.problem.positive
     stub: Any = SimpleNamespace(
         penalty=penalty,
         m=m,
-        gradient=lambda theta: total.gradient + m * penalty.gradient(theta),
+        gradient=lambda theta: gradient + m * penalty.gradient(theta),
         positive=positive,
         free=free,
     )
-    own = m * (penalty.l2 * np.abs(theta) + penalty.l1)
-    data = total.scale
-    # As there: a column of zeros has but its penalty, and is compared to the others.
-    data = np.where(data > 0, data, data.max(axis=0, initial=0.0))
-    return largest_ratio(violation(stub, theta), data + own)
+    violated = np.square(violation(stub, fixed.theta))
+    noise = np.where(free, noise, 0.0)
+    if not (np.isfinite(violated).all() and np.isfinite(noise).all()):
+        return float("inf")
+    whole = curvature + m * penalty.l2
+    whole = np.maximum(whole / whole.max(initial=FLAT), FLAT)
+    pull, chance = float((violated / whole).sum()), float((noise / whole).sum())
+    if not pull:
+        return 0.0
+    return float(np.sqrt(pull / chance)) if chance else float("inf")
+
+
+def _along(fixed, total, centre):
+    """Gradient, its noise and curvature of the data along every parameter, (P, K) each.
+
+    Where the intercept is free, features are taken less their mean, weighted by the curvature,
+    whatever they were centred at. What is left of a constant one is rounding, and counts for 0.
+    """
+    gradient, noise = total.gradient, total.noise
+    curvature = np.abs(np.einsum("pkk->pk", total.columns))
+    if not fixed.has_intercept:
+        return gradient, noise, curvature
+    mass = np.abs(np.diag(total.mass))
+    if fixed.centred:
+        means = np.einsum("pkk->pk", total.means)
+        shift = np.divide(means, mass, out=np.zeros_like(means), where=mass > 0)
+        left = curvature - np.square(shift) * mass
+        inner = gradient[:-1] - shift * gradient[-1]
+        spread = noise[:-1] - 2.0 * shift * total.cross[:-1] + np.square(shift) * noise[-1]
+        constant = (curvature > 0) & (left <= 1e-13 * curvature)
+        if centre is not None:
+            constant |= (curvature > 0) & (curvature <= rounding_of(total, centre**2)[:, None])
+        curvature = np.where(constant, 0.0, left)
+        gradient = np.vstack([np.where(constant, 0.0, inner), gradient[-1]])
+        noise = np.vstack([np.where(constant, 0.0, spread.clip(0.0)), noise[-1]])
+    return gradient, noise, np.vstack([curvature, mass])
 
 
 def most_parameters(fixed: Fixed, total: Totals, centre: Array | None = None) -> float:
