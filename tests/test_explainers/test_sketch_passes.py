@@ -178,3 +178,14 @@ def test_stationarity_knows_no_scale_place_or_block():
         for size in (None, 7):
             moved = sketch(far, n_components=8, block_size=size).fit(rows, Y)
             assert_allclose(moved.stationarity_, found, rtol=1e-2)  # rounding counts there
+
+
+@pytest.mark.filterwarnings("ignore:SGDClassifier is not at a minimum")
+def test_curvature_that_dies_out_makes_no_feature_large():
+    X, t = counts()
+    model = SGDClassifier("log_loss", alpha=1e-6, average=True, random_state=0).fit(X, t > 0)
+    p = model.predict_proba(X)[:, 1]
+    size = np.sqrt(X.multiply(X).T @ (p * (1.0 - p)))
+    assert size.max() > 1e6 * np.median(size)
+    scores = sketch(model, n_components=20).fit(X, t > 0).self_influence()
+    assert np.isfinite(scores).all()

@@ -94,21 +94,27 @@ class Passes:
             )
 
     def _warn_of_scales(self):
-        """Of features so large that the small ones are their rounding in every component."""
+        """Of features so large that the small ones are their rounding in every component.
+
+        Of the features themselves: where curvature dies out a feature hardly counts, and a row
+        that has it and nothing large loses no digits.
+        """
         for number, total in enumerate(self._found):
-            if any(omega is not None for omega in self.sketcher.of(number).omegas):
-                size = np.sqrt(np.einsum("pkk->pk", total.columns).clip(0.0)).max(axis=1)
-                middle = np.median(size[size > 0]) if size.any() else 1.0
-                if size.max() > APART * middle:
-                    warn(
-                        "A feature, weighted by the curvature of the loss, is "
-                        f"{size.max() / middle:.0e} times as large as the median, and random "
-                        "components mix them, so that the others are its rounding errors. Bring "
-                        "the features to one scale (StandardScaler, MaxAbsScaler) before the "
-                        "estimator.",
-                        linalg.LinAlgWarning,
-                    )
-                    return
+            projection = self.sketcher.of(number)
+            if all(omega is None for omega in projection.omegas):
+                continue
+            mixed = slice(None) if projection.active is None else projection.active
+            size = np.sqrt(total.sizes[mixed])
+            middle = np.median(size[size > 0]) if size.any() else 1.0
+            if size.max(initial=0.0) > APART * middle:
+                warn(
+                    f"A feature is {size.max() / middle:.0e} times as large as the median, and "
+                    "random components mix them, so that the others are its rounding errors. "
+                    "Bring the features to one scale (StandardScaler, MaxAbsScaler) before the "
+                    "estimator.",
+                    linalg.LinAlgWarning,
+                )
+                return
 
     def _warn_of_far_features(self):
         """Of features whose spread is rounding of where they are, and that nothing centres."""

@@ -50,6 +50,8 @@ class Totals:
         features where they are.
     mass : ndarray of shape (K, K)
         Curvature along the intercept.
+    sizes : ndarray of shape (p,)
+        Squares of every feature, of rows that weigh anything: without their curvature.
     """
 
     n_rows: int
@@ -66,6 +68,7 @@ class Totals:
     columns: Array
     means: Array
     mass: Array
+    sizes: Array
 
     def __add__(self, other: Totals) -> Totals:
         return Totals(**{name: self._sum(other, name) for name in _names()})
@@ -114,6 +117,7 @@ def totals(fixed: Fixed, X: Any, part: Sketched) -> Totals:
         columns=(squared.T @ flat).reshape(several),
         means=(part.features.T @ flat).reshape(several),
         mass=curvature.sum(axis=0),
+        sizes=squared.T @ (weights > 0).astype(np.float64),
     )
 
 
