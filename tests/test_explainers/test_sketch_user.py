@@ -2,7 +2,9 @@
 
 import pytest
 from sklearn.datasets import load_iris
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
+from sklearn.svm import SVC
 
 from skinfluence import InfluenceExplainer, InfluenceSketch, RepresenterExplainer
 from skinfluence.exceptions import UnsupportedEstimatorError
@@ -21,3 +23,12 @@ def test_classes_are_refused_by_name_with_targets_or_without(explainer):
     for targets in (y, None):
         with pytest.raises(UnsupportedEstimatorError, match="is the class LogisticRegression"):
             explainer(LogisticRegression).fit(X, targets)
+
+
+@pytest.mark.parametrize("model", [RandomForestClassifier(), SVC()], ids=str)
+def test_what_a_sketch_reads_is_said(model):
+    told = "InfluenceSketch sketches the features of these: ElasticNet, .*LogisticRegression, "
+    with pytest.raises(UnsupportedEstimatorError, match=told) as caught:
+        InfluenceSketch(model).fit(X, y)
+    for other in ("MLP", "torch", "support vector", "Quantile", "MultiTask"):
+        assert other not in str(caught.value)

@@ -37,7 +37,7 @@ from skinfluence.engines.sketch.scores import embedding
 from skinfluence.engines.sketch.sketcher import Sketcher, make_sketcher
 from skinfluence.engines.sketch.sources import ArraySource, Source, block_source
 from skinfluence.exceptions import UnsupportedEstimatorError
-from skinfluence.objectives import LinearFit, reader_of
+from skinfluence.objectives import LinearFit, reader_of, registered
 
 
 class SketchEngine(Engine):
@@ -93,6 +93,13 @@ class SketchEngine(Engine):
             raise UnsupportedEstimatorError(
                 f"{type(model).__name__} is a network, and InfluenceSketch sketches the features "
                 "of linear models. Use InfluenceExplainer or TracInExplainer with projection=."
+            )
+        if not set(type(model).__mro__) & set(registered()):
+            raise UnsupportedEstimatorError(
+                f"{type(model).__name__} is no linear model whose objective is known, and "
+                f"InfluenceSketch sketches the features of these: {_sketched_names()}; and of "
+                "pipelines, searches and FrozenEstimators of them. Pass one of these, or see "
+                "InfluenceExplainer for what else has influences."
             )
         reader_of(model).check(model)
 
@@ -317,6 +324,12 @@ class SketchEngine(Engine):
 
     def suspicion(self, self_influence: Array) -> Array:
         return self_influence
+
+
+def _sketched_names():
+    """Of the estimators that a sketch reads: no kinks, and no outputs tied together."""
+    names = sorted(cls.__name__ for cls in registered())
+    return ", ".join(name for name in names if not name.startswith(("MultiTask", "Quantile")))
 
 
 def _error_of_sum(every, rows):
