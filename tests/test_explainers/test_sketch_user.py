@@ -1,6 +1,8 @@
 """What users of InfluenceSketch and RepresenterExplainer get wrong, and are told."""
 
+import numpy as np
 import pytest
+from scipy import sparse
 from sklearn.datasets import load_iris
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
@@ -32,3 +34,14 @@ def test_what_a_sketch_reads_is_said(model):
         InfluenceSketch(model).fit(X, y)
     for other in ("MLP", "torch", "support vector", "Quantile", "MultiTask"):
         assert other not in str(caught.value)
+
+
+@pytest.mark.parametrize("rows", [np.asarray, sparse.csr_array])
+@pytest.mark.parametrize("blocks", [list, tuple])
+def test_blocks_without_targets_are_told_to_bring_them(rows, blocks):
+    model = LogisticRegression(max_iter=1000, tol=1e-8).fit(X, y)
+    given = blocks([rows(X[:100]), rows(X[100:])])
+    with pytest.raises(ValueError, match=r"of 2 matrices without targets. Yield \(X, y\) or"):
+        InfluenceSketch(model).fit(given)
+    with pytest.raises(ValueError, match="A block is a "):
+        InfluenceSketch(model).fit(lambda: iter(given))

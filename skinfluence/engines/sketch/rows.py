@@ -119,6 +119,11 @@ def blocks_of(X: Any, y: Any) -> Callable[[], Iterator[Given]] | None:
     y : object
         None: blocks come with their own.
     """
+    if y is None and _are_matrices(X):
+        raise ValueError(
+            f"X is a {type(X).__name__} of {len(X)} matrices without targets. Yield (X, y) or "
+            "(X, y, sample_weight) tuples: each block of rows comes with its own."
+        )
     if not _looks_like_blocks(X):
         return None
     if y is not None:
@@ -157,6 +162,14 @@ def _looks_like_blocks(X):
     if isinstance(X, list | tuple):
         return bool(X) and all(isinstance(block, tuple) and _is_rows(block[0]) for block in X)
     return callable(X) or (hasattr(X, "__iter__") and not isinstance(X, str | bytes | dict))
+
+
+def _are_matrices(X):
+    return (
+        isinstance(X, list | tuple)
+        and bool(X)
+        and all(len(getattr(block, "shape", ())) == 2 for block in X)
+    )
 
 
 def _is_rows(first):
