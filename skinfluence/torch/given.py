@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,6 +57,7 @@ def given_rows(owner: Any, heads: Sequence[Any], X: Any, *, reset: bool) -> Give
     """
     for head in heads:
         X = head.transform(X)
+    _refuse_batches(X)
     model = peel(owner.estimator_)[1]
     if hasattr(model, "fit") and not is_skorch_net(model):
         if is_vae(model) and getattr(X, "ndim", 2) > 2:  # images, which it flattens itself
@@ -71,6 +72,23 @@ def given_rows(owner: Any, heads: Sequence[Any], X: Any, *, reset: bool) -> Give
     if not isinstance(X, Tensor) and not has_targets(X) and len(Given(X).shape) == 2:
         validate_data(owner, X, reset=reset, skip_check_array=True)
     return Given(X)
+
+
+def _refuse_batches(X):
+    """Refuse what yields rows bit by bit, and is neither a Dataset nor a DataLoader."""
+    if has_targets(X):
+        return
+    pairs = isinstance(X, list) and bool(X) and all(map(_is_pair, X))
+    if pairs or isinstance(X, Iterator) or callable(X):
+        raise ValueError(
+            f"X is a {type(X).__name__}{' of tuples' if pairs else ''}, and a network's rows are "
+            "gone through many times, by position. Pass arrays or tensors X and y, or a Dataset "
+            "or DataLoader of pairs (X, y)."
+        )
+
+
+def _is_pair(batch):
+    return isinstance(batch, tuple) and bool(batch) and bool(getattr(batch[0], "shape", ()))
 
 
 def kept(y: Any) -> Any:

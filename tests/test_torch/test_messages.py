@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from skinfluence import InfluenceExplainer
+from skinfluence import InfluenceExplainer, RepresenterExplainer
 from skinfluence.exceptions import UnsupportedEstimatorError
 from tests.conftest import import_optional
 
@@ -182,3 +182,17 @@ def test_validation_that_loses_a_class():
     e = InfluenceExplainer(model, damping=0.3).fit(X, y)
     with pytest.raises(ValueError, match=r"knows 3 classes instead of 4: .* left of class 0"):
         e.validate(X[1:4], y[1:4], n_refits=12, random_state=0)
+
+
+def pairs():
+    yield torch.as_tensor(X[:6]), torch.as_tensor(Y[:6])
+    yield torch.as_tensor(X[6:]), torch.as_tensor(Y[6:])
+
+
+@pytest.mark.parametrize("rows", [pairs, pairs(), list(pairs())], ids=["function", "it", "list"])
+def test_batches_that_are_no_loader(rows):
+    match = r"X is a (function|generator|list of tuples), and .* a Dataset or DataLoader of pairs"
+    with pytest.raises(ValueError, match=match):
+        RepresenterExplainer(net(), loss="cross_entropy").fit(rows)
+    with pytest.raises(ValueError, match=match):
+        fit(rows=rows)
