@@ -357,8 +357,8 @@ def _validates(explainer: Any) -> Any:
     if not hasattr(explainer, "validate"):
         raise TypeError(
             f"{name} has no validate(), which holds its scores against real changes. Refit "
-            "without some rows and draw both changes by from_predictions(estimated, actual), or take "
-            "InfluenceExplainer, which has it."
+            "without some rows and draw both changes by from_predictions(estimated, actual), or "
+            "take InfluenceExplainer, which has it."
         )
     parameters = signature(explainer.validate).parameters
     if "random_state" not in parameters:
