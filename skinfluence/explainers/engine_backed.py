@@ -102,7 +102,7 @@ class EngineBacked(MetaEstimatorMixin, BaseInfluence):
 
     def _lacks_y(self, X):
         if self.estimator is None or isinstance(self.estimator, type):
-            return True
+            return self.estimator is None  # a class is refused by name
         model = peel(self.estimator)[1]
         self._check_model(model)
         return self._engine_of(model).needs_y(X, self._settings())

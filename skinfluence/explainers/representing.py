@@ -70,8 +70,9 @@ class Representing(EngineBacked):
 
         ``scores[z, i]`` is what training row i adds to the output of the layer at query z, for
         the class that is asked about: positive for rows that *excite* it, negative for those that
-        *inhibit* it. A row of scores and ``intercept_`` add up to that output. They are no
-        deletion scores.
+        *inhibit* it. A row of scores and ``intercept_`` add up to that output; two classes share
+        one output, and for the first both count with a minus (scores less ``intercept_``). They
+        are no deletion scores.
 
         Parameters
         ----------

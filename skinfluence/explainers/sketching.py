@@ -65,7 +65,7 @@ class Sketching(EngineBacked):
     def _lacks_y(self, X):
         if self.estimator is not None and not isinstance(self.estimator, type):
             self._check_model(peel(self.estimator)[1])
-        return True
+        return not isinstance(self.estimator, type)  # a class is refused by name
 
     # -- fitting ----------------------------------------------------------------------------------
 

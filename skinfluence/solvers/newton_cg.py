@@ -30,6 +30,9 @@ ROUGH, FINE = 0.1, 1e-4
 MAX_INNER, TIRED = 200, 40
 # What a step must gain, as a share of what its slope promises; or the share gradients fall to.
 GAIN, SHRINK = 1e-4, 0.9
+# Curvature along a direction, in units of the preconditioner's, that is none: a step along it
+# would be as long as rounding makes it (an output of a ReLU that is off for all rows).
+FLAT = 1e-12
 HALVINGS = 40
 # Gains below this share of F are rounding; so many of them in a row, and gradients that do not
 # fall either, are the end.
@@ -144,7 +147,7 @@ def _solve(product, inverse, slope, tol):
     while power > enough and n_iter < MAX_INNER:
         image = product(direction)
         bend = (direction * image).sum()
-        if not bend > 0:
+        if not bend > FLAT * power:
             return (solved if n_iter else direction), n_iter
         length = power / bend
         solved = solved + length * direction

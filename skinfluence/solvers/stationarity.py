@@ -55,8 +55,11 @@ def gradient_scale(objective: Objective, theta: Array) -> Array:
         slope = np.abs(loss.gradient(eta, y)) + INTERPOLATING * bend * sizes.times(np.abs(theta))
         data += sizes.adjoint(objective.weights[rows, None] * slope)
     # A column of zeros (a constant one, centred) has but its penalty: compare it to the others,
-    # or any coefficient there, however small, is as far from the minimum as can be.
-    return np.where(data > 0, data, data.max(axis=0, initial=0.0)) + own
+    # or any coefficient there, however small, is as far from the minimum as can be. An output that
+    # no row bends or pulls (a ReLU that is off for all of them) is compared to other outputs.
+    most = data.max(axis=0, initial=0.0)
+    most = np.where(most > 0, most, most.max(initial=0.0))
+    return np.where(data > 0, data, most) + own
 
 
 def stationarity(objective: Objective, theta: Array) -> float:

@@ -11,6 +11,7 @@ import pytest
 import sklearn
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import expit, softmax
+from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
@@ -598,5 +599,18 @@ def test_what_has_no_penalty_or_no_labels_is_refused():
 
 def test_a_layer_that_is_far_from_its_minimum_is_said_to_be():
     X, y = classes(n=30)
-    with pytest.warns(NotStationaryWarning, match="is not at a minimum of its own objective"):
+    with pytest.warns(
+        NotStationaryWarning, match="fitted to the labels with l2=.* gives other outputs"
+    ):
         explained(mlp(), X, y, mode="trained", l2=1.0)
+
+
+@pytest.mark.parametrize("seed", [3, 26, 36])
+def test_units_that_are_off_for_all_rows_do_not_stop_the_refit_of_the_others(seed):
+    torch.manual_seed(seed)
+    inputs = load_digits().data[:1000].astype(np.float32) / 16
+    net = nn.Sequential(nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10))
+    explainer = RepresenterExplainer(net, loss="cross_entropy", layer="0").fit(inputs)
+    assert (explainer.alpha_ == 0).all(axis=0).any()
+    assert explainer.stationarity_[1] < 1e-8
+    assert explainer.reconstruction_.decomposition_error < 1e-8

@@ -99,7 +99,15 @@ class RepresenterEngine(Engine):
             )
         if self.reconstruction.pearson >= APART:
             return
-        if self.mode == "trained":
+        if self.mode == "trained" and self.settings.l2 is not None:
+            warn(
+                f"The layer fitted to the labels with l2={self.polished.l2.max():.3g} gives other "
+                f"outputs than {self.layer.name} (correlation {self.reconstruction.pearson:.3f}), "
+                "and values belong to that layer. That is no harm where they are asked for wrong "
+                "labels; what the model itself says is decomposed by mode='pretrained'.",
+                NotStationaryWarning,
+            )
+        elif self.mode == "trained":
             warn(
                 f"{self.layer.name} is not at a minimum of its own objective on these rows: after "
                 f"a polish its outputs correlate with its own at {self.reconstruction.pearson:.3f}"

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from skinfluence._output import few
 from skinfluence.objectives.encoding import class_positions
 
 Array = NDArray[np.float64]
@@ -107,7 +108,7 @@ class Outputs:
             if not len(found):
                 raise ValueError(
                     f"target_class={asked!r} is none of the {len(self.classes)} classes "
-                    f"({', '.join(map(str, self.classes[:5]))}). Name one of them, or one a query."
+                    f"({few(self.classes)}). Name one of them, or one a query."
                 )
             return np.full(m, found[0], dtype=np.intp)
         _check_one_each(asked, m)

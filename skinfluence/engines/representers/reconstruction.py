@@ -21,7 +21,8 @@ class Reconstruction:
     Parameters
     ----------
     pearson : float
-        Correlation over all rows and outputs; 1 where both are constant and alike.
+        Correlation over all rows and outputs. It says nothing of a single row with one output:
+        1 where both are constant and alike, 0 where they differ.
     worst_error : float
         Largest difference.
     activated_pearson, activated_worst_error : float

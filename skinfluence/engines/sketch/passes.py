@@ -83,8 +83,9 @@ class Passes:
             warn(
                 f"{self.name} is not at a minimum of its own objective on these rows: the "
                 f"relative gradient is {self.stationarity:.1e}. Either these rows, targets or "
-                "weights did not train it, or its tolerance is loose. A sketch takes the "
-                "parameters as they are: pass what it was fitted on, or refit with a smaller tol.",
+                "weights did not train it, or its tolerance is loose, if only for columns that "
+                "few rows have, which matter little. A sketch takes the parameters as they are: "
+                "pass what it was fitted on, or refit with a smaller tol.",
                 NotStationaryWarning,
             )
 
@@ -96,10 +97,11 @@ class Passes:
                 middle = np.median(size[size > 0]) if size.any() else 1.0
                 if size.max() > APART * middle:
                     warn(
-                        f"A feature is {size.max() / middle:.0e} times as large as the median, "
-                        "and random components mix them, so that the others are its rounding "
-                        "errors. Bring the features to one scale (StandardScaler, MaxAbsScaler) "
-                        "before the estimator.",
+                        "A feature, weighted by the curvature of the loss, is "
+                        f"{size.max() / middle:.0e} times as large as the median, and random "
+                        "components mix them, so that the others are its rounding errors. Bring "
+                        "the features to one scale (StandardScaler, MaxAbsScaler) before the "
+                        "estimator.",
                         linalg.LinAlgWarning,
                     )
                     return

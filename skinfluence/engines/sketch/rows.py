@@ -142,7 +142,13 @@ class Blocks:
     X: Any
 
     def __call__(self) -> Iterator[Given]:
-        return map(_given, self.X() if callable(self.X) else self.X)
+        blocks = self.X() if callable(self.X) else self.X
+        if not hasattr(blocks, "__iter__"):
+            raise ValueError(
+                f"X returned a {type(blocks).__name__} where blocks of rows are needed. Pass a "
+                "function that yields (X, y) or (X, y, sample_weight)."
+            )
+        return map(_given, blocks)
 
 
 def _looks_like_blocks(X):
