@@ -82,13 +82,13 @@ pd.DataFrame(
 ).round(3)
 
 # %%
-# The same display of both. (Of a sketch it is given the numbers.) The same patients stand out;
-# distances are too small, as leverages are.
+# The same display of both. The same patients stand out; distances are too small, as leverages
+# are.
 
 fig, axes = plt.subplots(2, 1, figsize=(8, 6.4), sharex=True, layout="constrained")
 InfluenceIndexDisplay.from_diagnostics(exact, name="Cook's distance, exact", ax=axes[0])
-InfluenceIndexDisplay.from_values(
-    sketches[140].cooks_distance_, name="... in a sketch of 140 components", ax=axes[1]
+InfluenceIndexDisplay.from_explainer(
+    sketches[140], name="... in a sketch of 140 components", ax=axes[1]
 )
 axes[0].set_xlabel("")
 plt.show()
