@@ -77,7 +77,7 @@ def _said(problem, found):
         "the largest relative difference of c from the floor's. Planted rows are one in a "
         "thousand: rare features, and a label against the evidence. Largest resident set of any "
         f"process {peak:.2f} GB. Leverages add up to {last['shrinkage']:.3g} of the bound on "
-        f"those of the whole fit; relative gradient {last['stationarity']:.2g}."
+        f"those of the whole fit; stationarity_ {last['stationarity']:.2g}."
     )
 
 
