@@ -143,6 +143,9 @@ def test_values_and_intercept_add_up_to_the_output(name, X):
         scores = explainer.score_influence(Z, target_class=asked)
         total = scores.sum(axis=1) + explainer.intercept_[k]
         assert_allclose(total, own[:, k], rtol=1e-4, atol=1e-4)
+    if hasattr(explainer, "classes_") and own.shape[1] == 1:
+        first = explainer.score_influence(Z, target_class=explainer.classes_[0])
+        assert_allclose(first.sum(axis=1) - explainer.intercept_[0], -total, rtol=1e-10)
     validation = explainer.validate(Z)
     assert validation.decomposition_error < 1e-10 * max(1.0, np.abs(own).max())
     assert explainer.reconstruction_.pearson > 0.9999
