@@ -213,6 +213,8 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
     .. [2] D. Pregibon (1981), Logistic regression diagnostics, Annals of Statistics 9.
     .. [3] E. Barshan, M.-E. Brunet and G. K. Dziugaite (2020), RelatIF: identifying explanatory
        training examples via relative influence, AISTATS 23.
+    .. [4] G. Cauwenberghs and T. Poggio (2001), Incremental and decremental support vector
+       machine learning, NIPS 13.
 
     Examples
     --------
