@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 from sklearn import __version__ as sklearn_version
 from sklearn.base import _fit_context
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.utils._metadata_requests import _routing_enabled
 from sklearn.utils._param_validation import (
@@ -31,6 +33,7 @@ __all__ = [
     "check_feature_names_in",
     "check_weights",
     "has_stopped",
+    "lda_loses_classes",
     "libsvm_gamma",
     "mlp_moments",
     "output_container",
@@ -66,6 +69,16 @@ def check_weights(sample_weight, X):
 def has_stopped(network):
     """Whether the last epoch of a multi-layer perceptron is where its ``fit`` would stop."""
     return network._no_improvement_count > network.n_iter_no_change
+
+
+@cache
+def lda_loses_classes():
+    """Whether solver "svd" of linear discriminant analysis divides by n less the classes.
+
+    Releases before the one that divides by n do, as covariances of samples are.
+    """
+    model = LinearDiscriminantAnalysis().fit([[0.0], [2.0], [10.0], [12.0]], [0, 0, 1, 1])
+    return bool(model.coef_[0, 0] < 7.5)  # means are 10 apart, the variance is 1 or 2
 
 
 def output_container(estimator):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
+from sklearn import __version__ as sklearn_version
 from sklearn.base import clone
 from sklearn.covariance import LedoitWolf
 from sklearn.decomposition import PCA
@@ -336,7 +337,12 @@ def without_weights(explainer):
     """Checks of weights, which are routed to a model that has none."""
     if has_fit_parameter(explainer.estimator, "sample_weight"):
         return {}
-    return dict.fromkeys(WEIGHTED, "its model takes no weights")
+    names = [name for name in WEIGHTED if not (OLD and name.endswith("_on_sparse_data"))]
+    return dict.fromkeys(names, "its model takes no weights")
+
+
+# In scikit-learn 1.6 the check of weights of sparse rows passes where fit refuses them.
+OLD = tuple(int(part) for part in sklearn_version.split(".")[:2]) < (1, 7)
 
 
 WEIGHTED = (

@@ -17,6 +17,7 @@ from sklearn.naive_bayes import BernoulliNB, CategoricalNB, GaussianNB, Multinom
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor, NearestCentroid
 
 from skinfluence import InfluenceExplainer
+from skinfluence._compat import QDA_DIVIDES_BY_N
 from skinfluence.deletion.closed.families import family_of
 from skinfluence.engines import ExactEngine, engine_of
 from skinfluence.exceptions import (
@@ -87,7 +88,9 @@ def test_a_class_of_few_rows_has_no_covariance_without_one():
     explainer = InfluenceExplainer(model).fit(ROWS, y)
     with pytest.warns(DegenerateDeletionWarning, match=r"3 of 45: 6, 8, 20"):
         scores = explainer.score_influence(ROWS, y)
-    assert np.isposinf(scores[np.ix_([6, 8, 20], [6, 8, 20])]).all()
+    own = scores[np.ix_([6, 8, 20], [6, 8, 20])]
+    # Releases of scikit-learn that divide by n - 1 still fit a class of fewer rows than columns.
+    assert np.isposinf(own).all() if QDA_DIVIDES_BY_N else np.isfinite(own).all()
     assert np.isfinite(np.delete(scores, [6, 8, 20], axis=0)).all()
 
 

@@ -12,7 +12,7 @@ from sklearn.discriminant_analysis import (
     QuadraticDiscriminantAnalysis,
 )
 
-from skinfluence._compat import QDA_DIVIDES_BY_N
+from skinfluence._compat import QDA_DIVIDES_BY_N, lda_loses_classes
 from skinfluence.deletion.closed.base import (
     Array,
     ExactModel,
@@ -81,6 +81,8 @@ class LinearDiscriminantDeletion(_Discriminant):
         As for every discriminant.
     pooled : bool
         Whether C is the pooled scatter over n, whatever the priors.
+    lost : int
+        By how much less than n the pooled scatter is divided.
     shrinkage : float
     centred : bool
         Whether r is the mean of the class means, weighted by the priors, instead of the origin.
@@ -94,17 +96,19 @@ class LinearDiscriminantDeletion(_Discriminant):
         priors: Array | None,
         *,
         pooled: bool,
+        lost: int,
         shrinkage: float,
         centred: bool,
     ):
         super().__init__(X, codes, n_classes, priors)
-        self.shrinkage, self.centred = shrinkage, centred
+        self.lost, self.shrinkage, self.centred = lost, shrinkage, centred
         self.pooled = pooled or priors is None
         shares = self.counts / self.n_train if self.pooled else np.asarray(priors)
         covariance = sum(
             share * scatter / count
             for share, scatter, count in zip(shares, self.scatters, self.counts, strict=True)
         )
+        covariance = covariance * (self.n_train / (self.n_train - lost))
         self._origin = X.mean(axis=0)
         self.centre = (np.exp(self.log_priors) @ self.means) if centred else 0.0 * self._origin
         self.full = Spectrum.of(covariance, self._origin)
@@ -116,13 +120,18 @@ class LinearDiscriminantDeletion(_Discriminant):
     def _base(self, k, covariance):
         """What C without a row of class k is, but for its rank-one part."""
         if self.pooled:
-            n = self.n_train
-            return Spectrum(self._origin, self.full.basis, self.full.values * n / (n - 1.0))
+            grown = (self.n_train - self.lost) / self._size_without(k)
+            return Spectrum(self._origin, self.full.basis, self.full.values * grown)
         if self.counts[k] == 1:
             return self.full  # the class is left out by a refit
         count = self.counts[k]
         grown = covariance + self._shares[k] / (count - 1.0) * self.scatters[k] / count
         return Spectrum.of(grown, self._origin)
+
+    def _size_without(self, k: int) -> float:
+        """What the pooled scatter without a row of class k is divided by."""
+        gone = min(self.lost, 1) if self.counts[k] == 1 else 0
+        return self.n_train - 1.0 - (self.lost - gone)
 
     def _downdated(self, k: int, u: Array) -> Downdated:
         """C without each row of class k whose distances to the mean are `u`, in the basis."""
@@ -130,7 +139,7 @@ class LinearDiscriminantDeletion(_Discriminant):
         gone = 0.0
         if count > 1:
             gone = count / (count - 1.0)
-            gone *= 1.0 / (self.n_train - 1.0) if self.pooled else self._shares[k] / (count - 1.0)
+            gone *= 1.0 / self._size_without(k) if self.pooled else self._shares[k] / (count - 1.0)
         s = self.shrinkage
         ridge: Any = 0.0
         if s:
@@ -364,6 +373,7 @@ class _LinearFamily(_DiscriminantFamily):
             len(estimator.classes_),
             priors,
             pooled=svd,
+            lost=len(estimator.classes_) if svd and lda_loses_classes() else 0,
             shrinkage=shrinkage,
             centred=svd,
         )
