@@ -8,7 +8,7 @@ from skinfluence.deletion.closed import (  # noqa: F401  (they register themselv
     bayes_families,
     centroids,
     covariance,
-    discriminants,
+    discriminant_families,
     gaussian_bayes,
     gaussian_process,
     iterated,

@@ -55,8 +55,8 @@ class Logistic(PointLoss):
         return softplus_change(u, move)
 
 
-class Softmax(PointLoss):
-    """``logsumexp(eta) - eta[y]`` with y the position of the class.
+class OverClasses(PointLoss):
+    """A loss that is ``logsumexp(eta)`` less something linear in eta, whose curvature is that.
 
     Parameters
     ----------
@@ -68,20 +68,6 @@ class Softmax(PointLoss):
 
     def __init__(self, n_outputs: int):
         self.n_outputs = n_outputs
-
-    def _indicator(self, y):
-        return np.asarray(y)[..., None] == np.arange(self.n_outputs)
-
-    def value(self, eta: Array, y: Any) -> Array:
-        chosen = np.where(self._indicator(y), eta, 0.0).sum(axis=-1)
-        return logsumexp(eta, axis=-1) - chosen
-
-    def gradient(self, eta: Array, y: Any) -> Array:
-        p = softmax(eta)
-        own = self._indicator(y)
-        # 1 - p of the own class is the sum of the others: exact where p is nearly 1.
-        others = np.where(own, 0.0, p)
-        return np.where(own, -others.sum(axis=-1, keepdims=True), p)
 
     def curvature(self, eta: Array, y: Any, *, expected: bool = False) -> Array:
         p = softmax(eta)
@@ -97,6 +83,30 @@ class Softmax(PointLoss):
     def curvature_product(self, eta: Array, y: Any) -> Callable[[Array], Array]:
         p = softmax(eta)
         return lambda moves: p * (moves - (p * moves).sum(axis=-1, keepdims=True))
+
+
+class Softmax(OverClasses):
+    """``logsumexp(eta) - eta[y]`` with y the position of the class.
+
+    Parameters
+    ----------
+    n_outputs : int
+        Number of classes.
+    """
+
+    def _indicator(self, y):
+        return np.asarray(y)[..., None] == np.arange(self.n_outputs)
+
+    def value(self, eta: Array, y: Any) -> Array:
+        chosen = np.where(self._indicator(y), eta, 0.0).sum(axis=-1)
+        return logsumexp(eta, axis=-1) - chosen
+
+    def gradient(self, eta: Array, y: Any) -> Array:
+        p = softmax(eta)
+        own = self._indicator(y)
+        # 1 - p of the own class is the sum of the others: exact where p is nearly 1.
+        others = np.where(own, 0.0, p)
+        return np.where(own, -others.sum(axis=-1, keepdims=True), p)
 
     def change(self, eta: Array, delta: Array, y: Any) -> Array:
         own = self._indicator(y)

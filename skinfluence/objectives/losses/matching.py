@@ -13,11 +13,11 @@ import numpy as np
 from scipy.special import logsumexp
 
 from skinfluence.objectives.losses.base import Array, PointLoss
-from skinfluence.objectives.losses.logistic import sigmoid, softmax
+from skinfluence.objectives.losses.logistic import OverClasses, sigmoid, softmax
 from skinfluence.objectives.losses.ramp import ramp, ramp_change, softplus_change, square_change
 
 
-class SoftSoftmax(PointLoss):
+class SoftSoftmax(OverClasses):
     """``logsumexp(eta) - q'eta`` with the soft labels q = softmax(y).
 
     Parameters
@@ -30,11 +30,6 @@ class SoftSoftmax(PointLoss):
     Yeh, Kim, Yen and Ravikumar (2018), Representer point selection for explaining deep neural
     networks, equation 4.
     """
-
-    shift_invariant = True
-
-    def __init__(self, n_outputs: int):
-        self.n_outputs = n_outputs
 
     def _likeliest(self, y):
         """Whether a class is the likeliest of the labels, (..., K)."""
@@ -55,21 +50,6 @@ class SoftSoftmax(PointLoss):
         # That of the likeliest class is what the others leave: exact where its p is nearly 1.
         others = np.where(own, 0.0, slope)
         return np.where(own, -others.sum(axis=-1, keepdims=True), slope)
-
-    def curvature(self, eta: Array, y: Any, *, expected: bool = False) -> Array:
-        p = softmax(eta)
-        outer = -p[..., :, None] * p[..., None, :]
-        diagonal = np.arange(self.n_outputs)
-        outer[..., diagonal, diagonal] += p
-        return outer
-
-    def curvature_diagonal(self, eta: Array, y: Any) -> Array:
-        p = softmax(eta)
-        return p * (1.0 - p)
-
-    def curvature_product(self, eta: Array, y: Any) -> Callable[[Array], Array]:
-        p = softmax(eta)
-        return lambda moves: p * (moves - (p * moves).sum(axis=-1, keepdims=True))
 
     def change(self, eta: Array, delta: Array, y: Any) -> Array:
         own = self._likeliest(y)
