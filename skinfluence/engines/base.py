@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skinfluence import attribution
+from skinfluence._output import few
 from skinfluence._peel import target_to_model_space
 from skinfluence.attribution import Block
 from skinfluence.exceptions import UnsupportedEstimatorError
@@ -40,6 +41,23 @@ class Whole:
     X: Any
     y: Any
     queries: Any
+
+
+def check_columns(owner: Any) -> None:
+    """Refuse training rows whose columns are not those that the estimator was fitted on.
+
+    Parameters
+    ----------
+    owner : BaseInfluence
+        After ``validate_data`` of the rows; its ``estimator_`` is fitted.
+    """
+    theirs = getattr(owner.estimator_, "feature_names_in_", None)
+    ours = getattr(owner, "feature_names_in_", None)
+    if theirs is not None and ours is not None and list(theirs) != list(ours):
+        raise ValueError(
+            f"The columns of X are {few(ours)}, and {type(owner.estimator_).__name__} was fitted "
+            f"on {few(theirs)}. Pass the rows it was fitted on, their columns in the same order."
+        )
 
 
 class Engine(ABC):

@@ -24,7 +24,7 @@ from skinfluence.deletion.closed import families
 from skinfluence.deletion.closed.base import TrainingRows, difference, takes_weights
 from skinfluence.deletion.closed.deletion import ExactDeletion, ExactQueries, values_of
 from skinfluence.deletion.closed.refits import Refits
-from skinfluence.engines.base import Array, DeletionEngine, Positions, Whole
+from skinfluence.engines.base import Array, DeletionEngine, Positions, Whole, check_columns
 from skinfluence.engines.exact.options import check_answers, check_exact_options
 from skinfluence.engines.exact.reading import agreed_model
 from skinfluence.engines.exact.truth import exact_agreement
@@ -98,14 +98,7 @@ class ExactEngine(DeletionEngine):
         if not reset:
             return validate_data(owner, X, reset=False, **check)
         rows = validate_data(owner, X, ensure_min_samples=2, **check)
-        theirs = getattr(owner.estimator_, "feature_names_in_", None)
-        ours = getattr(owner, "feature_names_in_", None)
-        if theirs is not None and ours is not None and list(theirs) != list(ours):
-            raise ValueError(
-                f"The columns of X are {few(ours)}, and {type(owner.estimator_).__name__} was "
-                f"fitted on {few(theirs)}. Pass the rows it was fitted on, their columns in the "
-                "same order."
-            )
+        check_columns(owner)
         return rows
 
     @classmethod

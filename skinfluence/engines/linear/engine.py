@@ -11,14 +11,13 @@ from sklearn.utils.validation import check_consistent_length, validate_data
 
 from skinfluence import _loops, attribution
 from skinfluence._compat import check_weights
-from skinfluence._output import few
 from skinfluence._peel import to_model_space
 from skinfluence.attribution import Block
 from skinfluence.deletion.linear.coefficients import all_coefficients
 from skinfluence.deletion.linear.deletion import LinearDeletion
 from skinfluence.deletion.linear.fit import fitted_parts
 from skinfluence.diagnostics import Diagnostics
-from skinfluence.engines.base import Array, DeletionEngine, Positions, Whole
+from skinfluence.engines.base import Array, DeletionEngine, Positions, Whole, check_columns
 from skinfluence.engines.linear import embedding, trust
 from skinfluence.engines.linear.classes import (
     check_classes,
@@ -101,14 +100,7 @@ class LinearEngine(DeletionEngine):
         if not reset:
             return validate_data(owner, X, reset=False, **_ROWS)
         rows = validate_data(owner, X, ensure_min_samples=2, **_ROWS)
-        theirs = getattr(owner.estimator_, "feature_names_in_", None)
-        ours = getattr(owner, "feature_names_in_", None)
-        if theirs is not None and ours is not None and list(theirs) != list(ours):
-            raise ValueError(
-                f"The columns of X are {few(ours)}, and {type(owner.estimator_).__name__} was "
-                f"fitted on {few(theirs)}. Pass the rows it was fitted on, their columns in the "
-                "same order."
-            )
+        check_columns(owner)
         return rows
 
     @classmethod

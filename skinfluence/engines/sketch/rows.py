@@ -12,8 +12,8 @@ from scipy import sparse
 from sklearn.utils.validation import check_consistent_length, validate_data
 
 from skinfluence import _loops
-from skinfluence._output import few
 from skinfluence._peel import to_model_space
+from skinfluence.engines.base import check_columns
 from skinfluence.metrics._rows import take_rows
 
 Array = NDArray[np.float64]
@@ -89,13 +89,7 @@ def blocked_rows(owner: Any, heads: Sequence[Any], X: Any, *, reset: bool) -> Bl
     if not reset:
         return BlockedRows(validate_data(owner, X, reset=False, **_ROWS))
     rows = validate_data(owner, X, **_ROWS)
-    theirs = getattr(owner.estimator_, "feature_names_in_", None)
-    ours = getattr(owner, "feature_names_in_", None)
-    if theirs is not None and ours is not None and list(theirs) != list(ours):
-        raise ValueError(
-            f"The columns of X are {few(ours)}, and {type(owner.estimator_).__name__} was fitted "
-            f"on {few(theirs)}. Pass the rows it was fitted on, their columns in the same order."
-        )
+    check_columns(owner)
     return BlockedRows(rows)
 
 
