@@ -27,6 +27,7 @@ from scipy import sparse
 from sklearn.base import clone
 from sklearn.utils.validation import has_fit_parameter
 
+from skinfluence.deletion.closed.others import NewRows, Replaced
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.metrics._rows import take_rows
 
@@ -122,6 +123,23 @@ class TrainingRows:
         weights = None if self.weights is None else self.weights[positions]
         return TrainingRows(take_rows(self.X, positions), take_rows(self.y, positions), weights)
 
+    def with_other(self, row: int, X: Any, y: Any) -> TrainingRows:
+        """The rows with another one at the position `row`, of the same weight.
+
+        `X` is (1, p), and `y` (1, ...), or None where there are no targets.
+        """
+        targets = self.y
+        if targets is not None:
+            targets = np.array(targets)
+            targets[row] = y[0]
+        if not sparse.issparse(self.X):
+            rows = self.X.copy()
+            rows[row] = X.toarray()[0] if sparse.issparse(X) else X[0]
+            return TrainingRows(rows, targets, self.weights)
+        parts = [self.X[:row], sparse.csr_array(X), self.X[row + 1 :]]
+        held = [part for part in parts if part.shape[0]]
+        return TrainingRows(sparse.vstack(held, format="csr"), targets, self.weights)
+
 
 class ExactModel(ABC):
     """A fitted model, and the models without each of its rows.
@@ -179,6 +197,13 @@ class ExactModel(ABC):
         """Outputs of the model without all of `rows`, (n_queries, n_outputs).
 
         None, as here, where the estimator is fitted again for that.
+        """
+        return None
+
+    def replace(self, new: NewRows) -> Replaced | None:
+        """The models that each of some new rows would have made.
+
+        None, as here, where the estimator is fitted again for each.
         """
         return None
 
@@ -252,6 +277,11 @@ class Family(ABC):
     def check(self, estimator: Any) -> None:  # noqa: B027 (most families refuse nothing)
         """Refuse an estimator, fitted or not, with options that cannot be followed."""
 
+    def check_new(self, estimator: Any, rows: TrainingRows, new: NewRows) -> None:
+        """Refuse new rows that cannot take the place of training rows."""
+        if getattr(estimator, "kernel", None) == "precomputed":
+            _check_same_inputs(estimator, rows.X[new.rows], new.X)
+
     def asked(self, settings: Any) -> Family:
         """The family, with what the explainer's `settings` ask of it."""
         return self
@@ -289,6 +319,17 @@ class Family(ABC):
     def seen_by(self, estimator: Any, X: Any, kept: Positions) -> Any:
         """Queries as a refit to the rows `kept` takes them: kernel matrices lose columns."""
         return X
+
+
+def _check_same_inputs(estimator, before, after):
+    """Other targets are all that rows of a kernel matrix can be given."""
+    gap = abs(before - after).max()
+    if gap > 1e-12 * (abs(before).max() or 1.0):
+        raise UnsupportedEstimatorError(
+            f'{type(estimator).__name__} has kernel="precomputed", and another row is another '
+            "row and another column of its matrix, of which only the row was passed. Use a named "
+            "or callable kernel, or leave X_new=None and pass other targets."
+        )
 
 
 _FAMILIES: dict[type, Family] = {}
@@ -346,7 +387,9 @@ __all__ = [
     "ExactModel",
     "Family",
     "Meeting",
+    "NewRows",
     "Positions",
+    "Replaced",
     "TrainingRows",
     "by_blocks",
     "difference",

@@ -65,6 +65,13 @@ class Head(ABC):
         """Outputs as a target of the user takes them, (q, b, n_columns)."""
         return outputs
 
+    def of_classes_left(self, outputs: Array, left: Positions) -> Array:
+        """Outputs of all classes from those of a model of the classes at `left`, (q, K)."""
+        assert self.classes is not None
+        full = np.full((len(outputs), len(self.classes)), self.of_no_rows)
+        full[:, left] = outputs
+        return full
+
     def predicted(self, outputs: Array) -> Positions:
         """Output that speaks for each query by itself, (q,), from outputs (q, K)."""
         return np.zeros(len(outputs), dtype=np.intp)

@@ -80,6 +80,19 @@ class Margins(Head):
         columns = [self._for_classes(outputs, signs) for signs in self._signs.T]
         return np.stack(columns, axis=-1)
 
+    def of_classes_left(self, outputs: Array, left: Positions) -> Array:
+        """A class that is gone is at the margin of every other: the box of its pair is empty."""
+        full = np.zeros((len(outputs), len(self.pairs)))
+        for k, pair in enumerate(self.pairs):
+            if not set(pair) <= set(left.tolist()):
+                full[:, k] = np.isin(pair[0], left) - 1.0 * np.isin(pair[1], left)
+        both = [k for k, pair in enumerate(self.pairs) if set(pair) <= set(left.tolist())]
+        if len(left) == 2:  # scikit-learn turns the sign of a pair that is alone
+            full[:, both] = -outputs[:, :1]
+        elif both:
+            full[:, both] = outputs
+        return full
+
     def choose(self, output: Any) -> int | None:
         if not self.one_vs_one:
             return None

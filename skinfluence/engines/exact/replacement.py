@@ -1,0 +1,92 @@
+"""Values at queries when training rows of a model with exact deletions become others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skinfluence import _loops, attribution
+from skinfluence._output import few
+from skinfluence._warn import warn
+from skinfluence.deletion.closed.base import difference
+from skinfluence.deletion.closed.deletion import ExactQueries
+from skinfluence.deletion.closed.others import Mended, NewRows, Replaced
+from skinfluence.exceptions import DegenerateDeletionWarning
+
+Array = NDArray[np.float64]
+Positions = NDArray[np.intp]
+
+
+def new_rows(engine: Any, rows: Positions, new: Any, new_y: Any) -> NewRows:
+    """Checked new rows of an engine; their targets are those of `rows` where there are none."""
+    if new_y is not None and not engine.family.supervised:
+        raise ValueError(
+            f"y_new was passed, and {type(engine.model).__name__} is a density, which has no "
+            "targets. Leave y_new=None."
+        )
+    found = _with_targets(engine, rows, new, new_y)
+    engine.family.check_new(engine.model, engine.rows, found)
+    return found
+
+
+def _with_targets(engine, rows, new, new_y):
+    known = engine.rows.y
+    if known is None:
+        return NewRows(rows, new, None, None)
+    y = known[rows] if new_y is None else np.asarray(new_y)
+    if len(y) != len(rows):
+        raise ValueError(
+            f"y_new has {len(y)} targets, and there are {len(rows)} new rows. Pass one a row."
+        )
+    encoded = engine.head.encode(y)
+    return NewRows(rows, new, y.reshape(len(rows), *known.shape[1:]), encoded)
+
+
+def score_replacement(engine: Any, queries: ExactQueries, new: NewRows) -> Array:
+    """Value at each query with each new row minus before, (n_queries, b)."""
+    _warn_of_classes(engine, new)
+    deletion = engine.deletion
+    scores = np.zeros((queries.shape[0], len(new)))
+    for part in _loops.slices(len(new), deletion.row_block):
+        replaced = replaced_of(engine.exact, engine.refits, new[part])
+        size = deletion.query_block(len(replaced.broken), _loops.memory_budget())
+        for some in _loops.slices(queries.shape[0], size):
+            own = queries[some]
+            values = engine.value(replaced.outputs(own.X), own.asked)
+            scores[some, part] = difference(values, own.before[:, None])
+    attribution.check_no_nan(scores)
+    return scores
+
+
+def replaced_of(exact: Any, refits: Any, new: NewRows) -> Replaced:
+    """Closed forms of the models that new rows would have made, and refits where there is none."""
+    with np.errstate(all="ignore"):
+        found: Replaced | None = exact.replace(new)
+    if found is None:
+        return refits.replace(new)
+    if found.broken.any():
+        return Mended(found, refits.replace(new[np.flatnonzero(found.broken)]))
+    return found
+
+
+def _warn_of_classes(engine, new):
+    """Warn of rows that were all of their class, and are of another one now."""
+    classes = engine.class_of_row
+    own = classes[new.rows]
+    if engine.head.classes is None or (own < 0).all():
+        return
+    counts = np.bincount(classes[classes >= 0])
+    lost = (own >= 0) & (own != new.encoded) & (counts[own] == 1)
+    if lost.any():
+        at = np.unique(new.rows[lost])
+        warn(
+            f"Some new rows ({int(lost.sum())}, in place of {few(at)}) are of another class than "
+            f"rows that are a class alone, so that {type(engine.model).__name__} has one class "
+            "less with them. Their scores are those of a model without it, or infinite.",
+            DegenerateDeletionWarning,
+        )
+
+
+__all__ = ["new_rows", "replaced_of", "score_replacement"]

@@ -1,0 +1,63 @@
+"""Replacing rows of models whose deletions are exact equals fitting them to the new rows."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from skinfluence import InfluenceExplainer
+from tests.test_deletion.exact_cases import CASES, CATEGORIES, COUNTS, ROWS, N
+
+PRECOMPUTED = [c for c in CASES if getattr(c.estimator, "kernel", None) == "precomputed"]
+OTHERS = [case for case in CASES if case not in PRECOMPUTED]
+every = pytest.mark.parametrize("case", OTHERS, ids=lambda case: case.name)
+
+AT = np.array([2, 17, 30, 5, 17])  # row 5 carries no weight where there are weights
+
+
+def explained(case, **options):
+    explainer = InfluenceExplainer(case.fit(), **options)
+    return explainer.fit(case.X, case.y, sample_weight=case.weights)
+
+
+def new_rows(case):
+    """Other inputs, and other targets, of the rows at `AT`."""
+    X = case.X[(AT + 7) % N].copy()
+    if X.shape[1] == ROWS.shape[1] or not np.isin(case.X, [*range(20)]).all():
+        X += np.random.default_rng(3).normal(size=X.shape) * 0.3
+    y = None if case.y is None else case.y[(AT + 1) % N]
+    return X, y
+
+
+def refitted(case, model, row, x, y):
+    """The estimator, really fitted with another row in the place of one."""
+    X, targets = case.X.copy(), None if case.y is None else case.y.copy()
+    X[row] = x
+    if y is not None:
+        targets[row] = y
+    return dataclasses.replace(case, X=X, y=targets).fit(model=model)
+
+
+def changes(case, X, y):
+    model = case.fit()
+    before = case.loss(model)
+    after = [
+        case.loss(refitted(case, model, row, X[j], None if y is None else y[j]))
+        for j, row in enumerate(AT)
+    ]
+    both = np.isinf(before)[:, None] & (np.transpose(after) == before[:, None])
+    with np.errstate(invalid="ignore"):
+        return np.where(both, 0.0, np.transpose(after) - before[:, None])
+
+
+@pytest.mark.filterwarnings("ignore:divide by zero:RuntimeWarning")
+@every
+def test_replacements_are_refits(case):
+    X, y = new_rows(case)
+    truth = changes(case, X, y)
+    scores = explained(case).score_replacement(X, y, rows=AT, queries=(case.X, case.y))
+    largest = np.abs(truth[np.isfinite(truth)]).max()
+    assert_allclose(scores, truth, rtol=1e-8, atol=1e-8 * largest)
