@@ -9,7 +9,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from skinfluence import InfluenceExplainer
-from tests.test_deletion.exact_cases import CASES, CATEGORIES, COUNTS, ROWS, N
+from tests.test_deletion.exact_cases import CASES, ROWS, N
 
 PRECOMPUTED = [c for c in CASES if getattr(c.estimator, "kernel", None) == "precomputed"]
 OTHERS = [case for case in CASES if case not in PRECOMPUTED]

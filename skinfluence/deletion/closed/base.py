@@ -27,7 +27,7 @@ from scipy import sparse
 from sklearn.base import clone
 from sklearn.utils.validation import has_fit_parameter
 
-from skinfluence.deletion.closed.others import NewRows, Replaced
+from skinfluence.deletion.closed.replaced.base import NewRows, Replaced
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.metrics._rows import take_rows
 
@@ -155,19 +155,28 @@ class ExactModel(ABC):
         "exact" for closed forms, "refit" where the estimator is fitted again.
     alone : ndarray of int
         Rows without which there is no such model, or not one of all classes.
-    row_block : int
-        How many rows are deleted together.
+    row_block, replaced_block : int
+        How many rows are deleted, or become others, together.
+    complex_rows : bool
+        Whether :meth:`replace` takes complex rows, so that a step along the imaginary axis is a
+        derivative.
     """
 
     n_train: int
     n_outputs: int
     method: str = "exact"
+    complex_rows: bool = False
     alone: Positions = np.empty(0, dtype=np.intp)
 
     @property
     def row_block(self) -> int:
         """How many rows are deleted together."""
         return ROWS
+
+    @property
+    def replaced_block(self) -> int:
+        """How many new rows take the place of others together."""
+        return self.row_block
 
     def floats_a_query(self, n_rows: int) -> int:
         """Numbers that a query keeps alive while it meets `n_rows` deletions."""

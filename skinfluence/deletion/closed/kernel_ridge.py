@@ -16,11 +16,14 @@ from skinfluence.deletion.closed.base import (
     ExactModel,
     Family,
     Meeting,
+    NewRows,
     Positions,
+    Replaced,
     TrainingRows,
     register,
 )
 from skinfluence.deletion.closed.heads import Head, Numbers
+from skinfluence.deletion.closed.replaced.kernels import ReplacedRidge
 
 
 class KernelRidgeDeletion(ExactModel):
@@ -38,10 +41,15 @@ class KernelRidgeDeletion(ExactModel):
     y : ndarray of shape (n_train, n_targets)
     weights : ndarray of shape (n_train,)
     alpha : ndarray of shape (n_targets,)
+    between : callable, default=None
+        ``between(X, Y)`` is the kernel of any rows; None where it is known only as a matrix.
     """
 
-    def __init__(self, kernel: Any, X: Any, y: Array, weights: Array, alpha: Array):
-        self.kernel, self.root = kernel, np.sqrt(weights)
+    def __init__(
+        self, kernel: Any, X: Any, y: Array, weights: Array, alpha: Array, between: Any = None
+    ):
+        self.kernel, self.between, self.root = kernel, between, np.sqrt(weights)
+        self.X = X
         self.n_train, self.n_outputs = y.shape
         K = np.array(kernel(X), dtype=np.float64)
         K *= self.root
@@ -85,6 +93,9 @@ class KernelRidgeDeletion(ExactModel):
             M = self.inverses[a][:, rows]
             found[:, t] -= K @ (M @ np.linalg.solve(M[rows], self.dual[rows, t]))
         return found
+
+    def replace(self, new: NewRows) -> Replaced:
+        return ReplacedRidge(self, new)
 
 
 def rows_at(matrix: Array, positions: Positions) -> Array:
@@ -141,7 +152,9 @@ class _KernelRidgeFamily(Family):
     def read(self, estimator: Any, rows: TrainingRows, settings: Any) -> ExactModel:
         y = np.asarray(rows.y, dtype=np.float64).reshape(rows.n, -1)
         alpha = np.broadcast_to(np.asarray(estimator.alpha, dtype=np.float64), y.shape[1:])
-        return KernelRidgeDeletion(kernel_of(estimator, rows.X), rows.X, y, rows.ones(), alpha)
+        between = None if is_precomputed(estimator) else kernel_of(estimator)
+        kernel = np.asarray if between is None else partial(between, Y=rows.X)
+        return KernelRidgeDeletion(kernel, rows.X, y, rows.ones(), alpha, between)
 
     def outputs(self, estimator: Any, X: Any) -> Array:
         predicted = np.asarray(estimator.predict(X), dtype=np.float64)
@@ -162,17 +175,13 @@ def is_precomputed(estimator: Any) -> bool:
     return estimator.kernel == "precomputed"
 
 
-def kernel_of(estimator: KernelRidge, train: Any) -> Any:
-    """Its kernel as a function of queries, (n_queries, n_train)."""
-    if is_precomputed(estimator):
-        return np.asarray
+def kernel_of(estimator: KernelRidge) -> Any:
+    """Its kernel as a function of queries and other rows, ``kernel(X, Y=Y)``."""
     if callable(estimator.kernel):
         params = estimator.kernel_params or {}
     else:
         params = {name: getattr(estimator, name) for name in ("gamma", "degree", "coef0")}
-    return partial(
-        pairwise_kernels, Y=train, metric=estimator.kernel, filter_params=True, **params
-    )
+    return partial(pairwise_kernels, metric=estimator.kernel, filter_params=True, **params)
 
 
 register(_KernelRidgeFamily())

@@ -82,7 +82,6 @@ class Refits(ExactModel):
             return np.concatenate([self.outputs_of(own, X[j : j + 1]) for j, own in pairs])
         return np.stack([self.outputs_of(own, X) for own in deleted], axis=1)
 
-
     def replace(self, new: NewRows) -> Replaced:
         return _Refitted(self, new)
 
@@ -172,6 +171,14 @@ class Patched(ExactModel):
             at = slice(j, j + 1) if meeting is OWN else slice(None)
             found[(j,) if meeting is OWN else (at, j)] = self._refit(rows[j], X[at], meeting)
         return found
+
+    @property
+    def replaced_block(self) -> int:
+        return self.closed.replaced_block
+
+    @property
+    def complex_rows(self) -> bool:  # type: ignore[override]
+        return self.closed.complex_rows
 
     def replace(self, new: NewRows) -> Replaced | None:
         return self.closed.replace(new)

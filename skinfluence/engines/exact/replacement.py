@@ -12,7 +12,7 @@ from skinfluence._output import few
 from skinfluence._warn import warn
 from skinfluence.deletion.closed.base import difference
 from skinfluence.deletion.closed.deletion import ExactQueries
-from skinfluence.deletion.closed.others import Mended, NewRows, Replaced
+from skinfluence.deletion.closed.replaced.base import Mended, NewRows, Replaced
 from skinfluence.exceptions import DegenerateDeletionWarning
 
 Array = NDArray[np.float64]
@@ -49,7 +49,7 @@ def score_replacement(engine: Any, queries: ExactQueries, new: NewRows) -> Array
     _warn_of_classes(engine, new)
     deletion = engine.deletion
     scores = np.zeros((queries.shape[0], len(new)))
-    for part in _loops.slices(len(new), deletion.row_block):
+    for part in _loops.slices(len(new), engine.exact.replaced_block):
         replaced = replaced_of(engine.exact, engine.refits, new[part])
         size = deletion.query_block(len(replaced.broken), _loops.memory_budget())
         for some in _loops.slices(queries.shape[0], size):
