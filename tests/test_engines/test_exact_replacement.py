@@ -61,3 +61,16 @@ def test_replacements_are_refits(case):
     scores = explained(case).score_replacement(X, y, rows=AT, queries=(case.X, case.y))
     largest = np.abs(truth[np.isfinite(truth)]).max()
     assert_allclose(scores, truth, rtol=1e-8, atol=1e-8 * largest)
+
+
+@every
+def test_closed_forms_need_no_refits(case, monkeypatch):
+    explainer = explained(case)
+    closed = explainer._engine.exact
+    if explainer.method_ == "refit":
+        return
+    monkeypatch.setattr(explainer._engine, "refits", None)
+    X, y = new_rows(case)
+    explainer.score_replacement(X, y, rows=AT, queries=(case.X, case.y))
+    monkeypatch.setattr(type(closed), "replaced_block", 2)
+    scores = explainer.score_replacement(X, y, rows=AT, queries=(case.X, case.y))

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from skinfluence import _loops
 from skinfluence.deletion.closed.replaced.base import NewRows, Replaced
 
 Array = NDArray[np.float64]
@@ -30,9 +31,9 @@ class Exchange:
     """Weights, means and scatters of classes when rows leave theirs and new ones join another.
 
     Without row i of weight w, the weight N of its class is ``M = N - w``, the mean moves by
-    ``-w / M u`` and the scatter loses ``w N / M uu'``, with u from the mean to the row. A new row v
-    away from the mean of a class of weight M moves it by ``w / N v``, ``N = M + w``, and the
-    scatter gains ``w M / N vv'``.
+    ``-w / M u`` and the scatter loses ``w N / M uu'``, with u from the mean to the row. A new row
+    that is v away from the mean of a class of weight M moves it by ``w / N v``, ``N = M + w``, and
+    the scatter gains ``w M / N vv'``.
 
     Parameters
     ----------
@@ -128,9 +129,22 @@ class Inverted:
         inverse = self.inverse[at]
         turned = np.einsum("bpr,br->bp", inverse, means)
         p = Z.shape[1]
-        squares = (Z[:, :, None] * Z[:, None, :]).reshape(len(Z), p * p)
-        found = squares @ inverse.reshape(-1, p * p).T
+        found = by_blocks(
+            lambda part: _squares(Z[part]) @ inverse.reshape(-1, p * p).T,
+            len(Z),
+            MATRICES // p**2,
+        )
         return found - 2.0 * Z @ turned.T + np.einsum("bp,bp->b", turned, means)
+
+
+def _squares(Z):
+    """Products of the columns of each row with each other, (q, p * p)."""
+    return (Z[:, :, None] * Z[:, None, :]).reshape(len(Z), -1)
+
+
+def by_blocks(function, n, size):
+    """Results of a function of slices of n rows, one below the other."""
+    return np.concatenate([function(part) for part in _loops.slices(n, size)])
 
 
 def log_normal(distances: Array, log_det: Array, n_features: int) -> Array:
