@@ -46,17 +46,20 @@ def _with_targets(engine, rows, new, new_y):
 
 def score_replacement(engine: Any, queries: ExactQueries, new: NewRows) -> Array:
     """Value at each query with each new row minus before, (n_queries, b)."""
-    _warn_of_classes(engine, new)
-    deletion = engine.deletion
     scores = np.zeros((queries.shape[0], len(new)))
+    flagged = _loses_a_class(engine, new)
     for part in _loops.slices(len(new), engine.exact.replaced_block):
         replaced = replaced_of(engine.exact, engine.refits, new[part])
-        size = deletion.query_block(len(replaced.broken), _loops.memory_budget())
+        flagged[part] |= replaced.broken
+        if replaced.unfinished is not None:
+            flagged[part] |= replaced.unfinished
+        size = engine.deletion.query_block(len(replaced.broken), _loops.memory_budget())
         for some in _loops.slices(queries.shape[0], size):
             own = queries[some]
             values = engine.value(replaced.outputs(own.X), own.asked)
             scores[some, part] = difference(values, own.before[:, None])
     attribution.check_no_nan(scores)
+    _warn_of(engine, new, flagged)
     return scores
 
 
@@ -71,20 +74,23 @@ def replaced_of(exact: Any, refits: Any, new: NewRows) -> Replaced:
     return found
 
 
-def _warn_of_classes(engine, new):
-    """Warn of rows that were all of their class, and are of another one now."""
+def _loses_a_class(engine, new):
+    """Which new rows are of another class than rows that are a class alone, (b,)."""
     classes = engine.class_of_row
     own = classes[new.rows]
     if engine.head.classes is None or (own < 0).all():
-        return
+        return np.zeros(len(new), dtype=bool)
     counts = np.bincount(classes[classes >= 0])
-    lost = (own >= 0) & (own != new.encoded) & (counts[own] == 1)
-    if lost.any():
-        at = np.unique(new.rows[lost])
+    return (own >= 0) & (own != new.encoded) & (counts[own] == 1)
+
+
+def _warn_of(engine, new, flagged):
+    if flagged.any():
         warn(
-            f"Some new rows ({int(lost.sum())}, in place of {few(at)}) are of another class than "
-            f"rows that are a class alone, so that {type(engine.model).__name__} has one class "
-            "less with them. Their scores are those of a model without it, or infinite.",
+            f"With some new rows ({int(flagged.sum())} of {len(new)}, in place of "
+            f"{few(np.unique(new.rows[flagged]))}) {type(engine.model).__name__} is not "
+            "determined, or a class has no rows. Their scores are those of a model without that "
+            "class, or infinite.",
             DegenerateDeletionWarning,
         )
 

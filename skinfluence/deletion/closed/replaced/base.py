@@ -57,9 +57,12 @@ class Replaced(ABC):
     broken : ndarray of bool of shape (b,)
         Which of them have no such closed form, because a covariance is singular or a class has
         no rows: the estimator is fitted again for these.
+    unfinished : ndarray of bool of shape (b,), or None
+        Which of them have no optimum, and are where one was last seen.
     """
 
     broken: NDArray[np.bool_]
+    unfinished: NDArray[np.bool_] | None = None
 
     @abstractmethod
     def outputs(self, X: Any) -> Array:

@@ -19,7 +19,7 @@ Positions = NDArray[np.intp]
 
 
 def log_shares(totals: Array, given: Array | None) -> Array:
-    """Log priors of classes, (b, n_classes): their shares, or given; -inf where nothing is left."""
+    """Log priors of classes, (b, n_classes): their shares, or given; -inf of no rows."""
     with np.errstate(divide="ignore"):
         if given is None:
             return np.log(totals) - np.log(totals.sum(axis=1, keepdims=True))
