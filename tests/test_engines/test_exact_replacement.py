@@ -9,7 +9,8 @@ import pytest
 from numpy.testing import assert_allclose
 
 from skinfluence import InfluenceExplainer
-from tests.test_deletion.exact_cases import CASES, ROWS, N
+from skinfluence.deletion.closed.families import family_of
+from tests.test_deletion.exact_cases import CASES, COUNTS, ROWS, N
 
 PRECOMPUTED = [c for c in CASES if getattr(c.estimator, "kernel", None) == "precomputed"]
 OTHERS = [case for case in CASES if case not in PRECOMPUTED]
@@ -74,3 +75,45 @@ def test_closed_forms_need_no_refits(case, monkeypatch):
     explainer.score_replacement(X, y, rows=AT, queries=(case.X, case.y))
     monkeypatch.setattr(type(closed), "replaced_block", 2)
     scores = explainer.score_replacement(X, y, rows=AT, queries=(case.X, case.y))
+
+
+def jumps(case):
+    family = family_of(case.estimator)
+    return bool(family.jumps(case.estimator))
+
+
+smooth = pytest.mark.parametrize(
+    "case", [case for case in OTHERS if not jumps(case)], ids=lambda case: case.name
+)
+STENCIL = {1: 45.0, 2: -9.0, 3: 1.0}
+
+
+def derivative(case, row, feature, h):
+    """Derivative of the losses at all rows in a value, by central differences of real fits."""
+    model, total = case.fit(), np.zeros(len(case.X))
+    for k, weight in STENCIL.items():
+        for sign in (1, -1):
+            x = case.X[row].copy()
+            x[feature] += sign * k * h
+            moved = refitted(case, model, row, x, None)
+            total += sign * weight * case.loss(moved)
+    return total / (60.0 * h)
+
+
+@smooth
+def test_perturbations_are_differences_of_fits(case):
+    rows, features = np.array([4, 9]), np.array([1, 0])[-case.X.shape[1] :]
+    if case.X is COUNTS:
+        rows = np.flatnonzero((COUNTS[:, :2] > 0).all(axis=1))[:2]
+    slopes = explained(case)._engine.perturbation(
+        explained(case)._queries(case.X, case.y), rows, features
+    )
+    others = np.delete(np.arange(N), [4, 11, *rows])  # where neighbours meet there are corners
+    for j, row in enumerate(rows):
+        for f, feature in enumerate(features):
+            # Of neighbours, so near that they stay the same.
+            h = 1e-4 if hasattr(case.estimator, "n_neighbors") else 1e-2
+            truth = derivative(case, row, feature, h * case.X[:, feature].std())
+            scale = np.abs(truth[others]).max()
+            tolerance = 1e-7 * scale + 1e-10
+            assert_allclose(slopes[others, j, f], truth[others], rtol=1e-7, atol=tolerance)

@@ -216,6 +216,14 @@ class ExactModel(ABC):
         """
         return None
 
+    def slopes(self, X: Any, rows: Positions, features: Positions) -> Array | None:
+        """Derivatives of the outputs in some features of some training rows.
+
+        (n_queries, n_rows, n_features, n_outputs), fitted again all along the way. None, as here,
+        where they are read off the models of :meth:`replace`.
+        """
+        return None
+
     def change(self, X: Any, deleted: Any, before: Array, evaluate: Evaluate) -> Array:
         """Change of a value of the outputs, (n_queries, n_rows).
 
@@ -274,6 +282,9 @@ class Family(ABC):
     options : frozenset of str
         Parameters of InfluenceExplainer, beside those of every model, that mean something here;
         ``check_options`` refuses the others.
+    step : float
+        Steps of differences of whole fits, relative to the spread of a column, where derivatives
+        are found in no other way.
     """
 
     estimators: tuple[type, ...] = ()
@@ -282,6 +293,7 @@ class Family(ABC):
     same: float = 1e-7
     other: float = 1e-3
     options: frozenset[str] = frozenset()
+    step: float = 1e-2
 
     def check(self, estimator: Any) -> None:  # noqa: B027 (most families refuse nothing)
         """Refuse an estimator, fitted or not, with options that cannot be followed."""
@@ -290,6 +302,12 @@ class Family(ABC):
         """Refuse new rows that cannot take the place of training rows."""
         if getattr(estimator, "kernel", None) == "precomputed":
             _check_same_inputs(estimator, rows.X[new.rows], new.X)
+
+    def jumps(self, estimator: Any) -> str:
+        """Why outputs are no smooth function of the training rows; empty, as here, if they are."""
+        if getattr(estimator, "kernel", None) == "precomputed":
+            return "has rows of a kernel matrix, which are no values of features"
+        return ""
 
     def asked(self, settings: Any) -> Family:
         """The family, with what the explainer's `settings` ask of it."""

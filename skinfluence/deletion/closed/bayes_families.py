@@ -112,6 +112,9 @@ class _ComplementFamily(_CountsFamily):
 class _BernoulliFamily(_CountsFamily):
     estimators = (BernoulliNB,)
 
+    def jumps(self, estimator: Any) -> str:
+        return "sees whether features are present, which is 0 or 1"
+
     def check_new(self, estimator: Any, rows: TrainingRows, new: NewRows) -> None:
         if estimator.binarize is not None:
             return
@@ -134,6 +137,9 @@ class _BernoulliFamily(_CountsFamily):
 class _CategoricalFamily(_CountsFamily):
     estimators = (CategoricalNB,)
     sparse = False
+
+    def jumps(self, estimator: Any) -> str:
+        return "has features that are categories"
 
     def check_new(self, estimator: Any, rows: TrainingRows, new: NewRows) -> None:
         known = np.asarray(estimator.n_categories_)

@@ -102,6 +102,11 @@ class _CentroidsFamily(Family):
                 "probabilities nor a decision function. Set metric='euclidean'."
             )
 
+    def jumps(self, estimator: Any) -> str:
+        if estimator.shrink_threshold:
+            return "shrinks its centroids by a threshold, at which its outputs have corners"
+        return ""
+
     def head(self, estimator: Any) -> Head:
         return LogJoint(estimator.classes_, has_decision=True)
 

@@ -22,6 +22,7 @@ from skinfluence.deletion.closed.base import (
 from skinfluence.deletion.closed.heads import Head, Numbers
 from skinfluence.deletion.closed.kernel_ridge import inverse, rows_at
 from skinfluence.deletion.closed.replaced.kernels import ReplacedProcess, no_zeros
+from skinfluence.deletion.closed.slopes.kernels import DifferenceSlopes, solved_slopes
 
 
 class GaussianProcessDeletion(ExactModel):
@@ -105,6 +106,23 @@ class GaussianProcessDeletion(ExactModel):
 
     def replace(self, new: NewRows) -> Replaced:
         return ReplacedProcess(self, new)
+
+    def slopes(self, X: Any, rows: Positions, features: Positions) -> Array:
+        kernel = DifferenceSlopes(features, self.kernel, self.kernel.diag, self.X)
+        seen = self.kernel(X, self.X) @ self.inverse
+        found = np.empty((X.shape[0], len(rows), len(features), self.n_outputs))
+        for j, i in enumerate(rows):
+            G, own = kernel.along(self.X[i], self.X), kernel.own(self.X[i])
+            G[i] = 0.0
+            of_queries = kernel.along(self.X[i], X)
+            for t in range(self.n_targets):
+                dual = self.dual[:, t]
+                found[:, j, :, t] = solved_slopes(G, of_queries, own, i, seen, dual)
+            if self.variance:
+                share = seen[:, i, None]
+                moved = share * (2.0 * (seen @ G - of_queries) + share * own)
+                found[:, j, :, self.n_targets :] = moved[..., None] * np.square(self.scale)
+        return found
 
 
 class _GaussianProcessFamily(Family):

@@ -24,6 +24,13 @@ from skinfluence.deletion.closed.base import (
 )
 from skinfluence.deletion.closed.heads import Head, Numbers
 from skinfluence.deletion.closed.replaced.kernels import ReplacedRidge
+from skinfluence.deletion.closed.slopes.kernels import (
+    NAMED,
+    DifferenceSlopes,
+    NamedSlopes,
+    dense_row,
+    solved_slopes,
+)
 
 
 class KernelRidgeDeletion(ExactModel):
@@ -43,11 +50,21 @@ class KernelRidgeDeletion(ExactModel):
     alpha : ndarray of shape (n_targets,)
     between : callable, default=None
         ``between(X, Y)`` is the kernel of any rows; None where it is known only as a matrix.
+    slopes_of : callable, default=None
+        ``slopes_of(features)`` is a KernelSlopes; None likewise.
     """
 
     def __init__(
-        self, kernel: Any, X: Any, y: Array, weights: Array, alpha: Array, between: Any = None
+        self,
+        kernel: Any,
+        X: Any,
+        y: Array,
+        weights: Array,
+        alpha: Array,
+        between: Any = None,
+        slopes_of: Any = None,
     ):
+        self.slopes_of = slopes_of
         self.kernel, self.between, self.root = kernel, between, np.sqrt(weights)
         self.X = X
         self.n_train, self.n_outputs = y.shape
@@ -96,6 +113,22 @@ class KernelRidgeDeletion(ExactModel):
 
     def replace(self, new: NewRows) -> Replaced:
         return ReplacedRidge(self, new)
+
+    def slopes(self, X: Any, rows: Positions, features: Positions) -> Array:
+        assert self.slopes_of is not None, "a kernel matrix has no features"
+        kernel = self.slopes_of(features)
+        K = self.kernel(X) * self.root
+        seen = [K @ M for M in self.inverses]
+        found = np.empty((X.shape[0], len(rows), len(features), self.n_outputs))
+        for j, i in enumerate(rows):
+            x, w = dense_row(self.X, i), self.root[i]
+            G = w * self.root[:, None] * kernel.along(x, self.X)
+            G[i] = 0.0
+            of_queries, own = w * kernel.along(x, X), w**2 * kernel.own(x)
+            for t, a in enumerate(self.alpha_of):
+                dual = self.dual[:, t]
+                found[:, j, :, t] = solved_slopes(G, of_queries, own, i, seen[a], dual)
+        return found
 
 
 def rows_at(matrix: Array, positions: Positions) -> Array:
@@ -154,7 +187,8 @@ class _KernelRidgeFamily(Family):
         alpha = np.broadcast_to(np.asarray(estimator.alpha, dtype=np.float64), y.shape[1:])
         between = None if is_precomputed(estimator) else kernel_of(estimator)
         kernel = np.asarray if between is None else partial(between, Y=rows.X)
-        return KernelRidgeDeletion(kernel, rows.X, y, rows.ones(), alpha, between)
+        slopes_of = None if between is None else partial(_slopes_of, estimator, between, rows.X)
+        return KernelRidgeDeletion(kernel, rows.X, y, rows.ones(), alpha, between, slopes_of)
 
     def outputs(self, estimator: Any, X: Any) -> Array:
         predicted = np.asarray(estimator.predict(X), dtype=np.float64)
@@ -182,6 +216,25 @@ def kernel_of(estimator: KernelRidge) -> Any:
     else:
         params = {name: getattr(estimator, name) for name in ("gamma", "degree", "coef0")}
     return partial(pairwise_kernels, metric=estimator.kernel, filter_params=True, **params)
+
+
+def _slopes_of(estimator, between, X, features):
+    """Derivatives of its kernel."""
+    if estimator.kernel in NAMED:
+        gamma = 1.0 / X.shape[1] if estimator.gamma is None else estimator.gamma
+        return NamedSlopes(
+            features,
+            estimator.kernel,
+            gamma=gamma,
+            degree=estimator.degree,
+            coef0=estimator.coef0,
+        )
+    return DifferenceSlopes(
+        features,
+        between,
+        lambda A: np.concatenate([between(A[[j]], A[[j]])[0] for j in range(A.shape[0])]),
+        X,
+    )
 
 
 register(_KernelRidgeFamily())

@@ -24,6 +24,7 @@ from skinfluence.deletion.closed.base import (
 )
 from skinfluence.deletion.closed.heads import Head, Numbers, Votes
 from skinfluence.deletion.closed.replaced.neighbours import ReplacedNeighbours
+from skinfluence.deletion.closed.slopes.neighbours import neighbour_slopes
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.objectives.encoding import class_positions
 
@@ -44,6 +45,7 @@ class NeighboursDeletion(ExactModel):
 
     def __init__(self, estimator: Any, targets: Array):
         self.estimator, self.targets = estimator, targets
+        self.X = stored_rows(estimator)
         self.k = estimator.n_neighbors
         self.n_train, self.n_outputs = targets.shape
         # Which of the k + 1 nearest are left when the j-th goes.
@@ -110,6 +112,9 @@ class NeighboursDeletion(ExactModel):
     def replace(self, new: NewRows) -> Replaced:
         return ReplacedNeighbours(self, new)
 
+    def slopes(self, X: Any, rows: Positions, features: Positions) -> Array:
+        return neighbour_slopes(self, X, rows, features)
+
     def change(self, X: Any, deleted: Positions, before: Array, evaluate: Evaluate) -> Array:
         near, varied = self.variations(X)
         changes = difference(evaluate(varied), before[:, None])  # of k rows only
@@ -137,6 +142,11 @@ class _NeighboursFamily(Family):
                 "training rows and later queries cannot be looked up. Pass the rows and a metric "
                 "on them."
             )
+
+    def jumps(self, estimator: Any) -> str:
+        if estimator.weights in (None, "uniform"):
+            return "averages its neighbours alike, whose means jump when one becomes another"
+        return ""
 
     def targets(self, estimator: Any, y: Any) -> Array:
         """Targets whose means are the outputs, (n, n_outputs)."""

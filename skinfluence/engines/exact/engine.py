@@ -26,6 +26,7 @@ from skinfluence.deletion.closed.deletion import ExactDeletion, ExactQueries, va
 from skinfluence.deletion.closed.refits import Refits
 from skinfluence.engines.base import Array, DeletionEngine, Positions, Whole, check_columns
 from skinfluence.engines.exact.options import check_answers, check_exact_options
+from skinfluence.engines.exact.perturbation import perturbation
 from skinfluence.engines.exact.reading import agreed_model
 from skinfluence.engines.exact.replacement import new_rows, score_replacement
 from skinfluence.engines.exact.truth import exact_agreement
@@ -238,6 +239,11 @@ class ExactEngine(DeletionEngine):
         self, queries: ExactQueries, rows: Positions, new: Any, new_y: Any
     ) -> Array:
         return score_replacement(self, queries, new_rows(self, rows, new, new_y))
+
+    def perturbation(
+        self, queries: ExactQueries, rows: Positions, features: Positions | None = None
+    ) -> Array:
+        return perturbation(self, queries, rows, features)
 
     # -- what there is only with parameters -------------------------------------------------------
 
