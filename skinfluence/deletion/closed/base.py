@@ -160,12 +160,15 @@ class ExactModel(ABC):
     complex_rows : bool
         Whether :meth:`replace` takes complex rows, so that a step along the imaginary axis is a
         derivative.
+    without_an_end : bool
+        Whether models for which nothing can be fitted are still where their way ended.
     """
 
     n_train: int
     n_outputs: int
     method: str = "exact"
     complex_rows: bool = False
+    without_an_end: bool = False
     alone: Positions = np.empty(0, dtype=np.intp)
 
     @property

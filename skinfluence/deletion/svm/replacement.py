@@ -209,7 +209,6 @@ class ReplacedMachine(Replaced):
     def __init__(self, model: Any, new: NewRows):
         self.model, self.new = model, new
         self.broken = np.zeros(len(new), dtype=bool)
-        self.unfinished = np.zeros(len(new), dtype=bool)
         self.moved = [
             self._follow(k, problem, point)
             for k, (problem, point) in enumerate(
@@ -243,7 +242,7 @@ class ReplacedMachine(Replaced):
             end = extended.follow(j)
             if end is None:
                 continue
-            self.unfinished[j] |= not end.complete
+            self.broken[j] |= not end.complete or problem.has_no_margin(end.offset)
             coefficients = extended.programme.on_rows(end.beta)
             beta[:, j], of_new[j] = coefficients[:n] - before, coefficients[n + j]
             offset[:, j] = end.offset

@@ -51,8 +51,6 @@ def score_replacement(engine: Any, queries: ExactQueries, new: NewRows) -> Array
     for part in _loops.slices(len(new), engine.exact.replaced_block):
         replaced = replaced_of(engine.exact, engine.refits, new[part])
         flagged[part] |= replaced.broken
-        if replaced.unfinished is not None:
-            flagged[part] |= replaced.unfinished
         size = engine.deletion.query_block(len(replaced.broken), _loops.memory_budget())
         for some in _loops.slices(queries.shape[0], size):
             own = queries[some]
@@ -70,7 +68,9 @@ def replaced_of(exact: Any, refits: Any, new: NewRows) -> Replaced:
     if found is None:
         return refits.replace(new)
     if found.broken.any():
-        return Mended(found, refits.replace(new[np.flatnonzero(found.broken)]))
+        keep = exact.without_an_end
+        mended = refits.replace(new[np.flatnonzero(found.broken)], needed=not keep)
+        return Mended(found, mended, keep=keep)
     return found
 
 
