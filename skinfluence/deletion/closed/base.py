@@ -139,12 +139,18 @@ class ExactModel(ABC):
         Rows without which there is no such model, or not one of all classes.
     row_block : int
         How many rows are deleted together.
+    flaw : str
+        What is wrong with the models without `alone`, to end a sentence that names it.
     """
 
     n_train: int
     n_outputs: int
     method: str = "exact"
     alone: Positions = np.empty(0, dtype=np.intp)
+    flaw: str = (
+        "is not determined, or a class has no rows. Their scores are those of a model without "
+        "that class, or infinite."
+    )
 
     @property
     def row_block(self) -> int:
@@ -237,6 +243,8 @@ class Family(ABC):
         above, the estimator's own refits are compared, and taken where they are nearer.
     other : float
         The difference that says that these rows did not train the estimator.
+    reconstructs : bool
+        Whether they give rows back from fewer numbers, so that the error of that is a target.
     options : frozenset of str
         Parameters of InfluenceExplainer, beside those of every model, that mean something here;
         ``check_options`` refuses the others.
@@ -245,6 +253,7 @@ class Family(ABC):
     estimators: tuple[type, ...] = ()
     supervised: bool = True
     sparse: bool = False
+    reconstructs: bool = False
     same: float = 1e-7
     other: float = 1e-3
     options: frozenset[str] = frozenset()
@@ -285,6 +294,10 @@ class Family(ABC):
         left = rows.kept(kept)
         given = {} if left.weights is None else {"sample_weight": left.weights}
         return self.fresh(estimator, kept).fit(left.X, left.y, **given)
+
+    def at_rest(self, estimator: Any, rows: TrainingRows) -> Any:
+        """A fit to `rows` where its own iteration ends, as :meth:`refitted` gives them."""
+        return estimator
 
     def seen_by(self, estimator: Any, X: Any, kept: Positions) -> Any:
         """Queries as a refit to the rows `kept` takes them: kernel matrices lose columns."""

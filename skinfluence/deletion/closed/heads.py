@@ -28,6 +28,8 @@ class Head(ABC):
         Whether the loss needs targets.
     has_decision, has_proba : bool
         Whether the estimator itself has such a method, so that it may be a target.
+    reconstructs : bool
+        Whether the last output is the squared error of a reconstruction.
     n_choices : int
         Among how many outputs a decision is chosen.
     of_no_rows : float
@@ -38,6 +40,7 @@ class Head(ABC):
     supervised: bool = True
     has_decision: bool = False
     has_proba: bool = False
+    reconstructs: bool = False
     n_choices: int = 1
     of_no_rows: float = -np.inf
 
@@ -56,6 +59,10 @@ class Head(ABC):
     def proba(self, outputs: Array, choice: Positions) -> Array:
         """Probability of the chosen class, (q, b)."""
         raise NotImplementedError
+
+    def reconstruction(self, outputs: Array, asked: Any) -> Array:
+        """Squared error of the reconstruction of each query, (q, b)."""
+        return outputs[..., -1]
 
     def choose(self, output: Any) -> int | None:
         """Choice that `output` names where choices are no classes; None where they are."""
@@ -151,6 +158,12 @@ class LogDensity(Head):
 
     def loss(self, outputs: Array, targets: Any) -> Array:
         return -outputs[..., 0]
+
+
+class Reconstruction(LogDensity):
+    """Outputs are what was asked of log density and squared error of a reconstruction."""
+
+    reconstructs = True
 
 
 def log_sum(outputs: Array) -> Array:
