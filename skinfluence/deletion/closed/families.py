@@ -6,6 +6,7 @@ from typing import Any
 
 from skinfluence.deletion.closed import (  # noqa: F401  (they register themselves)
     bayes_families,
+    calibration,
     centroids,
     covariance,
     discriminant_families,
