@@ -46,14 +46,11 @@ class Calibrator(ABC):
 
     @abstractmethod
     def fit(self, weights: Array, gone: Positions | None = None) -> Array:
-        """Parameters of the rows with these weights, (1, ...), or without each of `gone`, (b, ...).
-
-        ``weights`` is (n,).
-        """
+        """Parameters with `weights` (n,), (1, ...), or without each row `gone` too, (b, ...)."""
 
     @abstractmethod
     def probabilities(self, scores: Array, parameters: Array) -> Array:
-        """Of each class, (..., n_classes), from scores (..., n_scores) and parameters (..., ...)."""
+        """Of each class, (..., n_classes), from scores (..., n_scores) and what fits give."""
 
 
 class Sigmoids(Calibrator):

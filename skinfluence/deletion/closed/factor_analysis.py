@@ -20,7 +20,7 @@ from skinfluence.deletion.closed.base import (
     register,
     relative_difference,
 )
-from skinfluence.deletion.closed.factors import Factors, maximise
+from skinfluence.deletion.closed.factors import maximise
 from skinfluence.deletion.closed.heads import Head
 from skinfluence.deletion.closed.latent import DENSITY, Latent
 from skinfluence.deletion.closed.moments import LEFT, SINGULAR, log_normal
