@@ -160,6 +160,8 @@ class ExactModel(ABC):
     complex_rows : bool
         Whether :meth:`replace` takes complex rows, so that a step along the imaginary axis is a
         derivative.
+    flaw : str
+        What is wrong with the models without `alone`, to end a sentence that names it.
     """
 
     n_train: int
@@ -167,6 +169,10 @@ class ExactModel(ABC):
     method: str = "exact"
     complex_rows: bool = False
     alone: Positions = np.empty(0, dtype=np.intp)
+    flaw: str = (
+        "is not determined, or a class has no rows. Their scores are those of a model without "
+        "that class, or infinite."
+    )
 
     @property
     def row_block(self) -> int:
@@ -279,6 +285,8 @@ class Family(ABC):
         above, the estimator's own refits are compared, and taken where they are nearer.
     other : float
         The difference that says that these rows did not train the estimator.
+    reconstructs : bool
+        Whether they give rows back from fewer numbers, so that the error of that is a target.
     options : frozenset of str
         Parameters of InfluenceExplainer, beside those of every model, that mean something here;
         ``check_options`` refuses the others.
@@ -290,6 +298,7 @@ class Family(ABC):
     estimators: tuple[type, ...] = ()
     supervised: bool = True
     sparse: bool = False
+    reconstructs: bool = False
     same: float = 1e-7
     other: float = 1e-3
     options: frozenset[str] = frozenset()
@@ -342,6 +351,10 @@ class Family(ABC):
         left = rows.kept(kept)
         given = {} if left.weights is None else {"sample_weight": left.weights}
         return self.fresh(estimator, kept).fit(left.X, left.y, **given)
+
+    def at_rest(self, estimator: Any, rows: TrainingRows) -> Any:
+        """A fit to `rows` where its own iteration ends, as :meth:`refitted` gives them."""
+        return estimator
 
     def seen_by(self, estimator: Any, X: Any, kept: Positions) -> Any:
         """Queries as a refit to the rows `kept` takes them: kernel matrices lose columns."""

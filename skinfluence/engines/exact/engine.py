@@ -168,8 +168,7 @@ class ExactEngine(DeletionEngine):
         if len(alone):
             warn(
                 f"Without some rows ({len(alone)} of {self.n_train}: {few(alone)}) "
-                f"{type(self.model).__name__} is not determined, or a class has no rows. Their "
-                "scores are those of a model without that class, or infinite.",
+                f"{type(self.model).__name__} {self.exact.flaw}",
                 DegenerateDeletionWarning,
             )
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skinfluence.deletion.closed.heads import Head
+from skinfluence.deletion.closed.latent import RECONSTRUCTION
 from skinfluence.objectives.encoding import class_positions
 
 Array = NDArray[np.float64]
@@ -23,6 +24,7 @@ def value_of(head: Head, target: Any) -> Value:
         "loss": head.loss,
         "decision_function": head.decision,
         "proba": head.proba,
+        RECONSTRUCTION: head.reconstruction,
     }
     return named[target]
 
@@ -41,6 +43,8 @@ def asked_of(head: Head, target: Any, output: Any, y: Any, outputs: Callable[[],
     """
     if callable(target):
         return None if y is None else np.asarray(y)
+    if target == RECONSTRUCTION:
+        return None
     if target != "loss":
         return _choice(head, output, y, outputs)
     if not head.supervised:
