@@ -200,9 +200,20 @@ class Model:
     def _gradient(self):
         return self.F.T @ self.slopes() + self.penalty * self.theta
 
+    def _objective(self, theta):
+        losses = np.logaddexp(0.0, -self.y * (self.F @ theta))
+        return losses.sum() + 0.5 * self.penalty @ theta**2
+
     def _step(self):
+        """Go along a Newton step as far as the objective falls; how large the gradient was."""
         gradient = self._gradient()
-        self.theta = self.theta - self.solve(gradient, tol=1e-3)
+        step, before = self.solve(gradient, tol=1e-3), self._objective(self.theta)
+        for _ in range(30):
+            theta = self.theta - step
+            if self._objective(theta) <= before * (1 + 1e-14):
+                break
+            step = step / 2
+        self.theta = theta
         return np.linalg.norm(gradient)
 
     def solve(self, v, tol=1e-8):
@@ -226,7 +237,7 @@ class Model:
         other = object.__new__(Model)
         other.__dict__.update(self.__dict__, F=self.F.copy())
         other.F[rows, :-1] = features
-        for _ in range(20):
+        for _ in range(50):
             if other._step() <= 1e-9 * len(self.F):
                 return other
         raise RuntimeError("training again did not end at a minimum")
@@ -263,7 +274,7 @@ class Plan:
 
     radii: tuple[float, ...] = (0.5, 2.0, 8.0)
     share: float = 0.5
-    steps: int = 10
+    steps: int = 20
     n_tests: int = 100
     n_screened: int = 100
     n_verified: int = 20
