@@ -138,6 +138,20 @@ class QuantilePath:
         self.unique_ = np.zeros(self.n_train, dtype=bool)
         self._polish(coef, intercept)
 
+    def fitted_to(self, X: Any, y: Array, sample_weight: Array) -> QuantilePath:
+        """The same regression of other rows, by pivots from this minimum."""
+        p = self.n_features
+        return QuantilePath(
+            X,
+            y,
+            sample_weight,
+            quantile=self.quantile,
+            alpha=self.alpha,
+            fit_intercept=self.fit_intercept,
+            coef=self.theta[:p],
+            intercept=float(self.theta[p]) if self.fit_intercept else 0.0,
+        )
+
     # -- units ------------------------------------------------------------------------------
     # Entries of X at most 1 in size, and origins near the data. Powers of two and values of the
     # column itself, so that ties between integers stay ties.

@@ -139,8 +139,9 @@ class RowSpace(Coordinates):
         self.intercept = intercept
         self.options = {"intercept": intercept, "centre": centre}
         share = weights / weights.sum()
-        self.rows = X[np.flatnonzero(share)]
-        root = np.sqrt(share[share > 0])
+        self.held = np.flatnonzero(share)
+        self.rows, self.share = X[self.held], share[self.held]
+        root = np.sqrt(self.share)
         self.shift = np.asarray(X.T @ share) if centre else None
         values, vectors = linalg.eigh(self._gram(self.rows) * np.outer(root, root))
         keep = values > values[-1] * 8 * max(X.shape) * np.finfo(float).eps

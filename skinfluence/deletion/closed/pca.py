@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,14 +14,21 @@ from skinfluence.deletion.closed.base import (
     ExactModel,
     Family,
     Meeting,
+    NewRows,
     Positions,
+    Replaced,
     TrainingRows,
     register,
 )
-from skinfluence.deletion.closed.covariance import Scatter
+from skinfluence.deletion.closed.covariance import Scatter, fixed_of
 from skinfluence.deletion.closed.heads import Head, LogDensity
 from skinfluence.deletion.closed.moments import SINGULAR, Downdated, log_normal, refuse_singular
 from skinfluence.deletion.closed.refits import Patched, Refits
+from skinfluence.deletion.closed.replaced.moments import (
+    ReplacedComponents,
+    ReplacedCovariance,
+    block_of,
+)
 from skinfluence.deletion.closed.secular import leading_pairs
 
 # Numbers of a block of covariance matrices.
@@ -37,9 +45,15 @@ class _FromScatter(ExactModel):
         self.scale = (n - 1.0) / (n - 2.0)
         self.gone = scatter.share / (n - 2.0)
 
+    @property
+    def replaced_block(self) -> int:
+        return block_of(self.scatter.p**2)
+
 
 class FullDeletion(_FromScatter):
     """Deletion where all components are kept: a normal density with the covariance itself."""
+
+    complex_rows = True
 
     def _downdated(self, u):
         return Downdated(self.values, u, scale=self.scale, ridge=0.0, gone=self.gone)
@@ -58,6 +72,9 @@ class FullDeletion(_FromScatter):
         B = self._downdated(self.scatter.rows[deleted])
         distances = B.distances(Z, self.scatter.step, meeting)
         return log_normal(distances, B.log_det, self.scatter.p)[..., None]
+
+    def replace(self, new: NewRows) -> Replaced:
+        return ReplacedCovariance(self.scatter, partial(fixed_of, 0.0), new, self.n_train - 1.0)
 
 
 class ComponentsDeletion(_FromScatter):
@@ -122,6 +139,9 @@ class ComponentsDeletion(_FromScatter):
         for k in range(K):
             square += slopes[:, k] * (meeting.dot(Z, axes[:, k]) + moved[:, k]) ** 2
         return log_normal(square, self._log_det(kept, noise), self.scatter.p)[..., None]
+
+    def replace(self, new: NewRows) -> Replaced:
+        return ReplacedComponents(self, new)
 
 
 class _ComponentsFamily(Family):

@@ -78,6 +78,22 @@ class Kernel:
             return self.between(self.X[rows], others)
         return self._named(self.X[rows], self.X[others])
 
+    def between_new(self, queries: Any, X: Any, rows: Indices) -> Array:
+        """Kernel of queries with new rows, (n_queries, b), that take the places of `rows`."""
+        if self.name == "precomputed":  # new rows are the old ones, with other targets
+            return np.asarray(queries[:, rows], dtype=np.float64)
+        if self._function is not None:
+            found = self._function(queries, X)
+            found = found.toarray() if sparse.issparse(found) else np.asarray(found)
+            return found.astype(np.float64)
+        if self._shift is not None:
+            queries, X = queries - self._shift, X - self._shift
+        return self._named(queries, X)
+
+    def among_new(self, X: Any, rows: Indices) -> Array:
+        """Kernel of new rows with each other, (b, b)."""
+        return self.between_new(X, X, rows)
+
     def _named(self, A, B):
         if self.name == "linear":
             return linear_kernel(A, B, dense_output=True)

@@ -15,13 +15,16 @@ from skinfluence.deletion.closed.base import (
     Evaluate,
     ExactModel,
     Meeting,
+    NewRows,
     Positions,
+    Replaced,
 )
 from skinfluence.deletion.svm.path import follow
 from skinfluence.deletion.svm.point import Point, gradient_size
 from skinfluence.deletion.svm.polish import polish
 from skinfluence.deletion.svm.problems import Problem
 from skinfluence.deletion.svm.reading import Machine, last_of_their_class
+from skinfluence.deletion.svm.replacement import ReplacedMachine
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,13 @@ class SVMDeletion(ExactModel):
         if not end.complete:
             self.ends.update(rows.tolist())
         return programme.on_rows(end.beta - point.beta), end.offset - point.offset
+
+    @property
+    def replaced_block(self) -> int:
+        return int(np.clip(self.n_train // 2, 16, 128))
+
+    def replace(self, new: NewRows) -> Replaced:
+        return ReplacedMachine(self, new)
 
     def change(self, X: Any, deleted: Any, before: Array, evaluate: Evaluate) -> Array:
         changes = super().change(X, deleted, before, evaluate)

@@ -26,7 +26,9 @@ from skinfluence.deletion.closed.deletion import ExactDeletion, ExactQueries, va
 from skinfluence.deletion.closed.refits import Refits
 from skinfluence.engines.base import Array, DeletionEngine, Positions, Whole, check_columns
 from skinfluence.engines.exact.options import check_answers, check_exact_options
+from skinfluence.engines.exact.perturbation import perturbation
 from skinfluence.engines.exact.reading import agreed_model
+from skinfluence.engines.exact.replacement import new_rows, score_replacement
 from skinfluence.engines.exact.truth import exact_agreement
 from skinfluence.engines.exact.values import asked_of, value_of
 from skinfluence.engines.linear.classes import check_classes, classes_of_rows, loses_a_class
@@ -72,7 +74,7 @@ class ExactEngine(DeletionEngine):
             )
         target = settings.target
         self.score_unit = "target" if callable(target) else target
-        self._class_of_row = classes_of_rows(self.head.classes, rows.y, rows.ones())
+        self.class_of_row = classes_of_rows(self.head.classes, rows.y, rows.ones())
         self.deletion = ExactDeletion(self.exact, self.value, self._queries(rows.X, rows.y))
 
     # -- fitting ----------------------------------------------------------------------------------
@@ -199,7 +201,7 @@ class ExactEngine(DeletionEngine):
     def nothing_left(self, rows: Positions) -> bool:
         left = self.rows.ones().copy()
         left[rows] = 0.0
-        return not left.any() or loses_a_class(self._class_of_row, rows)
+        return not left.any() or loses_a_class(self.class_of_row, rows)
 
     def score_groups(
         self, queries: Any, names: Any, members: Sequence[Positions], *, progress: bool
@@ -230,6 +232,18 @@ class ExactEngine(DeletionEngine):
         return values_of(
             lambda X: self.refits.outputs_of(fitted, X), queries.X, queries.asked, self.value
         )
+
+    # -- other values of training rows ------------------------------------------------------------
+
+    def score_replacement(
+        self, queries: ExactQueries, rows: Positions, new: Any, new_y: Any
+    ) -> Array:
+        return score_replacement(self, queries, new_rows(self, rows, new, new_y))
+
+    def perturbation(
+        self, queries: ExactQueries, rows: Positions, features: Positions | None = None
+    ) -> Array:
+        return perturbation(self, queries, rows, features)
 
     # -- what there is only with parameters -------------------------------------------------------
 

@@ -88,6 +88,19 @@ def warn_of_rows(rows: Sequence[int], n_train: int) -> None:
     )
 
 
+def warn_of_replacements(rows: Sequence[int], n_rows: int) -> None:
+    """Warn of rows whose replacement leaves a model that is not determined."""
+    if not len(rows):
+        return
+    warn(
+        f"The model is not determined after replacing some rows ({len(rows)} of {n_rows}: "
+        f"{few(rows)}): nothing else held one of its parameters or had their label, or what there "
+        "is then can be separated. Their scores are those of where the search for a minimum "
+        "ended. Add a penalty, or leave these rows as they are.",
+        DegenerateDeletionWarning,
+    )
+
+
 def warn_of_groups(lost: Sequence[str], n_groups: int) -> None:
     """Warn of groups without which no minimum was found."""
     if not lost:
