@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from skinfluence._compat import HasMethods, Interval, StrOptions, _fit_context
+from skinfluence.explainers.augmentation import Augmentation
 from skinfluence.explainers.embedding import Embedding
 from skinfluence.explainers.questions import Questions
 from skinfluence.explainers.refusals import refuse_no_estimator
@@ -20,7 +21,7 @@ _SOLVERS = {"auto", "dense", "cg", "lissa", "arnoldi", "nystroem", "ekfac", "dat
 
 
 class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_subclass__ is untyped
-    Embedding, Questions, auto_wrap_output_keys=None
+    Embedding, Augmentation, Questions, auto_wrap_output_keys=None
 ):
     """Influence of the training rows on a fitted model: what deleting each would change.
 
