@@ -97,14 +97,6 @@ register(
 )
 register(
     Refusal(
-        ("DummyClassifier", "DummyRegressor"),
-        "it does not look at the rows but at the labels, and draws, counts or sorts these",
-        "LogisticRegression or LinearRegression on a column of zeros is a constant too, and "
-        "read by InfluenceExplainer.",
-    )
-)
-register(
-    Refusal(
         ("RadiusNeighborsClassifier", "RadiusNeighborsRegressor"),
         "a deletion can leave no row within the radius, and a query without neighbours has no "
         "prediction to compare with",

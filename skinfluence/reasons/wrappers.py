@@ -9,7 +9,7 @@ register(
         ("CalibratedClassifierCV",),
         "its curve is fitted to decisions on cross-validation folds, which a deletion moves "
         "together with the classifier",
-        "Explain the classifier inside, with target='decision_function': a monotone curve keeps "
+        'Explain the classifier inside, with target="decision_function": a monotone curve keeps '
         "the order of its scores.",
     )
 )

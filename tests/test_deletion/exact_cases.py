@@ -14,6 +14,7 @@ from sklearn.discriminant_analysis import (
     LinearDiscriminantAnalysis,
     QuadraticDiscriminantAnalysis,
 )
+from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.gaussian_process import GaussianProcessClassifier, GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, DotProduct, WhiteKernel
 from sklearn.kernel_ridge import KernelRidge
@@ -190,6 +191,12 @@ def _neighbours():
     yield Case(KNeighborsRegressor(1, algorithm="ball_tree"), APART, NUMBERS)
 
 
+def _baselines():
+    yield Case(DummyClassifier(), y=CLASSES, weights=WEIGHTS)
+    yield Case(DummyRegressor(), y=SEVERAL, weights=WEIGHTS)
+    yield Case(DummyRegressor(strategy="quantile", quantile=0.3), y=NUMBERS, method="refit")
+
+
 def _decay(distances):
     return np.exp(-distances)
 
@@ -227,5 +234,6 @@ CASES = [
     *_discriminants(),
     *_bayes(),
     *_neighbours(),
+    *_baselines(),
     *_densities(),
 ]

@@ -9,6 +9,7 @@ from skinfluence.deletion.closed import (  # noqa: F401  (they register themselv
     centroids,
     covariance,
     discriminant_families,
+    dummy,
     gaussian_bayes,
     gaussian_process,
     iterated,
