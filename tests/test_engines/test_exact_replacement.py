@@ -9,6 +9,7 @@ import pytest
 from numpy.testing import assert_allclose
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.decomposition import FactorAnalysis
+from sklearn.dummy import DummyClassifier, DummyRegressor
 
 from skinfluence import InfluenceExplainer
 from skinfluence.deletion.closed.families import family_of
@@ -57,7 +58,7 @@ def changes(case, X, y):
 
 
 # Their deletions have a closed form, and other values of rows have none.
-FITTED_AGAIN = (FactorAnalysis, CalibratedClassifierCV)
+FITTED_AGAIN = (FactorAnalysis, CalibratedClassifierCV, DummyClassifier, DummyRegressor)
 
 
 @pytest.mark.filterwarnings("ignore:divide by zero:RuntimeWarning")

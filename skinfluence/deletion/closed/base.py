@@ -30,6 +30,7 @@ from sklearn.utils.validation import has_fit_parameter
 from skinfluence.deletion.closed.replaced.base import NewRows, Replaced
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.metrics._rows import take_rows
+from skinfluence.reasons import message_of
 
 Array = NDArray[np.float64]
 Positions = NDArray[np.intp]
@@ -399,8 +400,9 @@ def find_family(estimator: Any) -> Family | None:
         if cls in _FAMILIES:
             if getattr(type(estimator), "fit", None) is not getattr(cls, "fit", None):
                 raise UnsupportedEstimatorError(
-                    f"{type(estimator).__name__} overrides the fit of {cls.__name__}, so what a "
-                    "deletion does to it is not known. Register a Family for it, or pass the "
+                    message_of(estimator, by_name=True)
+                    or f"{type(estimator).__name__} overrides the fit of {cls.__name__}, so what "
+                    "a deletion does to it is not known. Register a Family for it, or pass the "
                     "estimator that it wraps."
                 )
             return _FAMILIES[cls]
