@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections import OrderedDict
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,6 +95,27 @@ def _options(model):
         "poly": {"gamma": gamma, "degree": model.degree, "coef0": model.coef0},
         "sigmoid": {"gamma": gamma, "coef0": model.coef0},
     }.get(model.kernel if isinstance(model.kernel, str) else "", {})
+
+
+class Gram(Protocol):
+    """What a programme knows of the kernel matrix of its n rows."""
+
+    @property
+    def n(self) -> int:
+        """Number of rows."""
+
+    @property
+    def largest(self) -> float:
+        """Size of the kernel's entries."""
+
+    def row(self, j: int) -> Array:
+        """Kernel of row j with all of the problem's rows, (n,)."""
+
+    def rows(self, which: Indices) -> Array:
+        """Several rows at once, (len(which), n)."""
+
+    def products(self, beta: Array) -> Array:
+        """``K beta``, (n,)."""
 
 
 class KernelRows:
