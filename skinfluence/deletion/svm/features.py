@@ -46,6 +46,15 @@ class FeatureRows:
         """``K beta``, (n,)."""
         return np.asarray(self.Z @ self.features(beta))
 
+    def mixed(self, which: Indices, weights: Array) -> Array:
+        """Sum of a few rows, weighted, (n,)."""
+        return np.asarray(self.Z @ np.asarray(self.Z[which].T @ weights))
+
+    def apart(self, row: Any, others: Indices, weights: Array) -> float:
+        """Squared distance of a row from a combination of others."""
+        places, signs = np.append(others, row), np.append(weights, -1.0)
+        return float(np.sum(np.square(np.asarray(self.Z[places].T @ signs))))
+
     def features(self, beta: Array) -> Array:
         """``Z' beta``, (P,) or (P, b): what a linear function of the rows is made of."""
         return np.asarray(self.Z.T @ beta)

@@ -136,6 +136,10 @@ class FreeSet:
             return np.zeros(self._size), np.inf
         column = self.column(v)
         weights = self.solve(column)
+        kernel, row = self.programme.kernel, self.programme.row
+        apart = kernel.apart(row[v], row[self.members], weights[len(self.groups) :])
+        if apart is not None:
+            return weights, apart
         own = self._kernel_row(v)[self.programme.row[v]]
         # Of second order in the error of the weights.
         system = self._system[: self._size, : self._size]
@@ -246,5 +250,5 @@ class FreeSet:
             total = weights @ self._base
         others = changed[~inside]
         if len(others):
-            total += change[others] @ self.programme.kernel.rows(self.programme.row[others])
+            total += self.programme.kernel.mixed(self.programme.row[others], change[others])
         return total

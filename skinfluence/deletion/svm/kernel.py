@@ -117,6 +117,12 @@ class Gram(Protocol):
     def products(self, beta: Array) -> Array:
         """``K beta``, (n,)."""
 
+    def mixed(self, which: Indices, weights: Array) -> Array:
+        """Sum of a few rows, weighted, (n,)."""
+
+    def apart(self, row: Any, others: Indices, weights: Array) -> float | None:
+        """Squared distance of a row from a combination of others; None where only K is known."""
+
 
 class KernelRows:
     """Rows of the kernel matrix of one problem.
@@ -187,6 +193,14 @@ class KernelRows:
             if len(used):
                 total += beta[used[part]] @ self.rows(used[part])
         return total
+
+    def mixed(self, which: Indices, weights: Array) -> Array:
+        """Sum of a few rows, weighted, (n,)."""
+        return weights @ self.rows(which)
+
+    def apart(self, row: Any, others: Indices, weights: Array) -> float | None:
+        """None: there are no features to subtract from each other."""
+        return None
 
 
 def check_symmetric(matrix: Array) -> None:

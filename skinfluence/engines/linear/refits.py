@@ -73,7 +73,9 @@ def _at_its_minimum(model, rows, y, weights, smoothing):
     fit = reader_of(model).read(model, Rows(rows, y, weights, smoothing))
     built = build_all(fit.problems, rows)
     if has_paths(fit):
-        return [(objective, exact_minimum(objective, theta)[0].theta) for objective, theta in built]
+        return [
+            (objective, exact_minimum(objective, theta)[0].theta) for objective, theta in built
+        ]
     if fit.linear_programme or fit.smoothed:
         return built  # a vertex is exact
     return [(objective, minimise(objective, theta).theta) for objective, theta in built]
