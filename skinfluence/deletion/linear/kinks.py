@@ -197,10 +197,8 @@ class KinkedPart(BasePart):
         # How hard a row pulls times how far it stands out.
         fit = self.fit
         pull = np.zeros(self.objective.n_train)
-        squares = fit.kernel.Z.multiply(fit.kernel.Z) if sparse.issparse(fit.kernel.Z) else None
-        squares = np.square(fit.kernel.Z) if squares is None else squares
         size = fit.programme.on_rows(np.abs(fit.point.beta))
-        pull[fit.held] = size * np.sqrt(np.asarray(squares.sum(axis=1)).ravel())
+        pull[fit.held] = size * np.sqrt(fit.kernel.squares())
         return pull[rows]
 
     def report(self) -> dict[str, Any]:

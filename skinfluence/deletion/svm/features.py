@@ -30,8 +30,13 @@ class FeatureRows:
     @cached_property
     def largest(self) -> float:
         """Size of the kernel's entries."""
-        squares = self.Z.multiply(self.Z) if sparse.issparse(self.Z) else np.square(self.Z)
-        return float(np.max(squares.sum(axis=1), initial=0.0))
+        return float(np.max(self.squares(), initial=0.0))
+
+    def squares(self) -> Array:
+        """``|z|^2`` of each row, (n,)."""
+        if isinstance(self.Z, np.ndarray):
+            return np.asarray(np.einsum("ij,ij->i", self.Z, self.Z))
+        return np.asarray(self.Z.multiply(self.Z).sum(axis=1)).ravel()
 
     def row(self, j: int) -> Array:
         """Kernel of row j with all rows, (n,)."""
