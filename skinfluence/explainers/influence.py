@@ -80,9 +80,9 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         is too large to be formed and for networks, and exact for QuantileRegressor and for linear
         models with a hinge or an epsilon-insensitive loss and an l2 penalty, unless `smoothing`,
         `relative` or `solver` asks for derivatives; `method_` says which. For networks "newton" is
-        a Gauss-Newton step, and "refit" is left to ``validate(retrain=...)``. Support vector machines and closed forms are
-        exact with "auto" (`method_` is "exact", or "refit" where an option has no closed form),
-        and take "refit" beside it.
+        a Gauss-Newton step, and "refit" is left to ``validate(retrain=...)``. Support vector
+        machines and closed forms are exact with "auto" (`method_` is "exact", or "refit" where an
+        option has no closed form), and take "refit" beside it.
     target : str or callable, default="loss"
         What a score is a change of. "loss": the query's own loss, as the estimator defines it,
         unweighted. "decision_function" or "proba": that output; the class is `output`, else the
