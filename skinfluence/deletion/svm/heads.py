@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from skinfluence.deletion.base import Array
 from skinfluence.deletion.closed.base import Positions
 from skinfluence.deletion.closed.heads import Head
-from skinfluence.objectives.encoding import class_positions, real_targets
+from skinfluence.objectives.encoding import class_positions, plain, real_targets
 
 
 class Margins(Head):
@@ -120,8 +120,8 @@ class Margins(Head):
                 return len(self.pairs) + self.pairs.index(pair[::-1])
         raise ValueError(
             f"output={output!r} names no pair of classes, and decision_function_shape='ovo' has "
-            f"an output a pair. Pass a tuple of two labels, e.g. output=({labels[0]!r}, "
-            f"{labels[1]!r}), or set decision_function_shape='ovr'."
+            f"an output a pair. Pass a tuple of two labels, e.g. output=({plain(labels[0])!r}, "
+            f"{plain(labels[1])!r}), or set decision_function_shape='ovr'."
         )
 
     def predicted(self, outputs: Array) -> Positions:

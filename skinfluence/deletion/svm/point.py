@@ -129,7 +129,7 @@ def violation(programme: Programme, point: Point) -> float:
     )
     outside = np.maximum(programme.lo - point.beta, point.beta - programme.hi)
     held = point.place != GONE
-    unequal = np.abs(programme.sums(point.beta) - programme.c).max()
+    unequal = np.abs(programme.unmet(point.beta, programme.c)).max()
     return float(max(wrong.max(initial=0.0), outside[held].max(initial=0.0), unequal))
 
 
@@ -143,7 +143,7 @@ def gradient_size(programme: Programme, point: Point) -> float:
 
 def centre_offsets(programme: Programme, point: Point) -> None:
     """Put multipliers of groups without free variables into the middle of their interval."""
-    for group in range(programme.n_groups):
+    for group in range(programme.n_sums):
         if group in point.free.groups:
             continue
         own = programme.group == group

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from skinfluence.deletion.base import Array
-from skinfluence.deletion.svm.kernel import Indices, KernelRows
+from skinfluence.deletion.svm.kernel import Gram, Indices
 
 
 @dataclass
@@ -23,27 +23,46 @@ class Programme:
     residuals above the tube and one for those below. The nu-forms have two groups, whose
     multipliers differ by what nu stands for: the margin, or the width of the tube.
 
+    Where nothing is said of sums (a machine without an intercept, or whose intercept is penalised
+    like a coefficient and so belongs to the kernel), all multipliers are 0.
+
     Parameters
     ----------
-    kernel : KernelRows
+    kernel : Gram
         Of the n rows of the problem.
     row, group : ndarray of int of shape (N,)
     p, lo, hi : ndarray of shape (N,)
     c : ndarray of shape (n_groups,)
+    summed : bool, default=True
+        Whether sums are given.
     """
 
-    kernel: KernelRows
+    kernel: Gram
     row: Indices
     group: Indices
     p: Array
     lo: Array
     hi: Array
     c: Array
+    summed: bool = True
 
     @property
     def n_groups(self) -> int:
-        """Number of groups of variables with a sum of their own."""
+        """Number of groups of variables."""
         return len(self.c)
+
+    @property
+    def n_sums(self) -> int:
+        """Number of groups whose sum is given."""
+        return self.n_groups if self.summed else 0
+
+    def unmet(self, beta: Array, c: Array) -> Array:
+        """What the sums still lack, (n_groups,); 0 where none are given."""
+        return c - self.sums(beta) if self.summed else np.zeros(self.n_groups)
+
+    def groups_of(self, variables: Indices) -> Indices:
+        """Groups of some variables whose sum is given."""
+        return np.unique(self.group[variables])[: self.n_sums]
 
     @property
     def size(self) -> float:
