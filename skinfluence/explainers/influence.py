@@ -83,7 +83,9 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         `relative` or `solver` asks for derivatives; `method_` says which. For networks "newton" is
         a Gauss-Newton step, and "refit" is left to ``validate(retrain=...)``. Support vector
         machines and closed forms are exact with "auto" (`method_` is "exact", or "refit" where an
-        option has no closed form), and take "refit" beside it.
+        option has no closed form), and take "refit" beside it; of support vector machines
+        "first_order" and "newton" approximate the same with a loss that is smoothed
+        (`smoothing`), for comparison.
     target : str or callable, default="loss"
         What a score is a change of. "loss": the query's own loss, as the estimator defines it,
         unweighted. "decision_function" or "proba": that output; the class is `output`, else the
@@ -107,7 +109,8 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
     smoothing : float, default=None
         Temperature t of losses with kinks: ``t log(1 + exp((1 - s) / t))`` for the hinge. None
         leaves the kinks where deletions are exact, and is 0.01 (times the spread of the targets,
-        for a regression) for "newton" and "first_order".
+        for a regression, and of the decisions, for a OneClassSVM) for "newton" and
+        "first_order".
     solver : {"auto", "dense", "cg", "lissa", "arnoldi", "nystroem", "ekfac", "datainf"} \
             or object, default="auto"
         Factorise the curvature, or invert it by conjugate gradients with products by the rows.

@@ -163,12 +163,23 @@ class ExactModel(ABC):
         derivative.
     flaw : str
         What is wrong with the models without `alone`, to end a sentence that names it.
+    linear : bool
+        Whether values change along their gradients, from the outputs of the fitted model to those
+        without a row; otherwise they are evaluated there.
+    temperature : float
+        Of losses that were smoothed, whose gradients these are then.
+    stationarity : tuple of float, or None
+        How far the fit was from its optimum, and what is left where scores are computed; None
+        where that is how far its answers are from the model's.
     """
 
     n_train: int
     n_outputs: int
     method: str = "exact"
     complex_rows: bool = False
+    linear: bool = False
+    temperature: float = 0.0
+    stationarity: tuple[float, float] | None = None
     alone: Positions = np.empty(0, dtype=np.intp)
     flaw: str = (
         "is not determined, or a class has no rows. Their scores are those of a model without "
