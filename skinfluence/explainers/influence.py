@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from skinfluence._compat import HasMethods, Interval, StrOptions, _fit_context
+from skinfluence.explainers.changing import ChangedRows
 from skinfluence.explainers.embedding import Embedding
 from skinfluence.explainers.questions import Questions
 from skinfluence.explainers.refusals import refuse_no_estimator
@@ -20,7 +21,7 @@ _SOLVERS = {"auto", "dense", "cg", "lissa", "arnoldi", "nystroem", "ekfac", "dat
 
 
 class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_subclass__ is untyped
-    Embedding, Questions, auto_wrap_output_keys=None
+    Embedding, ChangedRows, Questions, auto_wrap_output_keys=None
 ):
     """Influence of the training rows on a fitted model: what deleting each would change.
 
@@ -193,6 +194,9 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         Number of features seen by ``fit``.
     feature_names_in_ : ndarray of str of shape (`n_features_in_`,)
         Their names, where the training rows had names.
+    model_feature_names_ : ndarray of str of shape (n_model_features,)
+        Names of the features of the model itself, behind the first steps of a pipeline: those
+        that the steps or the rows give, else "x0", "x1", ... Only where rows have columns.
 
     See Also
     --------
