@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from skinfluence._compat import HasMethods, Interval, StrOptions, _fit_context
 from skinfluence.explainers.augmentation import Augmentation
+from skinfluence.explainers.changing import ChangedRows
 from skinfluence.explainers.embedding import Embedding
 from skinfluence.explainers.questions import Questions
 from skinfluence.explainers.refusals import refuse_no_estimator
@@ -21,7 +22,7 @@ _SOLVERS = {"auto", "dense", "cg", "lissa", "arnoldi", "nystroem", "ekfac", "dat
 
 
 class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_subclass__ is untyped
-    Embedding, Augmentation, Questions, auto_wrap_output_keys=None
+    Embedding, Augmentation, ChangedRows, Questions, auto_wrap_output_keys=None
 ):
     """Influence of the training rows on a fitted model: what deleting each would change.
 
@@ -200,6 +201,9 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         Number of features seen by ``fit``.
     feature_names_in_ : ndarray of str of shape (`n_features_in_`,)
         Their names, where the training rows had names.
+    model_feature_names_ : ndarray of str of shape (n_model_features,)
+        Names of the features of the model itself, behind the first steps of a pipeline: those
+        that the steps or the rows give, else "x0", "x1", ... Only where rows have columns.
 
     See Also
     --------
