@@ -69,15 +69,15 @@ class Margins(Head):
     def slopes(self, target: str, outputs: Array, asked: Any) -> Array:
         """Of votes, which jump, no derivative is taken; at the margin, none of the hinge."""
         if target == "loss":
-            signs = self._signs[:, asked].T
+            signs = self.signs[:, asked].T
             return -signs * (signs * outputs < 1.0)
         if len(self.classes) == 2:
-            return self._signs[0, asked][:, None]
+            return self.signs[0, asked][:, None]
         if self.one_vs_one:
             pair = asked % len(self.pairs)
             side = np.where(asked < len(self.pairs), 1.0, -1.0)
             return side[:, None] * (np.arange(len(self.pairs)) == pair[:, None])
-        signs = self._signs[:, asked].T
+        signs = self.signs[:, asked].T
         confidence = (signs * outputs).sum(axis=1, keepdims=True)
         return signs / (3.0 * (np.abs(confidence) + 1.0) ** 2)
 
