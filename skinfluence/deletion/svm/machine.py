@@ -25,6 +25,7 @@ from skinfluence.deletion.svm.polish import polish
 from skinfluence.deletion.svm.problems import Problem
 from skinfluence.deletion.svm.reading import Machine, last_of_their_class
 from skinfluence.deletion.svm.replacement import ReplacedMachine
+from skinfluence.deletion.svm.slopes import machine_slopes
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,9 @@ class SVMDeletion(ExactModel):
 
     def replace(self, new: NewRows) -> Replaced:
         return ReplacedMachine(self, new)
+
+    def slopes(self, X: Any, rows: Positions, features: Positions) -> Array:
+        return machine_slopes(self, X, rows, features)
 
     def change(self, X: Any, deleted: Any, before: Array, evaluate: Evaluate) -> Array:
         changes = super().change(X, deleted, before, evaluate)
