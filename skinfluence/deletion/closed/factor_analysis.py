@@ -112,7 +112,8 @@ class FactorDeletion(ExactModel):
         return self.rows[rows] / m, factors, log_det
 
     def without(self, X: Any, deleted: Any, meeting: Meeting) -> Array:
-        return self._shown(X, *deleted, meeting)
+        step, factors, log_det = deleted
+        return self._shown(X, step, factors, log_det, meeting)
 
     def _shown(self, X, step, factors, log_det, meeting):
         """The outputs, around means that lost `step`."""

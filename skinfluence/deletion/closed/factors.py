@@ -166,7 +166,8 @@ def _advance(inverse, psi, point, k):
     moved = _release(inverse, psi, point, k) | _fall(inverse, psi, point, k)
     slopes, theta = _slopes(point)
     free = psi > 0.0
-    step = _step(slopes, *_curvature(point, theta, k), free)
+    exact, safe = _curvature(point, theta, k)
+    step = _step(slopes, exact, safe, free)
     length = np.abs(step).max(axis=1)
     fall = np.einsum("bi,bi->b", slopes, step)
     open_, share = np.arange(len(psi)), np.ones(len(psi))
