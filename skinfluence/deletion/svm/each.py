@@ -80,7 +80,10 @@ def _share_a_tableau(programme, start, motions):
 def _together(programme, start, motions, ends):
     """Paths that step together; those that have to be walked alone."""
     if start.tableau is None:
-        start.tableau = Tableau(programme, start)
+        try:
+            start.tableau = Tableau(programme, start)
+        except np.linalg.LinAlgError:
+            return np.arange(len(motions))
     tableau, lost = start.tableau, []
     floats = 4 * (programme.kernel.n + len(programme.row)) + USUAL * len(tableau.T)
     for part in _loops.slices(len(motions), max(8, NUMBERS // floats)):
