@@ -358,7 +358,8 @@ def test_ties(rows, kernel, seed):
 
 def assert_optimal(problem, point, rows):
     """The end of the path satisfies the conditions of optimality of the programme without rows."""
-    programme, motion = problem.programme, problem.motion(rows)
+    programme = problem.programme
+    motion = problem.motion(rows).spelt_out(programme)
     end = follow(programme, point, motion)
     assert end.complete
     beta = end.beta

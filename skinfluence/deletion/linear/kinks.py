@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from skinfluence import _loops
 from skinfluence.deletion.linear.part import BasePart, Notes
+from skinfluence.deletion.linear.queries import known
+from skinfluence.deletion.svm.each import follow_each
 from skinfluence.deletion.svm.features import FeatureRows
-from skinfluence.deletion.svm.path import follow
-from skinfluence.deletion.svm.point import Point, gradient_size, violation
+from skinfluence.deletion.svm.point import gradient_size, violation
 from skinfluence.deletion.svm.polish import polish
 from skinfluence.deletion.svm.programme import Motion, Programme
 from skinfluence.objectives import Objective, Problem
@@ -70,7 +74,8 @@ class KinkedFit:
         self.kernel = FeatureRows(self._features(objective.design.take(self.held)))
         self.programme = self._programme()
         self.point, _ = polish(self.programme, self._coefficients(theta))
-        self.theta = self._theta(self.point, objective.m)
+        beta = self.programme.on_rows(self.point.beta)[:, None]
+        self.theta = self._theta(beta, self.point.offset[:, None], np.array(objective.m))
         size = gradient_size(self.programme, self.point)
         self.gap = violation(self.programme, self.point) / size if size else 0.0
 
@@ -124,11 +129,11 @@ class KinkedFit:
         beta = np.where(beta - programme.lo < near, programme.lo, beta)
         return np.where(programme.hi - beta < near, programme.hi, beta)
 
-    def _theta(self, point: Point, m: float) -> Array:
-        theta = np.zeros((len(self._penalised), 1))
-        weights = self.programme.on_rows(point.beta)
-        theta[self._penalised, 0] = self._scale * self.kernel.features(weights) / m
-        theta[~self._penalised] = point.offset[0] / m
+    def _theta(self, beta: Array, offset: Array, m: Array) -> Array:
+        """Parameters, (P, b), from coefficients of rows, multipliers, and the m of each."""
+        theta = np.zeros((len(self._penalised), beta.shape[1]))
+        theta[self._penalised] = self._scale[:, None] * self.kernel.features(beta) / m
+        theta[~self._penalised] = offset[0] / m
         return theta
 
     # -- deletions --------------------------------------------------------------------------------
@@ -138,15 +143,26 @@ class KinkedFit:
         objective, programme = self.objective, self.programme
         own = np.searchsorted(self.held, rows[np.isin(rows, self.held)])
         motion = Motion(np.zeros(1), programme.variables_of(own))
-        lost = objective.m_share[rows].sum()
-        if lost:
-            motion.dp = -lost / objective.m * programme.p
+        motion.fade = objective.m_share[rows].sum() / objective.m
         if objective.rebalance is not None:
             removed = objective.rebalance.removed_by(rows).sum(axis=1, keepdims=True)
-            ratios = objective.rebalance.ratios(removed)[:, 0]
-            grow = ratios[objective.rebalance.group_of_row[self.held]][programme.row] - 1.0
-            motion.dlo, motion.dhi = grow * programme.lo, grow * programme.hi
+            self._grow(motion, objective.rebalance.ratios(removed)[:, 0] - 1.0)
         return motion
+
+    @cached_property
+    def _weight_group(self):
+        return known(self.objective.rebalance).group_of_row[self.held]
+
+    def _grow(self, motion, rates):
+        """Boxes follow class weights, which are those of signs where the loss is of margins."""
+        programme = self.programme
+        each = rates[self._weight_group][programme.row]
+        if isinstance(self._loss, Hinge):
+            positive = programme.hi > 0
+            negative_rate, positive_rate = each[~positive][:1].sum(), each[positive][:1].sum()
+            motion.growth = float(negative_rate), float(positive_rate)
+            return
+        motion.dlo, motion.dhi = each * programme.lo, each * programme.hi
 
     def idle(self, rows: NDArray[np.intp]) -> NDArray[np.bool_]:
         """Which of `rows` change nothing at all when they go, (b,)."""
@@ -158,11 +174,14 @@ class KinkedFit:
         size[self.held] = programme.on_rows(np.abs(self.point.beta))
         return (size[rows] == 0.0) & (objective.m_share[rows] == 0.0)
 
-    def move(self, rows: NDArray[np.intp]) -> tuple[Array, bool]:
-        """Change of theta without all of `rows`, (P,), and whether there is a minimum."""
-        end = follow(self.programme, self.point, self.motion(rows))
-        m = self.objective.m - self.objective.m_share[rows].sum()
-        return (self._theta(end, m) - self.theta)[:, 0], end.complete
+    def moves(self, groups: Sequence[NDArray[np.intp]]) -> tuple[Array, NDArray[np.bool_]]:
+        """Change of theta without each of some groups of rows, (P, b), and whether it ends."""
+        point, programme = self.point, self.programme
+        ends = follow_each(programme, point, [self.motion(rows) for rows in groups])
+        m = self.objective.m
+        left = m - np.array([self.objective.m_share[rows].sum() for rows in groups])
+        moved = self._theta(ends.beta, ends.offset, left)
+        return moved + self.theta * (m / left - 1.0), ends.complete
 
 
 class KinkedPart(BasePart):
@@ -181,17 +200,22 @@ class KinkedPart(BasePart):
 
     def moves(self, rows: NDArray[np.intp]) -> Array:
         found = np.zeros((len(self.theta), 1, len(rows)))
-        for j in np.flatnonzero(~self.fit.idle(rows)):
-            found[:, 0, j], complete = self.fit.move(rows[[j]])
-            if not complete:
-                self.notes.failed.add(int(rows[j]))
+        moving = np.flatnonzero(~self.fit.idle(rows))
+        for part in _loops.slices(len(moving), self._block()):
+            here = moving[part]
+            found[:, 0, here], complete = self.fit.moves(list(rows[here, None]))
+            self.notes.failed.update(rows[here[~complete]].tolist())
         return found
 
+    def _block(self):
+        """Rows whose changes of all coefficients fit into a part of the memory."""
+        return int(0.25 * _loops.memory_budget() / (8.0 * len(self.fit.held)))
+
     def group_moves(self, rows: NDArray[np.intp]) -> Array:
-        move, complete = self.fit.move(rows)
-        if not complete:
+        move, complete = self.fit.moves([rows])
+        if not complete[0]:
             self.notes.failed_groups.add(rows.tobytes())
-        return move[:, None, None]
+        return move[:, :, None]
 
     def leverage(self, rows: NDArray[np.intp]) -> Array:
         # How hard a row pulls times how far it stands out.

@@ -52,8 +52,8 @@ class FeatureRows:
         return np.asarray(self.Z @ self.features(beta))
 
     def mixed(self, which: Indices, weights: Array) -> Array:
-        """Sum of a few rows, weighted, (n,)."""
-        return np.asarray(self.Z @ np.asarray(self.Z[which].T @ weights))
+        """Sum of a few rows, weighted, (n,); or several such sums, (b, n)."""
+        return np.asarray(self.Z @ np.asarray(self.Z[which].T @ weights.T)).T
 
     def apart(self, row: Any, others: Indices, weights: Array) -> float:
         """Squared distance of a row from a combination of others."""

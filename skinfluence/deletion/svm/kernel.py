@@ -143,7 +143,7 @@ class Gram(Protocol):
         """``K beta``, (n,)."""
 
     def mixed(self, which: Indices, weights: Array) -> Array:
-        """Sum of a few rows, weighted, (n,)."""
+        """Sum of a few rows, weighted, (n,); or several such sums, (b, n)."""
 
     def apart(self, row: Any, others: Indices, weights: Array) -> float | None:
         """Squared distance of a row from a combination of others; None where only K is known."""
@@ -220,7 +220,7 @@ class KernelRows:
         return total
 
     def mixed(self, which: Indices, weights: Array) -> Array:
-        """Sum of a few rows, weighted, (n,)."""
+        """Sum of a few rows, weighted, (n,); or several such sums, (b, n)."""
         return weights @ self.rows(which)
 
     def apart(self, row: Any, others: Indices, weights: Array) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +42,8 @@ class Point:
         What paths from here watch; None for everything.
     held : ndarray of shape (2, n) or None
         Products of the variables at their lower and at their upper bounds, each alone.
+    tableau : Tableau or None
+        What paths from here share, once there were some.
     """
 
     beta: Array
@@ -52,6 +55,7 @@ class Point:
     complete: bool = True
     near: Near | None = None
     held: Array | None = None
+    tableau: Any = None
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -94,10 +94,12 @@ class Motion:
     gone : ndarray of int
         Variables that are driven to 0, whatever their gradient.
     dp, dlo, dhi : ndarray of shape (N,) or None
-        None where they stay.
+        None where they stay, or where `fade` or `growth` says how they move.
     growth : tuple of float, default=None
         Rate ``dlo / lo`` of the lower bounds that are not 0, and ``dhi / hi`` of the upper ones,
         where these are the same for all.
+    fade : float, default=0
+        Rate ``-dp / p``, where it is the same for all.
     """
 
     dc: Array
@@ -106,3 +108,18 @@ class Motion:
     dlo: Array | None = None
     dhi: Array | None = None
     growth: tuple[float, float] | None = None
+    fade: float = 0.0
+
+    @property
+    def even(self) -> bool:
+        """Whether rates say all: nothing moves by itself but what is driven."""
+        return self.dp is None and self.dlo is None and self.dhi is None
+
+    def spelt_out(self, programme: Programme) -> Motion:
+        """The same with the speed of every variable."""
+        dp, dlo, dhi = self.dp, self.dlo, self.dhi
+        if self.fade:
+            dp = -self.fade * programme.p
+        if self.growth is not None:
+            dlo, dhi = self.growth[0] * programme.lo, self.growth[1] * programme.hi
+        return replace(self, dp=dp, dlo=dlo, dhi=dhi)
