@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections import OrderedDict
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -122,6 +122,33 @@ def _options(model):
     }.get(model.kernel if isinstance(model.kernel, str) else "", {})
 
 
+class Gram(Protocol):
+    """What a programme knows of the kernel matrix of its n rows."""
+
+    @property
+    def n(self) -> int:
+        """Number of rows."""
+
+    @property
+    def largest(self) -> float:
+        """Size of the kernel's entries."""
+
+    def row(self, j: int) -> Array:
+        """Kernel of row j with all of the problem's rows, (n,)."""
+
+    def rows(self, which: Indices) -> Array:
+        """Several rows at once, (len(which), n)."""
+
+    def products(self, beta: Array) -> Array:
+        """``K beta``, (n,)."""
+
+    def mixed(self, which: Indices, weights: Array) -> Array:
+        """Sum of a few rows, weighted, (n,); or several such sums, (b, n)."""
+
+    def apart(self, row: Any, others: Indices, weights: Array) -> float | None:
+        """Squared distance of a row from a combination of others; None where only K is known."""
+
+
 class KernelRows:
     """Rows of the kernel matrix of one problem.
 
@@ -191,6 +218,14 @@ class KernelRows:
             if len(used):
                 total += beta[used[part]] @ self.rows(used[part])
         return total
+
+    def mixed(self, which: Indices, weights: Array) -> Array:
+        """Sum of a few rows, weighted, (n,); or several such sums, (b, n)."""
+        return weights @ self.rows(which)
+
+    def apart(self, row: Any, others: Indices, weights: Array) -> float | None:
+        """None: there are no features to subtract from each other."""
+        return None
 
 
 def check_symmetric(matrix: Array) -> None:
