@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from skinfluence.metrics._rows import take_rows
 
@@ -92,3 +93,11 @@ class Mended(Replaced):
         if self._used.any():
             found[:, self.mended[self._used]] = self.refitted.outputs(X)[:, self._used]
         return found
+
+
+def same_rows(before: Any, after: Any) -> NDArray[np.bool_]:
+    """Which rows of two matrices are equal, (b,)."""
+    if sparse.issparse(before) or sparse.issparse(after):
+        gaps = abs(sparse.csr_array(before) - sparse.csr_array(after))
+        return np.asarray(gaps.sum(axis=1)).ravel() == 0
+    return np.asarray((before == after).all(axis=1))
