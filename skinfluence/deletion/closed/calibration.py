@@ -21,13 +21,17 @@ from skinfluence.deletion.closed.base import (
     ExactModel,
     Family,
     Meeting,
+    NewRows,
     Positions,
+    Replaced,
     TrainingRows,
     register,
     relative_difference,
 )
 from skinfluence.deletion.closed.calibrators import Calibrator, Sigmoids, Temperature
 from skinfluence.deletion.closed.heads import Head, Votes
+from skinfluence.deletion.closed.replaced.base import same_rows
+from skinfluence.deletion.closed.replaced.curves import ReplacedCurves
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.objectives.encoding import class_positions
 
@@ -88,11 +92,12 @@ class CalibratedDeletion(ExactModel):
     ----------
     classes : ndarray of shape (n_classes,)
     members : list of Member
-    n_train : int
+    X : ndarray or sparse array of shape (n_train, p)
     """
 
-    def __init__(self, classes: Any, members: list[Member], n_train: int):
-        self.classes_, self.members, self.n_train = classes, members, n_train
+    def __init__(self, classes: Any, members: list[Member], X: Any):
+        self.classes_, self.members, self.X = classes, members, X
+        self.n_train = X.shape[0]
         self.n_outputs = len(classes)
 
     @property
@@ -127,6 +132,9 @@ class CalibratedDeletion(ExactModel):
                 found[:, at] += member.curve.probabilities(scores[:, None], moved) - here[:, None]
         return found / len(self.members)
 
+    def replace(self, new: NewRows) -> Replaced:
+        return ReplacedCurves(self, new, same_rows(self.X[new.rows], new.X))
+
     def without_group(self, X: Any, rows: Positions) -> Array:
         return self.without_all(rows).outputs(X)
 
@@ -139,7 +147,7 @@ class CalibratedDeletion(ExactModel):
             members.append(
                 Member(old.estimator, old.temperature, old.rows, old.curve, weights, fitted)
             )
-        return CalibratedDeletion(self.classes_, members, self.n_train)
+        return CalibratedDeletion(self.classes_, members, self.X)
 
 
 def scores_of(estimator: Any, X: Any, *, temperature: bool) -> Array:
@@ -282,6 +290,22 @@ class _CalibratedFamily(Family):
                 "Use method='sigmoid' or 'temperature'."
             )
 
+    def check_new(self, estimator: Any, rows: TrainingRows, new: NewRows) -> None:
+        fixed = _is_prefit(estimator) or isinstance(estimator.estimator, FrozenEstimator)
+        if fixed or not _together(estimator) or same_rows(rows.X[new.rows], new.X).all():
+            return
+        raise UnsupportedEstimatorError(
+            "CalibratedClassifierCV has ensemble=False, and the estimators that would score other "
+            "inputs of a row were not kept. Leave X_new=None and pass other targets, set "
+            "ensemble=True, or calibrate FrozenEstimator(fitted)."
+        )
+
+    def jumps(self, estimator: Any) -> str:
+        fixed = _is_prefit(estimator) or isinstance(estimator.estimator, FrozenEstimator)
+        if fixed or not _together(estimator):
+            return ""
+        return "has ensemble=False, and has not kept the estimators that scored its rows"
+
     def head(self, estimator: Any) -> Head:
         return Votes(estimator.classes_)
 
@@ -293,7 +317,7 @@ class _CalibratedFamily(Family):
         if held is not None and held[0] is estimator and held[1] is rows:
             return held[2]
         members = read_members(estimator, rows)
-        found = CalibratedDeletion(estimator.classes_, members, rows.n)
+        found = CalibratedDeletion(estimator.classes_, members, rows.X)
         self._held = (estimator, rows, found)
         return found
 
@@ -319,7 +343,7 @@ class _CalibratedFamily(Family):
         return not _is_prefit(estimator) and not isinstance(estimator.estimator, FrozenEstimator)
 
     def at_rest(self, estimator: Any, rows: TrainingRows) -> Any:
-        return CalibratedDeletion(estimator.classes_, read_members(estimator, rows), rows.n)
+        return CalibratedDeletion(estimator.classes_, read_members(estimator, rows), rows.X)
 
     def refitted(self, estimator: Any, rows: TrainingRows, kept: Positions) -> Any:
         gone = np.setdiff1d(np.arange(rows.n), kept)

@@ -38,11 +38,19 @@ class Calibrator(ABC):
 
     Attributes
     ----------
+    scores : ndarray of shape (n, n_scores)
+    codes : ndarray of int of shape (n,)
+        Class of each row.
     width : int
         Numbers that a fit without one row keeps alive for each row.
     """
 
+    scores: Array
+    codes: Positions
     width: int
+
+    @abstractmethod
+    def __init__(self, scores: Array, codes: Positions): ...
 
     @abstractmethod
     def fit(self, weights: Array, gone: Positions | None = None) -> Array:
@@ -65,6 +73,7 @@ class Sigmoids(Calibrator):
     """
 
     def __init__(self, scores: Array, codes: Positions):
+        self.scores, self.codes = scores, codes
         self.n_scores = scores.shape[1]
         # Differences to a middle, in units of the spread: the sigmoid is the same.
         self.middle = scores.mean(axis=0)
@@ -155,6 +164,7 @@ class Temperature(Calibrator):
     """
 
     def __init__(self, scores: Array, codes: Positions):
+        self.scores, self.codes = scores, codes
         self._scores, self.width = scores, 4 * scores.shape[1]
         self._own = scores[np.arange(len(codes)), codes]
         self._spread = max(float(np.ptp(scores, axis=1).max(initial=0.0)), 1e-300)
