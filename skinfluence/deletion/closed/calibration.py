@@ -108,7 +108,8 @@ class CalibratedDeletion(ExactModel):
         for member in self.members:
             places = member.places(rows)
             at = np.flatnonzero(places >= 0)
-            moved = member.curve.fit(member.weights, places[at]) if len(at) else None
+            near = member.parameters
+            moved = member.curve.fit(member.weights, places[at], near) if len(at) else None
             state.append((at, moved))
         return len(rows), state
 
