@@ -15,6 +15,7 @@ from sklearn.discriminant_analysis import (
     LinearDiscriminantAnalysis,
     QuadraticDiscriminantAnalysis,
 )
+from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.frozen import FrozenEstimator
 from sklearn.gaussian_process import GaussianProcessClassifier, GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, DotProduct, WhiteKernel
@@ -198,6 +199,12 @@ def _neighbours():
     yield Case(KNeighborsRegressor(1, algorithm="ball_tree"), APART, NUMBERS)
 
 
+def _baselines():
+    yield Case(DummyClassifier(), y=CLASSES, weights=WEIGHTS)
+    yield Case(DummyRegressor(), y=SEVERAL, weights=WEIGHTS)
+    yield Case(DummyRegressor(strategy="quantile", quantile=0.3), y=NUMBERS, method="refit")
+
+
 def _decay(distances):
     return np.exp(-distances)
 
@@ -252,6 +259,7 @@ CASES = [
     *_discriminants(),
     *_bayes(),
     *_neighbours(),
+    *_baselines(),
     *_densities(),
     *_factors(),
     *_calibrated(),

@@ -10,6 +10,7 @@ from skinfluence.deletion.closed import (  # noqa: F401  (they register themselv
     centroids,
     covariance,
     discriminant_families,
+    dummy,
     factor_analysis,
     gaussian_bayes,
     gaussian_process,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,13 @@ from skinfluence.deletion.closed.base import (
     Array,
     ExactModel,
     Meeting,
+    NewRows,
     Positions,
+    Replaced,
     TrainingRows,
     register,
 )
-from skinfluence.deletion.closed.covariance import Scatter
+from skinfluence.deletion.closed.covariance import Scatter, fixed_of
 from skinfluence.deletion.closed.heads import Head
 from skinfluence.deletion.closed.latent import DENSITY, ERROR, Latent, beyond
 from skinfluence.deletion.closed.moments import (
@@ -27,6 +30,11 @@ from skinfluence.deletion.closed.moments import (
     refuse_singular,
 )
 from skinfluence.deletion.closed.refits import Patched, Refits
+from skinfluence.deletion.closed.replaced.moments import (
+    ReplacedComponents,
+    ReplacedCovariance,
+    block_of,
+)
 from skinfluence.deletion.closed.secular import leading_pairs
 
 # Numbers of a block of covariance matrices.
@@ -44,9 +52,15 @@ class _FromScatter(ExactModel):
         self.scale = (n - 1.0) / (n - 2.0)
         self.gone = scatter.share / (n - 2.0)
 
+    @property
+    def replaced_block(self) -> int:
+        return block_of(self.scatter.p**2)
+
 
 class FullDeletion(_FromScatter):
     """Deletion where all components are kept: a normal density with the covariance itself."""
+
+    complex_rows = True
 
     def _downdated(self, u):
         return Downdated(self.values, u, scale=self.scale, ridge=0.0, gone=self.gone)
@@ -69,6 +83,11 @@ class FullDeletion(_FromScatter):
         B = self._downdated(self.scatter.rows[deleted])
         distances = B.distances(Z, self.scatter.step, meeting)
         return self._shown(log_normal(distances, B.log_det, self.scatter.p))
+
+    def replace(self, new: NewRows) -> Replaced | None:
+        if self.wanted != DENSITY:
+            return None
+        return ReplacedCovariance(self.scatter, partial(fixed_of, 0.0), new, self.n_train - 1.0)
 
 
 class ComponentsDeletion(_FromScatter):
@@ -162,6 +181,9 @@ class ComponentsDeletion(_FromScatter):
         if "error" in self.wanted:
             found.append(error)
         return np.stack(found, axis=-1)
+
+    def replace(self, new: NewRows) -> Replaced | None:
+        return ReplacedComponents(self, new) if self.wanted == DENSITY else None
 
 
 class _ComponentsFamily(Latent):

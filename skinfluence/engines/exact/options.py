@@ -46,6 +46,12 @@ def check_exact_options(model: Any, family: Family, settings: SimpleNamespace) -
                 f"{option}={value!r} is about derivatives of a loss, and deletions of {name} are "
                 f"exact without them. Leave {option}={default!r}."
             )
+    if settings.smoothing is not None and settings.method not in ("first_order", "newton"):
+        raise ValueError(
+            f"smoothing={settings.smoothing!r} rounds the kinks of a loss off, and deletions with "
+            f"method={settings.method!r} are exact with its kinks. Leave smoothing=None, or set "
+            "method='first_order' or 'newton', which approximate them."
+        )
 
 
 def _check_target(name, family, target):
