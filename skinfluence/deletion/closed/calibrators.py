@@ -18,7 +18,9 @@ References
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,6 +56,10 @@ class Calibrator(ABC):
         """
 
     @abstractmethod
+    def having(self, place: int, scores: Array, code: int) -> Self:
+        """The same with other scores (n_scores,), and another class, of the row at `place`."""
+
+    @abstractmethod
     def probabilities(self, scores: Array, parameters: Array) -> Array:
         """Of each class, (..., n_classes), from scores (..., n_scores) and what fits give."""
 
@@ -76,8 +82,8 @@ class Sigmoids(Calibrator):
         spread = scores.std(axis=0)
         self.spread = np.where(spread > 0.0, spread, 1.0)
         self._scores = (scores - self.middle) / self.spread
-        wanted = np.arange(self.n_scores) if self.n_scores > 1 else np.array([1])
-        self._positive = codes[:, None] == wanted
+        self._wanted = np.arange(self.n_scores) if self.n_scores > 1 else np.array([1])
+        self._positive = codes[:, None] == self._wanted
         self.width = 4
 
     def fit(
@@ -88,6 +94,13 @@ class Sigmoids(Calibrator):
             start = None if near is None else near[..., c]
             found.append(_sigmoid(F, own, weights, gone, start))
         return np.stack(found, axis=-1)
+
+    def having(self, place: int, scores: Array, code: int) -> Self:
+        other = copy.copy(self)
+        other._scores, other._positive = self._scores.copy(), self._positive.copy()
+        other._scores[place] = (scores - self.middle) / self.spread
+        other._positive[place] = code == self._wanted
+        return other
 
     def probabilities(self, scores: Array, parameters: Array) -> Array:
         along = (scores - self.middle) / self.spread
@@ -198,6 +211,13 @@ class Temperature(Calibrator):
             if rest.all():
                 break
         return beta[:, None, None]
+
+    def having(self, place: int, scores: Array, code: int) -> Self:
+        other = copy.copy(self)
+        other._scores, other._own = self._scores.copy(), self._own.copy()
+        other._scores[place], other._own[place] = scores, scores[code]
+        other._spread = max(self._spread, float(np.ptp(scores)))
+        return other
 
     def probabilities(self, scores: Array, parameters: Array) -> Array:
         found: NDArray[np.float64] = softmax(parameters[..., 0] * scores, axis=-1)
