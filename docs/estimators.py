@@ -18,6 +18,8 @@ METHODS = {
     "tracin": "along its training",
 }
 
+# What else has to be said of one that is explained.
+NOTES = {"CalibratedClassifierCV": "Its curves; the estimators under them are held fixed."}
 
 ESTIMATORS = dict(all_estimators())
 NAMES = {*ESTIMATORS, *skinfluence.__all__, "BetaVAE"}
@@ -55,7 +57,7 @@ def row_of(name, cls):
         *start,
         "exact" if trial.exact else "approximate",
         by if how is None else f"{by}, {how}",
-        f"Also {also}." if also else "",
+        f"Also {also}." if also else NOTES.get(name, ""),
     ]
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from skinfluence._peel import peel
 from skinfluence.base import BaseInfluence
+from skinfluence.deletion.closed.families import find_family
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.explainers.gmm import GMMInfluence
 from skinfluence.explainers.influence import InfluenceExplainer
@@ -76,7 +77,8 @@ def line_of(estimator: Any) -> Line:
     model = peel(estimator)[1]
     said = {explainer: _refused_by(explainer, estimator, model) for explainer in EXPLAINERS}
     explainers = tuple(explainer for explainer, why in said.items() if why is None)
-    wraps = model is not estimator or hasattr(estimator, "estimator")
+    inside = hasattr(estimator, "estimator") and find_family(model) is None
+    wraps = model is not estimator or inside
     refusal = None if explainers else said[InfluenceExplainer]
     return Line(estimator, explainers, bool(explainers) and wraps, refusal)
 

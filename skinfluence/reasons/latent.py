@@ -47,14 +47,6 @@ register(
 )
 register(
     Refusal(
-        ("FactorAnalysis",),
-        "its loadings and noises are a fixed point of an iteration, whose deletions have no "
-        "closed form that is written here",
-        _PCA + ", with the same noise in all features.",
-    )
-)
-register(
-    Refusal(
         ("FastICA",),
         "it turns whitened rows until they are least normal, by an approximation that has no "
         "likelihood, and its sources change places and sign",
