@@ -318,9 +318,9 @@ def plans(*, small):
     flat = Classifier("linear", _linear(784), 1e-2, 300, None, krylov, np.float64)
     net = Classifier("network", _convolutional, 1e-3, 1_000, 0.1, {**ggn, "damping": 0.01})
     return {
-        "convolutions, 2,000 validation images": (net, Sizes(1_000, 2_000, 8, 2.0, 0)),
-        "softmax regression, 2,000 validation images": (flat, Sizes(1_000, 2_000, 10, 2.0, 30)),
-        "softmax regression, 20,000 validation images": (flat, Sizes(1_000, 20_000, 10, 2.0, 0)),
+        "convolutions, 2,000 validation images": (net, Sizes(1_000, 2_000, 5, 2.0, 0)),
+        "softmax regression, 2,000 validation images": (flat, Sizes(1_000, 2_000, 8, 2.0, 20)),
+        "softmax regression, 20,000 validation images": (flat, Sizes(1_000, 20_000, 8, 2.0, 0)),
     }
 
 
