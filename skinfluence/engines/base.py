@@ -304,17 +304,21 @@ class DeletionEngine(Engine):
 
     # -- other values of training rows ------------------------------------------------------------
 
-    def perturbation(self, queries: Any, rows: Positions) -> Array:
+    def perturbation(
+        self, queries: Any, rows: Positions, features: Positions | None = None
+    ) -> Array:
         """Derivative of the queries' values in the inputs of some training rows.
 
-        (n_queries, n_rows, \\*shape of a row's input); by default, refused.
+        (n_queries, n_rows, \\*shape of a row's input), or of some columns of it,
+        (n_queries, n_rows, n_features); by default, refused.
         """
         raise self._without("perturbation")
 
     def score_replacement(self, queries: Any, rows: Positions, new: Any, new_y: Any) -> Array:
         """Change at each query when training rows take other values, (n_queries, n_rows).
 
-        `new` and `new_y` are rows and targets in model space; by default, refused.
+        One at a time: row j of `new` and `new_y`, in model space, takes the place of the row at
+        ``rows[j]``; `new_y` is None where the targets stay. By default, refused.
         """
         raise self._without("score_replacement")
 
@@ -335,10 +339,12 @@ class DeletionEngine(Engine):
 
         return [mean(new) for new in news]
 
-    def _without(self, question):
+    def _without(self, question: str) -> UnsupportedEstimatorError:
+        name = type(self.model).__name__
         return UnsupportedEstimatorError(
-            f"{question} differentiates a network, and {type(self.model).__name__} is read as a "
-            "linear model. Refit it with the rows changed: a linear model is quick to fit."
+            f"{question} asks for other values of training rows, and what these do to {name} is "
+            "not known. Fit it to the changed rows, or ask what deleting them does: "
+            "score_influence."
         )
 
     # -- diagnostics and truth --------------------------------------------------------------------

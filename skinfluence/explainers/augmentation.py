@@ -13,7 +13,7 @@ from skinfluence import attribution
 from skinfluence._output import labelled
 from skinfluence.engines import DeletionEngine
 from skinfluence.explainers.engine_backed import EngineBacked
-from skinfluence.explainers.questions import _as_pair
+from skinfluence.explainers.changing import as_pair
 
 Transform = Callable[[Any], Any]
 
@@ -126,7 +126,7 @@ class Augmentation(EngineBacked):
                 f"target={self.target!r} is about the fitted parameters, whose mean says nothing. "
                 "Fit with target='loss', or ask score_replacement for each parameter."
             )
-        asked = self._queries(*_as_pair(queries))
+        asked = self._queries(*as_pair(queries))
         at = attribution.positions(
             np.arange(self.n_samples_fit_) if rows is None else rows, self.n_samples_fit_, "rows"
         )

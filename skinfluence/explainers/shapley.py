@@ -22,8 +22,8 @@ class KNNShapley(EngineBacked):
     - of a regressor it is ``-(sum of the targets of the k nearest rows of S / k - y)^2``, summed
       over targets.
 
-    Where the model weights its neighbours, v is their weighted share of votes, or weighted mean, as
-    the model predicts from the rows of S. Without rows both predict 0.
+    Where the model weights its neighbours, v is their weighted share of votes, or weighted mean,
+    as the model predicts from the rows of S. Without rows both predict 0.
 
     The values of all rows for a query add up to ``v(all rows) - v(no row)``. They follow from the
     order of the rows by distance, without going through the 2^n subsets [1]_, in O(n log n) a
@@ -38,7 +38,8 @@ class KNNShapley(EngineBacked):
     ----------
     estimator : estimator
         KNeighborsClassifier or KNeighborsRegressor, or a pipeline or search of one. A function as
-        `weights` has to be positive, and one of each distance alone. Fitted: explained as it is. Unfitted: a clone is fitted.
+        `weights` has to be positive, and one of each distance alone. Fitted: explained as it is.
+        Unfitted: a clone is fitted.
     n_jobs : int, default=None
         Threads over blocks of queries, in joblib's sense.
     progress : bool, default=False

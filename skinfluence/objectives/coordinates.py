@@ -252,6 +252,10 @@ class ColumnSpace(RowSpace):
             block = slice(start, start + 4096)
             rows = np.sqrt(share[block])[:, None] * self._centred(X[block])
             total += rows.T @ rows
+        if self.shift is not None:
+            # A constant column less its mean is rounding, which is no information.
+            rounding = np.sqrt(np.diag(total)) <= CONSTANT * np.abs(self.shift)
+            total[rounding] = total[:, rounding] = 0.0
         return total
 
     def design(self, X: Any) -> Design:

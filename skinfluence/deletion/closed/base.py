@@ -30,6 +30,7 @@ from sklearn.utils.validation import has_fit_parameter
 from skinfluence.deletion.closed.replaced.base import NewRows, Replaced
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.metrics._rows import take_rows
+from skinfluence.reasons import message_of
 
 Array = NDArray[np.float64]
 Positions = NDArray[np.intp]
@@ -160,13 +161,30 @@ class ExactModel(ABC):
     complex_rows : bool
         Whether :meth:`replace` takes complex rows, so that a step along the imaginary axis is a
         derivative.
+    flaw : str
+        What is wrong with the models without `alone`, to end a sentence that names it.
+    linear : bool
+        Whether values change along their gradients, from the outputs of the fitted model to those
+        without a row; otherwise they are evaluated there.
+    temperature : float
+        Of losses that were smoothed, whose gradients these are then.
+    stationarity : tuple of float, or None
+        How far the fit was from its optimum, and what is left where scores are computed; None
+        where that is how far its answers are from the model's.
     """
 
     n_train: int
     n_outputs: int
     method: str = "exact"
     complex_rows: bool = False
+    linear: bool = False
+    temperature: float = 0.0
+    stationarity: tuple[float, float] | None = None
     alone: Positions = np.empty(0, dtype=np.intp)
+    flaw: str = (
+        "is not determined, or a class has no rows. Their scores are those of a model without "
+        "that class, or infinite."
+    )
 
     @property
     def row_block(self) -> int:
@@ -279,6 +297,8 @@ class Family(ABC):
         above, the estimator's own refits are compared, and taken where they are nearer.
     other : float
         The difference that says that these rows did not train the estimator.
+    reconstructs : bool
+        Whether they give rows back from fewer numbers, so that the error of that is a target.
     options : frozenset of str
         Parameters of InfluenceExplainer, beside those of every model, that mean something here;
         ``check_options`` refuses the others.
@@ -290,6 +310,7 @@ class Family(ABC):
     estimators: tuple[type, ...] = ()
     supervised: bool = True
     sparse: bool = False
+    reconstructs: bool = False
     same: float = 1e-7
     other: float = 1e-3
     options: frozenset[str] = frozenset()
@@ -343,6 +364,10 @@ class Family(ABC):
         given = {} if left.weights is None else {"sample_weight": left.weights}
         return self.fresh(estimator, kept).fit(left.X, left.y, **given)
 
+    def at_rest(self, estimator: Any, rows: TrainingRows) -> Any:
+        """A fit to `rows` where its own iteration ends, as :meth:`refitted` gives them."""
+        return estimator
+
     def seen_by(self, estimator: Any, X: Any, kept: Positions) -> Any:
         """Queries as a refit to the rows `kept` takes them: kernel matrices lose columns."""
         return X
@@ -386,8 +411,9 @@ def find_family(estimator: Any) -> Family | None:
         if cls in _FAMILIES:
             if getattr(type(estimator), "fit", None) is not getattr(cls, "fit", None):
                 raise UnsupportedEstimatorError(
-                    f"{type(estimator).__name__} overrides the fit of {cls.__name__}, so what a "
-                    "deletion does to it is not known. Register a Family for it, or pass the "
+                    message_of(estimator, by_name=True)
+                    or f"{type(estimator).__name__} overrides the fit of {cls.__name__}, so what "
+                    "a deletion does to it is not known. Register a Family for it, or pass the "
                     "estimator that it wraps."
                 )
             return _FAMILIES[cls]

@@ -40,7 +40,7 @@ class Scatter:
         self.centred = centred
         mean = X.mean(axis=0) if centred else np.zeros(self.p)
         gaps = X - mean
-        self.spectrum = Spectrum.of(gaps.T @ gaps / self.n, mean)
+        self.spectrum = Spectrum.of_rows(gaps, mean)
         # By which multiple of u the mean moves, and by which of uu' the scatter shrinks.
         self.step = 1.0 / (self.n - 1.0) if centred else 0.0
         self.share = self.n / (self.n - 1.0) if centred else 1.0

@@ -28,6 +28,8 @@ class Head(ABC):
         Whether the loss needs targets.
     has_decision, has_proba : bool
         Whether the estimator itself has such a method, so that it may be a target.
+    reconstructs : bool
+        Whether the last output is the squared error of a reconstruction.
     n_choices : int
         Among how many outputs a decision is chosen.
     of_no_rows : float
@@ -38,6 +40,7 @@ class Head(ABC):
     supervised: bool = True
     has_decision: bool = False
     has_proba: bool = False
+    reconstructs: bool = False
     n_choices: int = 1
     of_no_rows: float = -np.inf
 
@@ -63,6 +66,10 @@ class Head(ABC):
         None, as here, where they are found by differences.
         """
         return None
+
+    def reconstruction(self, outputs: Array, asked: Any) -> Array:
+        """Squared error of the reconstruction of each query, (q, b)."""
+        return outputs[..., -1]
 
     def choose(self, output: Any) -> int | None:
         """Choice that `output` names where choices are no classes; None where they are."""
@@ -196,6 +203,20 @@ class LogDensity(Head):
 
     def slopes(self, target: str, outputs: Array, asked: Any) -> Array:
         return -np.ones_like(outputs)
+
+
+class Reconstruction(LogDensity):
+    """Outputs are what was asked of log density and squared error of a reconstruction."""
+
+    reconstructs = True
+
+    def slopes(self, target: str, outputs: Array, asked: Any) -> Array:
+        found = np.zeros_like(outputs)
+        if target == "loss":
+            found[..., 0] = -1.0
+        else:
+            found[..., -1] = 1.0
+        return found
 
 
 def log_sum(outputs: Array) -> Array:

@@ -13,6 +13,7 @@ from skinfluence._output import few
 from skinfluence.curvature import LinearCurvature
 from skinfluence.deletion.linear.coefficients import Coefficients
 from skinfluence.deletion.linear.part import BasePart, Part
+from skinfluence.deletion.linear.programme import ProgrammePart
 from skinfluence.deletion.linear.queries import Queries, known
 from skinfluence.deletion.linear.spans import beyond, unpenalised
 from skinfluence.deletion.linear.targets import Target
@@ -31,7 +32,8 @@ class LinearPerturbation:
         d value(z) / d x_i = -w_i (V_z l'_i + W C_i V_z'x_i),    V_z = H^-1 g_z,
 
     with the coefficients of V_z and W in the user's columns. H and C are the observed ones.
-    Coefficients that an l1 penalty or a bound holds at 0 stay there.
+    Coefficients that an l1 penalty or a bound holds at 0 stay there. A linear programme goes on
+    passing through the rows that it passes through, and feels no small change of the others.
 
     Parameters
     ----------
@@ -69,11 +71,16 @@ class LinearPerturbation:
 
     def _subtract(self, slopes, queries, own, index, rows, features):
         part = self.parts[index]
-        assert isinstance(part, Part)
-        curvature = observed(part.curvature)
         inner, outer, which = self._functionals(queries, index)
         if not len(which):
             return
+        if isinstance(part, ProgrammePart):
+            dragged = outer * (inner @ part.drags(rows)[:, 0])  # (b, n_rows)
+            coef = part.path.theta[features]
+            slopes[which] += dragged[:, :, None] * coef
+            return
+        assert isinstance(part, Part)
+        curvature = observed(part.curvature)
         size, n_outputs = part.theta.shape
         p, b = len(part.problem.coef), len(which)
         solved = curvature.inverse()(curvature.spread(inner, outer)).reshape(size, -1)
@@ -111,7 +118,7 @@ class LinearPerturbation:
         if unpenalised(part.objective) and not _independent(coordinates):
             self._refuse_jumps(coordinates, features)
             return
-        left = beyond(coordinates, _vectors(queries, own, coordinates, part, which), inner)
+        left = beyond(coordinates, _vectors(queries, own, coordinates, part, which))
         if not left.any():
             return
         share = outer.copy()
@@ -122,11 +129,7 @@ class LinearPerturbation:
 
     def _refuse_jumps(self, coordinates, features):
         p = len(self.feature_names)
-        units = np.eye(p)[features]
-        inner = np.zeros((len(features), len(coordinates.scales)))
-        shown = coordinates.to_user(np.eye(len(coordinates.scales)))[:p]
-        inner[:] = shown[features]
-        out = beyond(coordinates, units, inner).any(axis=1)
+        out = beyond(coordinates, np.eye(p)[features]).any(axis=1)
         if not out.any():
             return
         names = [self.feature_names[j] for j in features[out]]

@@ -43,6 +43,10 @@ class ProgrammePart(BasePart):
         self.notes.not_unique.update(rows[~self.path.unique_[rows]].tolist())
         return self._inner(moved)
 
+    def drags(self, rows: NDArray[np.intp]) -> Array:
+        """Change of theta per unit by which the output of each row is pushed up, (P, 1, b)."""
+        return self._inner(self.path.drags(rows))
+
     def group_moves(self, rows: NDArray[np.intp]) -> Array:
         return self._inner(self.path.move(rows)[:, None])
 

@@ -173,10 +173,8 @@ class LinearReplacement:
             self.notes.not_unique.update(exchange.rows[~unique].tolist())
             return [Moved(every, _plain(part), moves)]
         assert isinstance(part, Part)
-        outside = np.zeros(len(every), dtype=bool)
-        coordinates = part.objective.coordinates
-        if not stays and isinstance(coordinates, RowSpace):
-            outside |= outside_parts(coordinates, exchange.new).any(axis=1)
+        beyond = self._beyond(part.objective.coordinates, exchange, stays)
+        outside = beyond.any(axis=1)
         free = unpenalised(part.objective)
         if part.method == "first_order" and free:
             outside[:] = False  # what nothing holds has no derivative
@@ -185,10 +183,17 @@ class LinearReplacement:
         if outside.any() and free:
             alone = np.append(alone, every[outside])
         elif outside.any():
-            found.append(self._widened(part, exchange, incoming, every[outside], wide))
+            found.append(
+                self._widened(part, exchange, incoming, every[outside], beyond[outside], wide)
+            )
         if alone.size:
             found.append(self._one_by_one(part, exchange, incoming, alone))
         return found
+
+    def _beyond(self, coordinates, exchange, stays):
+        if stays or not isinstance(coordinates, RowSpace):
+            return np.zeros((len(exchange.rows), 1))
+        return outside_parts(coordinates, exchange.new)
 
     def _by_the_curvature(self, part, exchange, incoming, columns, stays):
         """Moves of replacements within the span, and those that have to be looked at alone."""
@@ -201,10 +206,10 @@ class LinearReplacement:
         kept = np.flatnonzero(~aside)
         return Moved(columns[kept], coordinates, moves[:, :, kept]), columns[aside]
 
-    def _widened(self, part, exchange, incoming, columns, wide):
+    def _widened(self, part, exchange, incoming, columns, beyond, wide):
         own = exchange.of(columns)
         shared = wide.setdefault(id(part.objective.coordinates), [])
-        curvature = widened(part, exchange.X, own.new, shared)
+        curvature = widened(part, exchange.X, beyond, shared)
         coordinates = curvature.objective.coordinates
         new = coordinates.design(own.new)
         moves, alone = self._moves(part, curvature, own.rows, new, incoming.of(columns))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
+from scipy import linalg, sparse
 
 from skinfluence.curvature import LinearCurvature
 from skinfluence.deletion.linear.changes import Incoming
@@ -21,6 +21,8 @@ Array = NDArray[np.float64]
 
 # A row lies in the span of others if no more than this share of it is left outside.
 OUTSIDE = 1e-10
+# A direction is no other one if it lies in the span but for this share.
+LITTLE = 0.1
 
 
 class Plain(Coordinates):
@@ -50,22 +52,18 @@ def stacked(X: Any, new: Any) -> Any:
     return np.vstack([X, new.toarray() if sparse.issparse(new) else new])
 
 
-def outside_parts(coordinates: Coordinates, X: Any) -> Array:
+def outside_parts(coordinates: RowSpace, X: Any) -> Array:
     """What of the rows of X, shifted as the coordinates shift them, they do not see, (b, p)."""
-    if not isinstance(coordinates, RowSpace):
-        return np.zeros(X.shape)
     rows = X.toarray() if sparse.issparse(X) else np.asarray(X)
-    shifted = rows if coordinates.shift is None else rows - coordinates.shift
-    return beyond(coordinates, shifted, coordinates.design(X).dense())
+    return beyond(coordinates, rows if coordinates.shift is None else rows - coordinates.shift)
 
 
-def beyond(coordinates: RowSpace, vectors: Array, inner: Array) -> Array:
-    """What of vectors (b, p), `inner` (b, P) in the coordinates, lies outside their span."""
-    squares = np.append(coordinates.spread**2, [0.0] * coordinates.intercept)
-    within = coordinates.to_user((inner * squares).T)[: vectors.shape[1]].T
-    left = vectors - within
-    noise = np.linalg.norm(left, axis=1) <= OUTSIDE * np.linalg.norm(vectors, axis=1)
-    left[noise] = 0.0
+def beyond(coordinates: RowSpace, vectors: Array) -> Array:
+    """What of vectors (b, p) lies outside the span; 0 where it is rounding."""
+    last = np.zeros((int(coordinates.intercept), len(vectors)))
+    within = coordinates.to_user(coordinates.from_user(np.vstack([vectors.T, last])))
+    left = vectors - within[: vectors.shape[1]].T
+    left[np.linalg.norm(left, axis=1) <= OUTSIDE * np.linalg.norm(vectors, axis=1)] = 0.0
     return left
 
 
@@ -76,23 +74,74 @@ def unpenalised(objective: Objective) -> bool:
     return not held
 
 
-def widened(
-    part: Part, X: Any, new: Any, known: list[tuple[Coordinates, Design]]
-) -> LinearCurvature:
-    """The same fit in coordinates that span new rows too.
+class Widened(Coordinates):
+    """Coordinates of a row space, and of what other rows have outside of it.
 
-    A penalty holds the coefficients at 0 along what the training rows do not span.
+    Parameters
+    ----------
+    base : RowSpace
+    outside : ndarray of shape (b, p)
+        From :func:`outside_parts`.
+    """
+
+    def __init__(self, base: RowSpace, outside: Array):
+        self.base, self.intercept, self.options = base, base.intercept, base.options
+        size = np.linalg.norm(outside, axis=1, keepdims=True)
+        units = outside / np.where(size > 0, size, 1.0)
+        directions, sizes, _ = linalg.svd(units.T, full_matrices=False)
+        # The difference of nearly parallel parts is rounding, much of which lies inside: of that
+        # only what is outside, and not little, is another direction.
+        clean = beyond(base, directions[:, sizes > OUTSIDE].T).T
+        directions, sizes, _ = linalg.svd(clean, full_matrices=False)
+        self.extra = directions[:, sizes > LITTLE]
+        self.unit = float(np.sqrt(np.mean(base.spread**2)))
+        self.middle = len(base.spread)
+        units = np.full(self.extra.shape[1], self.unit)
+        self.scales = np.insert(base.scales, self.middle, units)
+
+    def design(self, X: Any) -> Design:
+        own, seen = self.base.design(X).dense(), np.asarray(X @ self.extra)
+        if self.base.shift is not None:
+            seen -= self.base.shift @ self.extra
+        return DenseDesign(
+            np.hstack([own[:, : self.middle], seen / self.unit, self._last(own.T).T])
+        )
+
+    def _last(self, rows):
+        return rows[len(rows) - self.intercept :]
+
+    def to_user(self, theta: Array) -> Array:
+        end = self.middle + self.extra.shape[1]
+        user = self.base.to_user(np.vstack([theta[: self.middle], theta[end:]]))
+        coef = self.extra @ (theta[self.middle : end] / self.unit)
+        user[: len(coef)] += coef
+        if self.intercept and self.base.shift is not None:
+            user[-1] -= self.base.shift @ coef
+        return user
+
+    def from_user(self, theta: Array) -> Array:
+        own, coef = self.base.from_user(theta), theta[: len(self.extra)]
+        beside = self.unit * (self.extra.T @ coef)
+        return np.vstack([own[: self.middle], beside, self._last(own)])
+
+
+def widened(
+    part: Part, X: Any, outside: Array, known: list[tuple[Coordinates, Design]]
+) -> LinearCurvature:
+    """The same fit in coordinates that hold what new rows have outside the span, (b, p), too.
+
+    A penalty holds the coefficients at 0 along what the training rows do not span. Coordinates
+    in `known` are those of other problems on the same rows; new ones are added.
     """
     old, problem = part.objective.coordinates, part.problem
+    assert isinstance(old, RowSpace)
     if not known:
-        weights = np.append(problem.weights, np.full(new.shape[0], problem.weights.mean()))
-        wide = type(old)(stacked(X, new), weights, **old.options)  # type: ignore[call-arg]
+        wide = Widened(old, outside)
         known.append((wide, wide.design(X)))
-    objective, _ = build(problem, X, known, kind=type(old))
+    objective, _ = build(problem, X, known, kind=Widened)
     objective = dataclasses.replace(objective, rebalance=part.objective.rebalance)
     theta = objective.coordinates.from_user(old.to_user(part.theta))
-    theta = np.where(objective.free, theta, 0.0)
-    return like(part.curvature, objective, theta)
+    return like(part.curvature, objective, np.where(objective.free, theta, 0.0))
 
 
 def like(curvature: LinearCurvature, objective: Objective, theta: Array) -> LinearCurvature:

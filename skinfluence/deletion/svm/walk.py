@@ -137,9 +137,9 @@ class Walk:
 
     def _offer_offsets(self):
         """Move the multiplier of a group without free variables to where one becomes free."""
-        if len(self.free.groups) == self.programme.n_groups:
+        if len(self.free.groups) == self.programme.n_sums:
             return
-        for group in range(self.programme.n_groups):
+        for group in range(self.programme.n_sums):
             need = self.need[group]
             if group in self.free.groups or abs(need) * (1.0 - self.time) <= self.tiny_beta:
                 continue
@@ -356,7 +356,7 @@ class Walk:
         members, groups = free.members.copy(), free.groups
         if not len(members):
             return
-        unmet = programme.c + self.motion.dc - programme.sums(self.beta)
+        unmet = programme.unmet(self.beta, programme.c + self.motion.dc)
         g = self.products[programme.row[members]] + self.offset[programme.group[members]]
         wrong = np.concatenate([unmet[groups], self.p[members] - g])
         if np.abs(wrong).max() <= ROUNDING * np.abs(self.products).max():

@@ -22,11 +22,7 @@ from skinfluence.objectives import Rows, reader_of
 def perturbation(engine: Any, queries: Any, rows: Positions, features: Positions | None) -> Array:
     """Derivative of each query's value in the inputs of some training rows."""
     if engine.linear_fit.linear_programme:
-        raise ValueError(
-            "A quantile regression passes through some rows and does not feel small changes of "
-            "the others, so its derivatives say nothing of a change that can be seen. Set "
-            "smoothing to a temperature in units of y, or use score_replacement."
-        )
+        trust.warn_if_not_unique(engine.parts[0].path)
     features = np.arange(engine.X.shape[1]) if features is None else features
     derivative = LinearPerturbation(engine.parts, engine.target, engine.feature_names)
     return derivative(queries, rows, features)

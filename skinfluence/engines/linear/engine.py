@@ -142,6 +142,7 @@ class LinearEngine(DeletionEngine):
             expected=settings.hessian == "expected",
             fixed_class_weights=settings.class_weights == "fixed",
             solver=settings.solver,
+            smooth=_asks_for_derivatives(settings),
             **given_iteration(settings),
         )
         self.parts, self._notes = fitted.parts, fitted.notes
@@ -361,6 +362,11 @@ class LinearEngine(DeletionEngine):
 
 def _names_parameters(target):
     return isinstance(target, str) and (target == "params" or target.startswith("coef:"))
+
+
+def _asks_for_derivatives(settings):
+    """Whether an option means something only where there is a Hessian."""
+    return bool(settings.smoothing or settings.relative or settings.solver != "auto")
 
 
 def _unit(settings):

@@ -12,6 +12,7 @@ from skinfluence._output import few
 from skinfluence._warn import warn
 from skinfluence.deletion.linear.fit import Fitted
 from skinfluence.deletion.linear.part import Part
+from skinfluence.deletion.quantile import QuantilePath
 from skinfluence.exceptions import DegenerateDeletionWarning, NotStationaryWarning
 
 # Relative gradient above which a fit is not what its objective says, or is far from it.
@@ -97,6 +98,18 @@ def warn_of_replacements(rows: Sequence[int], n_rows: int) -> None:
         f"{few(rows)}): nothing else held one of its parameters or had their label, or what there "
         "is then can be separated. Their scores are those of where the search for a minimum "
         "ended. Add a penalty, or leave these rows as they are.",
+        DegenerateDeletionWarning,
+    )
+
+
+def warn_if_not_unique(path: QuantilePath) -> None:
+    """Warn of derivatives of one of several minima."""
+    if path.unique and not path.degenerate:
+        return
+    warn(
+        "The quantile fit has several minima, or more rows lie on it than it has parameters, so "
+        "that a small change of a row may lead to another of them. The derivatives are those of "
+        "the minimum at hand. Add a penalty (alpha), or another quantile than one between rows.",
         DegenerateDeletionWarning,
     )
 
