@@ -309,9 +309,9 @@ def plans(*, small):
     ggn = {"curvature": "ggn"}
     if small:
         flat = Classifier("linear", _linear(64), 1e-2, 300, None, ggn, np.float64)
-        net = Classifier("network", _perceptron, 1e-2, 400, 0.1, {**ggn, "damping": 0.01})
+        net = Classifier("network", _perceptron, 1e-2, 300, 0.1, {**ggn, "damping": 0.01})
         return {
-            "softmax regression": (flat, Sizes(150, 500, 3, 1.0, 10)),
+            "softmax regression": (flat, Sizes(150, 500, 2, 1.0, 10)),
             "perceptron": (net, Sizes(150, 500, 2, 1.0, 0)),
         }
     krylov = {**ggn, "solver": "cg", "tol": 1e-6}
