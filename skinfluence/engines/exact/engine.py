@@ -25,10 +25,12 @@ from skinfluence.deletion.closed.base import TrainingRows, difference, takes_wei
 from skinfluence.deletion.closed.deletion import ExactDeletion, ExactQueries, values_of
 from skinfluence.deletion.closed.refits import Refits
 from skinfluence.engines.base import Array, DeletionEngine, Positions, Whole, check_columns
+from skinfluence.engines.exact.labels import ExactLabels
 from skinfluence.engines.exact.options import check_answers, check_exact_options
 from skinfluence.engines.exact.reading import agreed_model
 from skinfluence.engines.exact.truth import exact_agreement
 from skinfluence.engines.exact.values import asked_of, value_of
+from skinfluence.engines.labels import Labels
 from skinfluence.engines.linear.classes import check_classes, classes_of_rows, loses_a_class
 from skinfluence.engines.linear.trust import LOOSE
 from skinfluence.exceptions import (
@@ -72,7 +74,7 @@ class ExactEngine(DeletionEngine):
             )
         target = settings.target
         self.score_unit = "target" if callable(target) else target
-        self._class_of_row = classes_of_rows(self.head.classes, rows.y, rows.ones())
+        self.class_of_row = classes_of_rows(self.head.classes, rows.y, rows.ones())
         self.deletion = ExactDeletion(self.exact, self.value, self._queries(rows.X, rows.y))
 
     # -- fitting ----------------------------------------------------------------------------------
@@ -199,7 +201,7 @@ class ExactEngine(DeletionEngine):
     def nothing_left(self, rows: Positions) -> bool:
         left = self.rows.ones().copy()
         left[rows] = 0.0
-        return not left.any() or loses_a_class(self._class_of_row, rows)
+        return not left.any() or loses_a_class(self.class_of_row, rows)
 
     def score_groups(
         self, queries: Any, names: Any, members: Sequence[Positions], *, progress: bool
@@ -257,6 +259,12 @@ class ExactEngine(DeletionEngine):
 
     # -- truth ------------------------------------------------------------------------------------
 
+    def labels(self, rows: Any, retrain: Callable[[Positions], Any] | None) -> Labels:
+        if self.head.classes is None:
+            raise self.no_labels()
+        self._refuse_retrain(retrain)
+        return ExactLabels(self, rows)
+
     def leverage(self) -> Array:
         return np.nan_to_num(np.abs(self._own_changes(None)))
 
@@ -273,11 +281,7 @@ class ExactEngine(DeletionEngine):
         whole: Whole | None,
         retrain: Callable[[Positions], Any] | None = None,
     ) -> Agreement:
-        if retrain is not None:
-            raise ValueError(
-                "retrain= trains a network that cannot fit itself, and "
-                f"{type(self.model).__name__} is refitted as it is. Leave retrain=None."
-            )
+        self._refuse_retrain(retrain)
         return exact_agreement(self, queries, rows, whole)
 
 
