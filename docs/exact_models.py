@@ -9,6 +9,7 @@ from sklearn.discriminant_analysis import (
     LinearDiscriminantAnalysis,
     QuadraticDiscriminantAnalysis,
 )
+from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.gaussian_process import GaussianProcessClassifier, GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, WhiteKernel
 from sklearn.kernel_ridge import KernelRidge
@@ -70,6 +71,8 @@ CASES = {
     "`NearestCentroid`": (NearestCentroid(), LOG_LOSS),
     "`KNeighborsClassifier`": (KNeighborsClassifier(15), LOG_LOSS),
     "`KNeighborsRegressor`": (KNeighborsRegressor(), SQUARES),
+    "`DummyClassifier`": (DummyClassifier(), LOG_LOSS),
+    "`DummyRegressor`": (DummyRegressor(), SQUARES),
     "`EmpiricalCovariance`": (EmpiricalCovariance(), DENSITY),
     "`ShrunkCovariance`": (ShrunkCovariance(), DENSITY),
     "`OAS`": (OAS(), DENSITY),

@@ -73,14 +73,16 @@ CASES = {
     "`GammaRegressor`": GammaRegressor(alpha=0.01, tol=1e-8),
     "`HuberRegressor`": HuberRegressor(max_iter=1000, tol=1e-8),
     "`LinearSVC`, squared hinge": LinearSVC(tol=1e-8, max_iter=100_000),
-    "... hinge (smoothed)": LinearSVC(loss="hinge", tol=1e-8, max_iter=100_000),
+    "... hinge": LinearSVC(loss="hinge", tol=1e-8, max_iter=100_000),
     "`LinearSVR`, squared": LinearSVR(
         loss="squared_epsilon_insensitive", epsilon=0.1, tol=1e-8, max_iter=100_000
     ),
+    "... epsilon-insensitive": LinearSVR(epsilon=0.1, tol=1e-8, max_iter=100_000),
     "`QuantileRegressor`": QuantileRegressor(alpha=0.01),
     "`SGDClassifier`, log-loss": SGDClassifier(
         loss="log_loss", alpha=0.01, average=True, tol=None, max_iter=300, random_state=0
     ),
+    "... hinge, l2": SGDClassifier(alpha=0.01, tol=None, max_iter=300, random_state=0),
 }
 
 

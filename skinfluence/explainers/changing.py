@@ -146,7 +146,7 @@ class ChangedRows(EngineBacked):
         score_influence : The row deleted instead.
         """
         check_is_fitted(self)
-        X, y = _as_pair(queries)
+        X, y = as_pair(queries)
         index, asked = self._labels_and_queries(X, y)
         at = self._checked_rows(rows)
         if X_new is None and y_new is None:
@@ -246,7 +246,7 @@ def _check_as_many(count, at, what):
         )
 
 
-def _as_pair(queries):
+def as_pair(queries):
     """Queries and their targets, of a pair or of queries alone."""
     if not isinstance(queries, tuple) and not (isinstance(queries, list) and len(queries) == 2):
         return queries, None

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from skinfluence._compat import HasMethods, Interval, StrOptions, _fit_context
+from skinfluence.explainers.augmentation import Augmentation
 from skinfluence.explainers.changing import ChangedRows
 from skinfluence.explainers.embedding import Embedding
 from skinfluence.explainers.flipping import Flipping
@@ -22,7 +23,12 @@ _SOLVERS = {"auto", "dense", "cg", "lissa", "arnoldi", "nystroem", "ekfac", "dat
 
 
 class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_subclass__ is untyped
-    Embedding, ChangedRows, Flipping, Questions, auto_wrap_output_keys=None
+    Embedding,
+    ChangedRows,
+    Augmentation,
+    Flipping,
+    Questions,
+    auto_wrap_output_keys=None,
 ):
     """Influence of the training rows on a fitted model: what deleting each would change.
 
@@ -35,7 +41,9 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
       of [1]_, as a deletion in units of the loss);
     - ``newton`` [2]_: ``(H - hbar_i)^-1 gbar_i``, and the target *evaluated* at the moved
       parameters: exact for quadratic objectives, within some per cent of the change elsewhere;
-    - ``refit``: to the minimum without row i, all rows at once.
+    - ``refit``: to the minimum without row i, all rows at once; of a hinge and an
+      epsilon-insensitive loss under an l2 penalty, which have no derivatives, along the exact path
+      of the minimum [4]_, by default.
 
     There are three kinds of models. A *linear model* of scikit-learn, or what is made of one, is
     explained at its minimum, to which it is polished privately, with its exact Hessian; by default
@@ -77,11 +85,14 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         OneVsRestClassifier of one. Fitted: explained as it is. Unfitted: a clone is fitted.
     method : {"auto", "first_order", "newton", "refit"}, default="auto"
         How far the parameters are followed. "auto" is "newton", "first_order" where the Hessian
-        is too large to be formed and for networks, and the exact linear programme for
-        QuantileRegressor; `method_` says which. For networks "newton" is a Gauss-Newton step, and
-        "refit" is left to ``validate(retrain=...)``. Support vector machines and closed forms are
-        exact with "auto" (`method_` is "exact", or "refit" where an option has no closed form),
-        and take "refit" beside it.
+        is too large to be formed and for networks, and exact for QuantileRegressor and for linear
+        models with a hinge or an epsilon-insensitive loss and an l2 penalty, unless `smoothing`,
+        `relative` or `solver` asks for derivatives; `method_` says which. For networks "newton" is
+        a Gauss-Newton step, and "refit" is left to ``validate(retrain=...)``. Support vector
+        machines and closed forms are exact with "auto" (`method_` is "exact", or "refit" where an
+        option has no closed form), and take "refit" beside it; of support vector machines
+        "first_order" and "newton" approximate the same with a loss that is smoothed
+        (`smoothing`), for comparison.
     target : str or callable, default="loss"
         What a score is a change of. "loss": the query's own loss, as the estimator defines it,
         unweighted. "decision_function" or "proba": that output; the class is `output`, else the
@@ -103,9 +114,10 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         parameters) or by ``sqrt(gbar_i'H^-1 gbar_i)``, so that rows which move everything do not
         come first everywhere.
     smoothing : float, default=None
-        Temperature t of losses with kinks: ``t log(1 + exp((1 - s) / t))`` for the hinge. None is
-        0.01 (times the spread of the targets, for a regression), and for QuantileRegressor no
-        smoothing: its deletions are exact.
+        Temperature t of losses with kinks: ``t log(1 + exp((1 - s) / t))`` for the hinge. None
+        leaves the kinks where deletions are exact, and is 0.01 (times the spread of the targets,
+        for a regression, and of the decisions, for a OneClassSVM) for "newton" and
+        "first_order".
     solver : {"auto", "dense", "cg", "lissa", "arnoldi", "nystroem", "ekfac", "datainf"} \
             or object, default="auto"
         Factorise the curvature, or invert it by conjugate gradients with products by the rows.
@@ -165,13 +177,13 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
     estimator_ : estimator
         The fitted estimator: the one passed, or the fitted clone.
     method_ : {"first_order", "newton", "refit", "exact"}
-        The method in use; "exact" for support vector machines, closed forms and
-        QuantileRegressor's linear programme.
+        The method in use; "exact" for support vector machines, closed forms, QuantileRegressor's
+        linear programme, and linear models with a hinge or an epsilon-insensitive loss.
     stationarity_ : tuple of float
         Relative gradient of the objective at the fitted parameters, and after the private polish
         at which scores are computed: 1e-5 to 1e-2 for standardised columns and default
         tolerances, up to 0.8 for texts and unscaled columns, 0.1 to 1 for other rows. Of a loss
-        that is smoothed, the first is the share of its own objective that is left to win. Networks
+        with kinks, the first is the share of its own objective that is left to win. Networks
         are not polished: both are the same, and 0.01 to 0.2 after ordinary training.
     n_iter_ : int
         Most steps that the polish took, at least 1.

@@ -46,7 +46,7 @@ def class_positions(y: Any, classes: NDArray[Any]) -> NDArray[np.intp]:
         ) from None
     unseen = classes[positions] != y
     if np.any(unseen):
-        label = _plain(np.asarray(y)[unseen][0])
+        label = plain(np.asarray(y)[unseen][0])
         raise ValueError(
             f"y holds {label!r}, which is none of the {len(classes)} labels "
             f"that the estimator was fitted on ({_few(classes)}). Its loss is not defined there: "
@@ -107,10 +107,11 @@ def class_weights(
     if isinstance(class_weight, str):
         counts = np.bincount(codes, mass, minlength=len(classes))
         return counts.sum() / (len(classes) * counts)
-    return np.array([class_weight.get(_plain(label), 1.0) for label in classes], dtype=np.float64)
+    return np.array([class_weight.get(plain(label), 1.0) for label in classes], dtype=np.float64)
 
 
-def _plain(label):
+def plain(label: Any) -> Any:
+    """A label as Python prints it."""
     return label.item() if hasattr(label, "item") else label
 
 

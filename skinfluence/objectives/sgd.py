@@ -37,8 +37,9 @@ class SGDClassifierReader(Reader):
     """``sum_i s_i c_i l_i + n alpha ((1 - rho) |w|^2 / 2 + rho |w|_1)``, the intercept free.
 
     n counts rows, whatever they weigh, and so does "balanced". Several classes are one problem
-    each against the rest, in which the class weight holds for the positives alone. Hinge and
-    epsilon-insensitive losses are smoothed.
+    each against the rest, in which the class weight holds for the positives alone. With
+    ``penalty="l2"`` hinge and epsilon-insensitive losses are followed exactly, along the path of
+    their optimum; for "newton" and "first_order", and with other penalties, they are smoothed.
 
     Stochastic steps end near the minimum, with ``average=True`` nearer; with sparse rows the
     intercept moves a hundred times slower and often stays far from it. Scores belong to the

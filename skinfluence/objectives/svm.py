@@ -32,8 +32,8 @@ class LinearSVCReader(Reader):
 
     liblinear penalises the intercept like a coefficient. Several classes are one problem each
     against the rest, in which the class weight holds for the positives alone. ``loss="hinge"`` is
-    smoothed: its kinks have no curvature, so that first-order influence would only see the rows
-    on the margin.
+    followed exactly, along the path of its optimum. For "newton" and "first_order" it is smoothed:
+    its kinks have no curvature, so that derivatives would only see the penalty.
     """
 
     estimators = (LinearSVC,)
@@ -84,7 +84,8 @@ class LinearSVCReader(Reader):
 class LinearSVRReader(Reader):
     """``sum_i s_i l_i + (|w|^2 + (b / intercept_scaling)^2) / (2 C)``.
 
-    The loss is what lies beyond epsilon, squared, or its first power, which is smoothed.
+    The loss is what lies beyond epsilon, squared, or its first power, which is followed or
+    smoothed as the hinge of :class:`LinearSVCReader` is.
     """
 
     estimators = (LinearSVR,)

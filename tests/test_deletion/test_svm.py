@@ -175,6 +175,9 @@ def test_decisions_of_a_pair():
     assert_allclose(turned, -scores, rtol=1e-12)
     with pytest.raises(ValueError, match="names no pair of classes"):
         explained(case, **asked, output="a").score_influence(X)
+    numbered = (estimator, np.unique(THREE, return_inverse=True)[1], None)
+    with pytest.raises(ValueError, match=r"e\.g\. output=\(0, 1\), or set"):
+        explained(numbered, **asked).score_influence(X)
 
 
 def test_a_function_of_the_decisions_sees_the_columns_of_scikit_learn():
@@ -355,7 +358,8 @@ def test_ties(rows, kernel, seed):
 
 def assert_optimal(problem, point, rows):
     """The end of the path satisfies the conditions of optimality of the programme without rows."""
-    programme, motion = problem.programme, problem.motion(rows)
+    programme = problem.programme
+    motion = problem.motion(rows).spelt_out(programme)
     end = follow(programme, point, motion)
     assert end.complete
     beta = end.beta

@@ -223,7 +223,7 @@ def test_unfitted():
 @pytest.mark.parametrize(
     ("estimator", "match"),
     [
-        (RandomForestClassifier(), "no estimator whose objective is known"),
+        (RandomForestClassifier(), "is refused because its trees are piecewise constant"),
         (LogisticRegressionCV(refit=False), "averages the coefficients of its folds"),
         (LinearSVC(multi_class="crammer_singer"), "crammer_singer"),
         (SGDClassifier("perceptron"), "perceptron"),
@@ -266,7 +266,8 @@ def test_options_have_to_suit_the_model():
     with refused("target='proba' needs probabilities of one set of classes"):
         InfluenceExplainer(Ridge(), target="proba").fit(ROWS, REAL)
     with refused("method='refit' would refit the smoothed loss"):
-        InfluenceExplainer(LinearSVC(loss="hinge"), method="refit").fit(ROWS, BINARY)
+        hinge = LinearSVC(loss="hinge")
+        InfluenceExplainer(hinge, method="refit", smoothing=0.1).fit(ROWS, BINARY)
     with refused("method='newton' needs derivatives, and a quantile regression"):
         InfluenceExplainer(QuantileRegressor(), method="newton").fit(ROWS, REAL)
     several = InfluenceExplainer(LinearRegression(), target="decision_function")

@@ -7,13 +7,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from skinfluence.curvature import LinearCurvature
+from skinfluence.deletion.linear.kinks import KinkedFit, KinkedPart, has_path
 from skinfluence.deletion.linear.part import BasePart, Notes, Part
 from skinfluence.deletion.linear.programme import ProgrammePart
 from skinfluence.deletion.quantile import QuantilePath
-from skinfluence.objectives import LinearFit, build_all
+from skinfluence.objectives import LinearFit, Objective, build_all
 from skinfluence.solvers.minimise import minimise
 from skinfluence.solvers.newton_cg import newton_cg
+
+Array = NDArray[np.float64]
 
 # Parameters above which no Hessian is formed: it would take more than a gigabyte.
 DENSE_PARAMETERS = 10_000
@@ -34,8 +40,9 @@ class Fitted:
     converged : bool
         Whether every polish reached a minimum.
     solver : {"dense", "cg"}
-    method : {"first_order", "newton", "refit"}
-        What "auto" became: a Newton step where its inverses can be afforded.
+    method : {"first_order", "newton", "refit", "exact"}
+        What "auto" became: the path of the optimum where a loss with kinks has one, else a Newton
+        step where its inverses can be afforded.
     n_iter : int
         Most steps that a polish took.
     """
@@ -57,6 +64,7 @@ def fitted_parts(
     expected: bool = False,
     fixed_class_weights: bool = False,
     solver: str = "auto",
+    smooth: bool = False,
     **iteration: Any,
 ) -> Fitted:
     """Polish every problem of a fit and take its derivatives there.
@@ -73,16 +81,19 @@ def fitted_parts(
     fixed_class_weights : bool, default=False
         Hold "balanced" class weights at their fitted values.
     solver : {"auto", "dense", "cg"}, default="auto"
+    smooth : bool, default=False
+        Stay with the derivatives of smoothed losses where "auto" would follow their kinks.
     **iteration : float or int
         `tol` and `max_iter` of conjugate gradients, where they are not the usual ones.
     """
     if fit.linear_programme:
         return _programme(fit, X, method)
+    if method in ("auto", "refit") and not smooth and has_paths(fit):
+        return _kinked(fit, X, fixed_class_weights)
     _check_method(fit, method)
     built = build_all(fit.problems, X)
     if solver == "auto":
-        largest = max(int(objective.moving(theta).sum()) for objective, theta in built)
-        solver = "dense" if largest <= DENSE_PARAMETERS else "cg"
+        solver = _solver_for(built)
     if method == "auto":
         method = "newton" if solver == "dense" else "first_order"
     notes = Notes()
@@ -102,6 +113,36 @@ def fitted_parts(
     return Fitted(parts, notes, (before, after), converged, solver, method, n_iter)
 
 
+def _solver_for(built):
+    largest = max(int(objective.moving(theta).sum()) for objective, theta in built)
+    return "dense" if largest <= DENSE_PARAMETERS else "cg"
+
+
+def has_paths(fit: LinearFit) -> bool:
+    """Whether all losses have kinks, past which the exact minimum can be followed."""
+    return fit.smoothed and all(map(has_path, fit.problems))
+
+
+def exact_minimum(objective: Objective, theta: Array) -> tuple[KinkedFit, int]:
+    """The minimum of a kinked loss from one near that of the smoothed loss; steps to there."""
+    solve = newton_cg if _solver_for([(objective, theta)]) == "cg" else minimise
+    found = solve(objective, theta)
+    return KinkedFit(objective, found.theta), found.n_iter
+
+
+def _kinked(fit, X, fixed_class_weights):
+    notes = Notes()
+    parts, before, after, n_iter = [], 0.0, 0.0, 0
+    for problem, (objective, theta) in zip(fit.problems, build_all(fit.problems, X), strict=True):
+        if fixed_class_weights:
+            objective = dataclasses.replace(objective, rebalance=None)
+        found, steps = exact_minimum(objective, theta)
+        before = max(before, _excess(objective, theta, found.theta))
+        after, n_iter = max(after, found.gap), max(n_iter, steps)
+        parts.append(KinkedPart(problem, objective, found, notes))
+    return Fitted(parts, notes, (before, after), True, "dense", "exact", n_iter)
+
+
 def _excess(objective, theta, polished):
     """Share of the objective, kinks and all, that the fit could still have won."""
     raw = dataclasses.replace(objective, loss=objective.loss.raw)
@@ -113,8 +154,8 @@ def _check_method(fit, method):
     if method == "refit" and fit.smoothed:
         raise ValueError(
             "method='refit' would refit the smoothed loss, which is not what the estimator "
-            "minimised. Use method='newton', which says what it is, or the squared loss "
-            "(squared_hinge, squared_epsilon_insensitive), which needs no smoothing."
+            "minimised. Leave smoothing=None, relative=None and solver='auto', with which the "
+            "kinks of an l2-penalised loss are followed exactly; or use method='newton'."
         )
 
 

@@ -82,7 +82,7 @@ class FreeSet:
 
     def _build(self, members):
         programme = self.programme
-        self.groups = np.unique(programme.group[members])
+        self.groups = programme.groups_of(members)
         n_groups = len(self.groups)
         self._size = k = n_groups + len(members)
         self._order = np.full(k + ROOM, -1, dtype=np.intp)
@@ -132,10 +132,14 @@ class FreeSet:
 
         Of a group that has no member yet: no combination, and inf.
         """
-        if self.programme.group[v] not in self.groups:
+        if self.programme.summed and self.programme.group[v] not in self.groups:
             return np.zeros(self._size), np.inf
         column = self.column(v)
         weights = self.solve(column)
+        kernel, row = self.programme.kernel, self.programme.row
+        apart = kernel.apart(row[v], row[self.members], weights[len(self.groups) :])
+        if apart is not None:
+            return weights, apart
         own = self._kernel_row(v)[self.programme.row[v]]
         # Of second order in the error of the weights.
         system = self._system[: self._size, : self._size]
@@ -169,7 +173,8 @@ class FreeSet:
         """Let v leave."""
         members = self.members
         group = self.programme.group[v]
-        if np.count_nonzero(self.programme.group[members] == group) == 1:
+        alone = np.count_nonzero(self.programme.group[members] == group) == 1
+        if self.programme.summed and alone:
             self._build(members[members != v])
             return
         place = len(self.groups) + int(np.flatnonzero(members == v)[0])
@@ -245,5 +250,5 @@ class FreeSet:
             total = weights @ self._base
         others = changed[~inside]
         if len(others):
-            total += change[others] @ self.programme.kernel.rows(self.programme.row[others])
+            total += self.programme.kernel.mixed(self.programme.row[others], change[others])
         return total

@@ -15,13 +15,17 @@ from skinfluence.deletion.closed.base import (
     Evaluate,
     ExactModel,
     Meeting,
+    NewRows,
     Positions,
+    Replaced,
 )
-from skinfluence.deletion.svm.path import follow
+from skinfluence.deletion.svm.each import follow_each
 from skinfluence.deletion.svm.point import Point, gradient_size
 from skinfluence.deletion.svm.polish import polish
 from skinfluence.deletion.svm.problems import Problem
 from skinfluence.deletion.svm.reading import Machine, last_of_their_class
+from skinfluence.deletion.svm.replacement import ReplacedMachine
+from skinfluence.deletion.svm.slopes import machine_slopes
 
 
 @dataclass(frozen=True)
@@ -108,19 +112,20 @@ class SVMDeletion(ExactModel):
 
     def _moved(self, problem, point, rows):
         columns = np.flatnonzero(_moves(problem, point, self.n_train)[rows])
-        beta = np.empty((len(problem.positions), len(columns)))
-        offset = np.empty((problem.programme.n_groups, len(columns)))
-        for j, column in enumerate(columns):
-            beta[:, j], offset[:, j] = self._without(problem, point, rows[[column]])
-        return Moved(columns, beta, offset)
+        motions = [problem.motion(rows[[column]]) for column in columns]
+        ends = follow_each(problem.programme, point, motions)
+        self.ends.update(rows[columns[~ends.complete]].tolist())
+        return Moved(columns, ends.beta, ends.offset)
 
-    def _without(self, problem, point, rows):
-        """Changes of coefficients of rows and of multipliers without all of `rows`."""
-        programme = problem.programme
-        end = follow(programme, point, problem.motion(rows))
-        if not end.complete:
-            self.ends.update(rows.tolist())
-        return programme.on_rows(end.beta - point.beta), end.offset - point.offset
+    @property
+    def replaced_block(self) -> int:
+        return int(np.clip(self.n_train // 2, 16, 128))
+
+    def replace(self, new: NewRows) -> Replaced:
+        return ReplacedMachine(self, new)
+
+    def slopes(self, X: Any, rows: Positions, features: Positions) -> Array:
+        return machine_slopes(self, X, rows, features)
 
     def change(self, X: Any, deleted: Any, before: Array, evaluate: Evaluate) -> Array:
         changes = super().change(X, deleted, before, evaluate)
@@ -145,8 +150,9 @@ class SVMDeletion(ExactModel):
         return self._decisions(X, 1, moved, EVERY)[:, 0]
 
     def _moved_by(self, problem, point, group):
-        beta, offset = self._without(problem, point, group)
-        return Moved(np.zeros(1, dtype=np.intp), beta[:, None], offset[:, None])
+        ends = follow_each(problem.programme, point, [problem.motion(group)])
+        self.ends.update(group[: 0 if ends.complete[0] else None].tolist())
+        return Moved(np.zeros(1, dtype=np.intp), ends.beta, ends.offset)
 
     def _decisions(self, X, n_rows, moved, meeting):
         """Decisions of every problem, (n_queries, n_rows, n_outputs), or (n_rows, n_outputs)."""

@@ -37,6 +37,7 @@ def follow(programme: Programme, start: Point, motion: Motion) -> Point:
     point : Point
         Its `place` holds ``2`` for variables that are gone.
     """
+    motion = motion.spelt_out(programme)
     if start.near is not None:
         walk = Walk(programme, start, motion, start.near)
         point = walk.run()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +42,8 @@ class Point:
         What paths from here watch; None for everything.
     held : ndarray of shape (2, n) or None
         Products of the variables at their lower and at their upper bounds, each alone.
+    tableau : Tableau or None
+        What paths from here share, once there were some.
     """
 
     beta: Array
@@ -52,6 +55,7 @@ class Point:
     complete: bool = True
     near: Near | None = None
     held: Array | None = None
+    tableau: Any = None
 
 
 @dataclass(frozen=True)
@@ -129,7 +133,7 @@ def violation(programme: Programme, point: Point) -> float:
     )
     outside = np.maximum(programme.lo - point.beta, point.beta - programme.hi)
     held = point.place != GONE
-    unequal = np.abs(programme.sums(point.beta) - programme.c).max()
+    unequal = np.abs(programme.unmet(point.beta, programme.c)).max()
     return float(max(wrong.max(initial=0.0), outside[held].max(initial=0.0), unequal))
 
 
@@ -143,7 +147,7 @@ def gradient_size(programme: Programme, point: Point) -> float:
 
 def centre_offsets(programme: Programme, point: Point) -> None:
     """Put multipliers of groups without free variables into the middle of their interval."""
-    for group in range(programme.n_groups):
+    for group in range(programme.n_sums):
         if group in point.free.groups:
             continue
         own = programme.group == group

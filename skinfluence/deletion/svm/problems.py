@@ -79,17 +79,17 @@ class Margin(Problem):
         super().__init__(positions, weights, programme, fitted)
         self.rebalance = rebalance
         self.follows = rebalance is not None
+        if rebalance is not None:
+            codes, positive = rebalance.class_of_row[positions], programme.hi > 0
+            self._classes = int(codes[~positive][0]), int(codes[positive][0])
 
     def motion(self, rows: Indices) -> Motion:
         motion = super().motion(rows)
         if self.rebalance is None:
             return motion
         removed = self.rebalance.removed_by(rows).sum(axis=1, keepdims=True)
-        ratios = self.rebalance.ratios(removed)[:, 0]
-        grow = ratios[self.rebalance.class_of_row[self.positions]] - 1.0
-        motion.dlo, motion.dhi = grow * self.programme.lo, grow * self.programme.hi
-        positive = self.programme.hi > 0
-        motion.growth = float(grow[~positive].max()), float(grow[positive].max())
+        ratios = self.rebalance.ratios(removed)[:, 0] - 1.0
+        motion.growth = float(ratios[self._classes[0]]), float(ratios[self._classes[1]])
         return motion
 
 

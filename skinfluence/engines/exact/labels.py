@@ -36,10 +36,12 @@ class ExactLabels(Labels):
         self.again = engine.method != "refit"
 
     def without(self, removed: Positions) -> Positions:
-        exact = self.engine.exact
+        engine = self.engine
+        if engine.method != "exact":  # a refit, or smoothed, which is not what a refit minimises
+            return self.confirmed(removed)
         if not len(removed):
-            return self._labels(exact.outputs(self.rows))
-        outputs = exact.without_group(self.rows, removed)
+            return self._labels(engine.exact.outputs(self.rows))
+        outputs = engine.exact.without_group(self.rows, removed)
         return self.confirmed(removed) if outputs is None else self._labels(outputs)
 
     def confirmed(self, removed: Positions) -> Positions:

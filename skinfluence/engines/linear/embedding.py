@@ -45,4 +45,10 @@ def _embeddings(engine):
             "The embedding is made of derivatives, and a quantile regression has none. Set "
             "smoothing to a temperature in units of y, or use score_influence."
         )
+    if engine.method == "exact":
+        raise ValueError(
+            f"The embedding is made of derivatives, and {type(engine.model).__name__} is followed "
+            "past its kinks without any. Set method='newton', which smooths the loss, or use "
+            "score_influence."
+        )
     return [Embedding(part, engine.X) for part in engine.parts]

@@ -19,7 +19,7 @@ from skinfluence.deletion.linear.fit import fitted_parts
 from skinfluence.diagnostics import Diagnostics
 from skinfluence.engines.base import Array, DeletionEngine, Positions, Whole, check_columns
 from skinfluence.engines.labels import Labels
-from skinfluence.engines.linear import embedding, trust
+from skinfluence.engines.linear import changes, embedding, trust
 from skinfluence.engines.linear.classes import (
     check_classes,
     classes_of_rows,
@@ -144,6 +144,7 @@ class LinearEngine(DeletionEngine):
             expected=settings.hessian == "expected",
             fixed_class_weights=settings.class_weights == "fixed",
             solver=settings.solver,
+            smooth=_asks_for_derivatives(settings),
             **given_iteration(settings),
         )
         self.parts, self._notes = fitted.parts, fitted.notes
@@ -286,6 +287,16 @@ class LinearEngine(DeletionEngine):
         self._warn_if_unsolved()
         return scores
 
+    # -- other values of training rows ------------------------------------------------------------
+
+    def perturbation(
+        self, queries: Any, rows: Positions, features: Positions | None = None
+    ) -> Array:
+        return changes.perturbation(self, queries, rows, features)
+
+    def score_replacement(self, queries: Any, rows: Positions, new: Any, new_y: Any) -> Array:
+        return changes.score_replacement(self, queries, rows, new, new_y)
+
     # -- embedding --------------------------------------------------------------------------------
 
     def embed(self, rows: Any) -> Array:
@@ -348,6 +359,11 @@ class LinearEngine(DeletionEngine):
 
 def _names_parameters(target):
     return isinstance(target, str) and (target == "params" or target.startswith("coef:"))
+
+
+def _asks_for_derivatives(settings):
+    """Whether an option means something only where there is a Hessian."""
+    return bool(settings.smoothing or settings.relative or settings.solver != "auto")
 
 
 def _unit(settings):

@@ -10,6 +10,7 @@ from sklearn.svm import LinearSVC, LinearSVR
 
 from skinfluence._compat import routing_enabled
 from skinfluence._peel import peel, target_to_model_space, to_model_space, unfrozen, weight_key
+from skinfluence.deletion.linear.fit import exact_minimum, has_paths
 from skinfluence.deletion.linear.queries import Queries
 from skinfluence.engines.base import Whole
 from skinfluence.metrics import Agreement, agreement
@@ -42,7 +43,7 @@ def linear_agreement(
     estimated = [deletion.change(queries, deletion.delete(slice(i, i + 1)))[:, 0] for i in rows]
     every = np.arange(engine.n_train)
     # A smoothed loss is judged by its own loss, and that by two refits of it, both kinked.
-    smoothed = engine.linear_fit.smoothed
+    smoothed = engine.linear_fit.smoothed and engine.method != "exact"
     before = moved(engine, queries, query_rows, every, whole) if smoothed else 0.0
     actual = [
         moved(engine, queries, query_rows, np.delete(every, i), whole) - before for i in rows
@@ -82,8 +83,12 @@ def _at_its_minimum(model, rows, y, weights, smoothing):
     """Objectives and their minima near a refit, problem by problem."""
     fit = reader_of(model).read(model, Rows(rows, y, weights, smoothing))
     built = build_all(fit.problems, rows)
+    if has_paths(fit):
+        return [
+            (objective, exact_minimum(objective, theta)[0].theta) for objective, theta in built
+        ]
     if fit.linear_programme or fit.smoothed:
-        return built  # a vertex is exact, and a kinked fit is tight
+        return built  # a vertex is exact
     return [(objective, minimise(objective, theta).theta) for objective, theta in built]
 
 
