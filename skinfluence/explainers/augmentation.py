@@ -12,8 +12,8 @@ from sklearn.utils.validation import check_is_fitted
 from skinfluence import attribution
 from skinfluence._output import labelled
 from skinfluence.engines import DeletionEngine
-from skinfluence.explainers.engine_backed import EngineBacked
 from skinfluence.explainers.changing import as_pair
+from skinfluence.explainers.engine_backed import EngineBacked
 
 Transform = Callable[[Any], Any]
 

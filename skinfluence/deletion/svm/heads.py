@@ -131,7 +131,7 @@ class Margins(Head):
 
     def voted(self, outputs: Array) -> Positions:
         """Label with most votes, the first of several: scikit-learn's without ``break_ties``."""
-        signs = self._signs.T[:, None]
+        signs = self.signs.T[:, None]
         votes = np.where(outputs >= 0, signs > 0, signs < 0).sum(axis=-1)  # (n_classes, q)
         return votes.argmax(axis=0)
 
