@@ -124,10 +124,23 @@ def test_weights_sparse_rows_and_rows_without_weight():
         assert 0 not in flip.rows
 
 
-def test_a_hinge_is_refitted_as_it_is():
+@pytest.mark.parametrize(
+    ("model", "method"),
+    [
+        (LinearSVC(loss="hinge", tol=1e-10, max_iter=10**6), "auto"),
+        (LinearSVC(loss="hinge", tol=1e-10, max_iter=10**6), "newton"),
+        (SVC(kernel="linear", tol=1e-10), "newton"),
+        # It has no path, and its Newton steps jump over kinks.
+        (SGDClassifier(penalty="l1", tol=1e-7, max_iter=10**4, random_state=0), "first_order"),
+    ],
+    ids=["hinge", "smoothed hinge", "smoothed kernel machine", "no path"],
+)
+def test_kinks_are_refitted_as_they_are(model, method):
+    """Smoothed or not: labels are not those of the smoothed loss."""
     X, y, queries = rows(2)
-    model = LinearSVC(loss="hinge", tol=1e-10, max_iter=10**6).fit(X, y)
-    for query, flip in zip(queries, explain(model, X, y, queries), strict=True):
+    explainer = InfluenceExplainer(clone(model).fit(X, y), method=method).fit(X, y)
+    for query, flip in zip(queries, explainer.smallest_flip(queries, n_random=0), strict=True):
+        assert flip.found
         assert label_without(model, X, y, flip.rows, query) == flip.label_after
 
 

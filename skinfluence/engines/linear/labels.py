@@ -9,6 +9,8 @@ import numpy as np
 from skinfluence import attribution
 from skinfluence.curvature import LinearCurvature
 from skinfluence.deletion.linear.deletion import LinearDeletion
+from skinfluence.deletion.linear.fit import exact_minimum, has_paths
+from skinfluence.deletion.linear.kinks import KinkedPart
 from skinfluence.deletion.linear.part import Notes, Part
 from skinfluence.deletion.linear.queries import Queries
 from skinfluence.deletion.linear.targets import UserFunction
@@ -46,17 +48,24 @@ class LinearLabels(Labels):
         self._designs = [known[id(part.objective.coordinates)] for part in engine.parts]
 
     def without(self, removed: Positions) -> Positions:
-        if self.engine.linear_fit.smoothed and len(removed):
+        if self._is_smoothed() and not self._is_fixed():
             return self.confirmed(removed)  # what it smoothes is not what a refit minimises
-        return self._labels([theta for _, theta in self._minima(removed)])
+        return self._labels([found.theta for _, found in self._minima(removed)])
+
+    def _is_smoothed(self):
+        return self.engine.linear_fit.smoothed and self.engine.method != "exact"
+
+    def _is_fixed(self):
+        """Whether class weights are held, which the estimator itself would balance anew."""
+        return self.engine.settings.class_weights == "fixed"
 
     def confirmed(self, removed: Positions) -> Positions:
         engine = self.engine
+        if self._is_fixed():
+            return self.without(removed)
         kept = np.delete(np.arange(engine.n_train), removed)
-        if engine.linear_fit.smoothed:
+        if engine.linear_fit.smoothed and not has_paths(engine.linear_fit):
             return class_positions(refitted_model(engine, kept).predict(self.rows), self.classes)
-        if engine.settings.class_weights == "fixed":
-            return self.without(removed)  # the estimator itself would balance anew
         built = refitted_minimum(engine, kept)
         outputs = [
             objective.coordinates.design(self.rows).times(theta) for objective, theta in built
@@ -69,15 +78,14 @@ class LinearLabels(Labels):
         return chosen_outputs(self.engine.linear_fit, outputs, None, None)
 
     def _minima(self, removed):
-        """Each part's objective without `removed`, and its minimum."""
+        """Each part's objective without `removed`, and something with its minimum as theta."""
         if not len(removed):
-            return [(part.objective, part.theta) for part in self.engine.parts]
+            return [(part.objective, part) for part in self.engine.parts]
         found = []
         for k, part in enumerate(self.engine.parts):
             left = part.objective.without(removed)
-            search = newton_cg if part.curvature.solver == "cg" else minimise
-            self._at[k] = search(left, self._at[k]).theta
-            found.append((left, self._at[k]))
+            found.append((left, _minimum(part, left, self._at[k])))
+            self._at[k] = found[-1][1].theta
         return found
 
     def margins(self, query: int, label: int, removed: Positions) -> tuple[Array, Array]:
@@ -112,19 +120,31 @@ class LinearLabels(Labels):
         """The parts of the fit, at their minima without `removed`."""
         if not len(removed):
             return self.engine.parts
-        found = []
-        for part, (left, theta) in zip(self.engine.parts, self._minima(removed), strict=True):
-            was = part.curvature
-            curvature = LinearCurvature(
-                left,
-                theta,
-                expected=was.expected,
-                solver=was.solver,
-                tol=was.tol,
-                max_iter=was.max_iter,
-            )
-            found.append(Part(part.problem, left, theta, curvature, part.method, Notes()))
-        return found
+        pairs = zip(self.engine.parts, self._minima(removed), strict=True)
+        return [_part(part, left, found) for part, (left, found) in pairs]
+
+
+def _minimum(part, left, start):
+    """Minimum of an objective that a part has lost rows of."""
+    if isinstance(part, KinkedPart):
+        return exact_minimum(left, start)[0]
+    return (newton_cg if part.curvature.solver == "cg" else minimise)(left, start)
+
+
+def _part(part, left, found):
+    """The same part at this minimum."""
+    if isinstance(part, KinkedPart):
+        return KinkedPart(part.problem, left, found, Notes())
+    was = part.curvature
+    curvature = LinearCurvature(
+        left,
+        found.theta,
+        expected=was.expected,
+        solver=was.solver,
+        tol=was.tol,
+        max_iter=was.max_iter,
+    )
+    return Part(part.problem, left, found.theta, curvature, part.method, Notes())
 
 
 def margin(outputs: Array, label: int, rivals: Positions) -> tuple[Array, Array]:
