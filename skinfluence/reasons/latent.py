@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from skinfluence.reasons.refusal import Refusal, register
 
-
+_PCA = "PCA is a density with exact deletions, by InfluenceExplainer"
 _BOTH = "PCA and FactorAnalysis are densities with exact deletions, by InfluenceExplainer."
 
 register(
