@@ -23,7 +23,7 @@ from skinfluence.deletion.closed.base import (
     register,
 )
 from skinfluence.deletion.closed.heads import Head, Numbers
-from skinfluence.deletion.closed.replaced.kernels import ReplacedRidge
+from skinfluence.deletion.closed.replaced.kernels import ReplacedRidge, size_of
 from skinfluence.deletion.closed.slopes.kernels import (
     NAMED,
     DifferenceSlopes,
@@ -68,16 +68,22 @@ class KernelRidgeDeletion(ExactModel):
         self.kernel, self.between, self.root = kernel, between, np.sqrt(weights)
         self.X = X
         self.n_train, self.n_outputs = y.shape
-        K = np.array(kernel(X), dtype=np.float64)
-        K *= self.root
-        K *= self.root[:, None]
+        K = self.matrix()
+        self.size = size_of(K)
         # One inverse an alpha, not one a target.
         self.alphas, self.alpha_of = np.unique(alpha, return_inverse=True)
         self.inverses = [inverse(K, a) for a in self.alphas]
-        scaled = self.root[:, None] * y
+        scaled = self.targets = self.root[:, None] * y
         self.dual = np.column_stack(
             [self.inverses[a] @ scaled[:, t] for t, a in enumerate(self.alpha_of)]
         )
+
+    def matrix(self) -> Array:
+        """``S K S``, (n_train, n_train)."""
+        K = np.array(self.kernel(self.X), dtype=np.float64)
+        K *= self.root
+        K *= self.root[:, None]
+        return K
 
     @property
     def row_block(self) -> int:
