@@ -204,6 +204,19 @@ def test_derivatives_of_targets():
         assert_allclose(slopes, truth, rtol=1e-5, atol=1e-6 * np.abs(truth).max())
 
 
+def test_ill_conditioned_processes_are_refined():
+    X = np.linspace(0.0, 3.0, 30)[:, None]
+    y = np.sin(3.0 * X[:, 0])
+    model = GaussianProcessRegressor(RBF(0.4), alpha=1e-7, optimizer=None).fit(X, y)
+    explainer = InfluenceExplainer(model, target="decision_function").fit(X, y)
+    queries = X[:-1] + 0.05
+    scores = explainer.score_replacement([[1.23]], [0.9], rows=[4], queries=queries)[:, 0]
+    X, y = X.copy(), y.copy()
+    X[4], y[4] = 1.23, 0.9
+    truth = clone(model).fit(X, y).predict(queries) - model.predict(queries)
+    assert_allclose(scores, truth, rtol=1e-7, atol=1e-8 * np.abs(truth).max())
+
+
 # -- what the user hands over ---------------------------------------------------------------------
 
 

@@ -21,7 +21,13 @@ from skinfluence.deletion.closed.base import (
 )
 from skinfluence.deletion.closed.heads import Head, Numbers
 from skinfluence.deletion.closed.kernel_ridge import inverse, rows_at
-from skinfluence.deletion.closed.replaced.kernels import ReplacedProcess, no_zeros, size_of
+from skinfluence.deletion.closed.replaced.kernels import (
+    ReplacedProcess,
+    is_ill,
+    no_zeros,
+    refined,
+    size_of,
+)
 from skinfluence.deletion.closed.slopes.kernels import DifferenceSlopes, solved_slopes
 
 
@@ -114,14 +120,19 @@ class GaussianProcessDeletion(ExactModel):
 
     def slopes(self, X: Any, rows: Positions, features: Positions) -> Array:
         kernel = DifferenceSlopes(features, self.kernel, self.kernel.diag, self.X)
-        seen = self.kernel(X, self.X) @ self.inverse
+        K, duals = self.kernel(X, self.X), self.dual
+        seen = K @ self.inverse
+        if is_ill(self.inverse, self.size):
+            matrix = self.matrix()
+            seen = refined(K, seen, matrix, self.inverse)
+            duals = refined(self.centred.T, duals.T, matrix, self.inverse).T
         found = np.empty((X.shape[0], len(rows), len(features), self.n_outputs))
         for j, i in enumerate(rows):
             G, own = kernel.along(self.X[i], self.X), kernel.own(self.X[i])
             G[i] = 0.0
             of_queries = kernel.along(self.X[i], X)
             for t in range(self.n_targets):
-                dual = self.dual[:, t]
+                dual = duals[:, t]
                 found[:, j, :, t] = solved_slopes(G, of_queries, own, i, seen, dual)
             if self.variance:
                 share = seen[:, i, None]

@@ -23,7 +23,7 @@ from skinfluence.deletion.closed.base import (
     register,
 )
 from skinfluence.deletion.closed.heads import Head, Numbers
-from skinfluence.deletion.closed.replaced.kernels import ReplacedRidge, size_of
+from skinfluence.deletion.closed.replaced.kernels import ReplacedRidge, is_ill, refined, size_of
 from skinfluence.deletion.closed.slopes.kernels import (
     NAMED,
     DifferenceSlopes,
@@ -124,7 +124,9 @@ class KernelRidgeDeletion(ExactModel):
         assert self.slopes_of is not None, "a kernel matrix has no features"
         kernel = self.slopes_of(features)
         K = self.kernel(X) * self.root
-        seen = [K @ M for M in self.inverses]
+        seen, duals = [K @ M for M in self.inverses], self.dual
+        if any(is_ill(M, self.size) for M in self.inverses):
+            seen, duals = self._refined(K, seen)
         found = np.empty((X.shape[0], len(rows), len(features), self.n_outputs))
         for j, i in enumerate(rows):
             x, w = dense_row(self.X, i), self.root[i]
@@ -132,9 +134,17 @@ class KernelRidgeDeletion(ExactModel):
             G[i] = 0.0
             of_queries, own = w * kernel.along(x, X), w**2 * kernel.own(x)
             for t, a in enumerate(self.alpha_of):
-                dual = self.dual[:, t]
+                dual = duals[:, t]
                 found[:, j, :, t] = solved_slopes(G, of_queries, own, i, seen[a], dual)
         return found
+
+    def _refined(self, K, seen):
+        matrix, duals = self.matrix(), self.dual.T.copy()
+        matrices = [matrix + alpha * np.eye(self.n_train) for alpha in self.alphas]
+        for t, a in enumerate(self.alpha_of):
+            duals[t] = refined(self.targets[:, t], duals[t], matrices[a], self.inverses[a])
+        triples = zip(seen, matrices, self.inverses, strict=True)
+        return [refined(K, *triple) for triple in triples], duals.T
 
 
 def rows_at(matrix: Array, positions: Positions) -> Array:

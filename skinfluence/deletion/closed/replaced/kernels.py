@@ -51,8 +51,7 @@ class Bordered:
         self.columns, self.diagonal = inverse[rows], inverse.diagonal()[rows]
         self.border = border.copy()
         self.border[self.each, rows] = 0.0
-        ill = size * np.abs(inverse).sum(axis=0).max() > ILL
-        self.matrix = matrix() if ill else None
+        self.matrix = matrix() if is_ill(inverse, size) else None
         self.solved = self._without(self.border)
         if self.matrix is not None:
             self.solved += self._without(self.border - self.solved @ self.matrix)
@@ -98,6 +97,16 @@ class Bordered:
     def _bordered(self, stay, own):
         new = (own - self._products(self.border, stay)) / self.schur
         return stay - new[:, None] * self.solved, new
+
+
+def is_ill(inverse: Array, size: float) -> bool:
+    """Whether solutions by an inverse are to be refined by a matrix of that size."""
+    return size * size_of(inverse) > ILL
+
+
+def refined(right: Array, solved: Array, matrix: Array, inverse: Array) -> Array:
+    """Solutions (b, n) of symmetric systems, of right sides (b, n), after a step of refinement."""
+    return np.asarray(solved + (right - solved @ matrix) @ inverse)
 
 
 def size_of(matrix: Array) -> float:
