@@ -178,4 +178,5 @@ class Novelty(Head):
         return np.maximum(0.0, -outputs[..., 0])
 
     def slopes(self, target: str, outputs: Array, asked: Any) -> Array:
-        return np.ones_like(outputs) if target == "decision_function" else -1.0 * (outputs < 0)
+        outside = np.asarray(outputs < 0, dtype=np.float64)
+        return np.ones_like(outputs) if target == "decision_function" else -outside
