@@ -34,6 +34,7 @@ from skinfluence.deletion.closed.replaced.moments import (
     ReplacedComponents,
     ReplacedCovariance,
     block_of,
+    ill,
 )
 from skinfluence.deletion.closed.secular import leading_pairs
 
@@ -85,7 +86,7 @@ class FullDeletion(_FromScatter):
         return self._shown(log_normal(distances, B.log_det, self.scatter.p))
 
     def replace(self, new: NewRows) -> Replaced | None:
-        if self.wanted != DENSITY:
+        if self.wanted != DENSITY or ill(self.values):
             return None
         return ReplacedCovariance(self.scatter, partial(fixed_of, 0.0), new, self.n_train - 1.0)
 
@@ -183,7 +184,9 @@ class ComponentsDeletion(_FromScatter):
         return np.stack(found, axis=-1)
 
     def replace(self, new: NewRows) -> Replaced | None:
-        return ReplacedComponents(self, new) if self.wanted == DENSITY else None
+        if self.wanted != DENSITY or self.ill:
+            return None
+        return ReplacedComponents(self, new)
 
 
 class _ComponentsFamily(Latent):
