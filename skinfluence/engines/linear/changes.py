@@ -124,5 +124,5 @@ def _classes_lost(engine, rows, targets):
     if not alone.any():
         return set()
     classes = engine.linear_fit.classes
-    other = classes_of_rows(classes, targets, np.ones(len(rows))) != engine._class_of_row[rows]
+    other = classes_of_rows(classes, targets, np.ones(len(rows))) != engine.class_of_row[rows]
     return set(rows[alone & other].tolist())
