@@ -50,3 +50,36 @@ def labelled(estimator, values, *, index, columns):
             'Reset the index of the training rows, or use set_output(transform="pandas").'
         )
     return pl.DataFrame(values, schema=names, orient="row")
+
+
+def labelled_pairs(estimator, values, *, queries, rows, columns):
+    """Array of pairs as it is, or a frame with a row a pair.
+
+    Parameters
+    ----------
+    estimator : estimator
+        As for :func:`labelled`.
+    values : ndarray of shape (n_queries, n_rows, n_columns)
+    queries, rows, columns : array-like
+        Their labels. In pandas the first two are an index of two levels, in polars, which has
+        none, two columns.
+    """
+    container = output_container(estimator)
+    if container == "default":
+        return values
+    flat = values.reshape(len(queries) * len(rows), len(columns))
+    if container == "pandas":
+        import pandas as pd
+
+        index = pd.MultiIndex.from_product([queries, rows], names=["query", "row"])
+        return pd.DataFrame(flat, index=index, columns=columns)
+    import polars as pl
+
+    labels = {"query": np.repeat(queries, len(rows)), "row": np.tile(rows, len(queries))}
+    names = [*labels, *map(str, columns)]
+    if len(set(names)) != len(names):
+        raise ValueError(
+            'Polars frames need unique column names, two of which are "query" and "row", and the '
+            'features have others of the same name. Use set_output(transform="pandas").'
+        )
+    return pl.DataFrame([*labels.values(), *flat.T], schema=names)

@@ -138,6 +138,33 @@ class QuantilePath:
         self.unique_ = np.zeros(self.n_train, dtype=bool)
         self._polish(coef, intercept)
 
+    def fitted_to(self, X: Any, y: Array, sample_weight: Array) -> QuantilePath:
+        """The same regression of other rows, by pivots from this minimum."""
+        p = self.n_features
+        return QuantilePath(
+            X,
+            y,
+            sample_weight,
+            quantile=self.quantile,
+            alpha=self.alpha,
+            fit_intercept=self.fit_intercept,
+            coef=self.theta[:p],
+            intercept=float(self.theta[p]) if self.fit_intercept else 0.0,
+        )
+
+    def drags(self, rows: Indices) -> Array:
+        """Change of the parameters per unit by which the prediction of each row is pushed up.
+
+        The fit passes through the rows of its basis and goes on doing so, while all others may
+        move a little without being felt. Of shape (k, m), intercept last.
+        """
+        drags = np.zeros((self._programme.n_params, len(rows)))
+        where = {int(number): place for place, number in enumerate(self._vertex.basis)}
+        for column, place in enumerate(self._place[rows]):
+            if place >= 0 and int(place) in where:
+                drags[:, column] = self._vertex.edge(where[int(place)], 1.0)
+        return self._own_units(drags)
+
     # -- units ------------------------------------------------------------------------------
     # Entries of X at most 1 in size, and origins near the data. Powers of two and values of the
     # column itself, so that ties between integers stay ties.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, Self
@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from skinfluence import attribution
+from skinfluence import _loops, attribution
 from skinfluence._output import few
 from skinfluence._peel import target_to_model_space
 from skinfluence.attribution import Block
@@ -304,24 +304,47 @@ class DeletionEngine(Engine):
 
     # -- other values of training rows ------------------------------------------------------------
 
-    def perturbation(self, queries: Any, rows: Positions) -> Array:
+    def perturbation(
+        self, queries: Any, rows: Positions, features: Positions | None = None
+    ) -> Array:
         """Derivative of the queries' values in the inputs of some training rows.
 
-        (n_queries, n_rows, \\*shape of a row's input); by default, refused.
+        (n_queries, n_rows, \\*shape of a row's input), or of some columns of it,
+        (n_queries, n_rows, n_features); by default, refused.
         """
         raise self._without("perturbation")
 
     def score_replacement(self, queries: Any, rows: Positions, new: Any, new_y: Any) -> Array:
         """Change at each query when training rows take other values, (n_queries, n_rows).
 
-        `new` and `new_y` are rows and targets in model space; by default, refused.
+        One at a time: row j of `new` and `new_y`, in model space, takes the place of the row at
+        ``rows[j]``; `new_y` is None where the targets stay. By default, refused.
         """
         raise self._without("score_replacement")
 
-    def _without(self, question):
+    def mean_replacement(self, queries: Any, rows: Positions, news: Iterable[Any]) -> list[Array]:
+        """Mean over the queries of :meth:`score_replacement`, (n_rows,), for each of `news`.
+
+        `news` are rows in model space, one set after the other, which keep the targets of the
+        training rows at `rows`.
+        """
+        size = max(1, int(_loops.memory_budget() / (8.0 * max(1, queries.shape[0]))))
+
+        def mean(new):
+            found = [np.zeros(0)]
+            for part in _loops.slices(len(rows), size):
+                scores = self.score_replacement(queries, rows[part], new[part], None)
+                found.append(scores.mean(axis=0))
+            return np.concatenate(found)
+
+        return [mean(new) for new in news]
+
+    def _without(self, question: str) -> UnsupportedEstimatorError:
+        name = type(self.model).__name__
         return UnsupportedEstimatorError(
-            f"{question} differentiates a network, and {type(self.model).__name__} is read as a "
-            "linear model. Refit it with the rows changed: a linear model is quick to fit."
+            f"{question} asks for other values of training rows, and what these do to {name} is "
+            "not known. Fit it to the changed rows, or ask what deleting them does: "
+            "score_influence."
         )
 
     # -- diagnostics and truth --------------------------------------------------------------------

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from skinfluence._compat import HasMethods, Interval, StrOptions, _fit_context
+from skinfluence.explainers.augmentation import Augmentation
+from skinfluence.explainers.changing import ChangedRows
 from skinfluence.explainers.embedding import Embedding
 from skinfluence.explainers.questions import Questions
 from skinfluence.explainers.refusals import refuse_no_estimator
@@ -20,7 +22,7 @@ _SOLVERS = {"auto", "dense", "cg", "lissa", "arnoldi", "nystroem", "ekfac", "dat
 
 
 class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_subclass__ is untyped
-    Embedding, Questions, auto_wrap_output_keys=None
+    Embedding, Augmentation, ChangedRows, Questions, auto_wrap_output_keys=None
 ):
     """Influence of the training rows on a fitted model: what deleting each would change.
 
@@ -51,18 +53,19 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
     The third kind are models whose deletions are *exact* without derivatives: support vector
     machines with kernels (SVC, NuSVC, SVR, NuSVR, OneClassSVM), whose optimum is followed while a
     row is taken away [4]_, and models that are closed forms of their rows: KernelRidge,
-    GaussianProcessRegressor (its kernel held fixed), linear and quadratic discriminant
-    analysis, naive Bayes, NearestCentroid, nearest-neighbour classification and regression,
-    and as densities PCA and the empirical, shrunk, OAS and Ledoit-Wolf covariances. Every score
-    is that of a real refit: `method_` is "exact". ``method="refit"`` fits them again without each
-    row, as it is done for BayesianRidge, ARDRegression and a GaussianProcessClassifier of two
-    classes. The loss is the hinge of support vector machines (what lies beyond epsilon of a
-    regression), ``-log p(y | x)`` of other classifiers, the squared error of other regressors,
-    summed over targets, and ``-log p(x)`` of densities. A function as `target` sees the decision
-    function, the log joint density of each class (of neighbours the probabilities), the
-    predictions (of a Gaussian process with the variances after them), or the log density. They
-    have no `method` beside these, no parameters to ask about, and no ``diagnostics`` or
-    ``transform``.
+    GaussianProcessRegressor (its kernel held fixed), linear and quadratic discriminant analysis,
+    naive Bayes, NearestCentroid, nearest-neighbour classification and regression, and as densities
+    PCA, FactorAnalysis and the empirical, shrunk, OAS and Ledoit-Wolf covariances; and the curves
+    of a CalibratedClassifierCV, its estimators held fixed. Every score is that of a real refit:
+    `method_` is "exact". ``method="refit"`` fits them again without each row, as it is done for
+    BayesianRidge, ARDRegression and GaussianProcessClassifier. The loss is the hinge of support
+    vector machines (what lies beyond epsilon of a regression), ``-log p(y | x)`` of other
+    classifiers, the squared error of other regressors, summed over targets, and ``-log p(x)`` of
+    densities. A function as `target` sees the decision function, the log joint density of each
+    class (of neighbours and curves the probabilities), the predictions (of a Gaussian process with
+    the variances after them), or the log density (of PCA and FactorAnalysis with the error of
+    reconstruction after it). They have no `method` beside these, no parameters to ask about, and
+    no ``diagnostics`` or ``transform``.
 
     Use it to find the training rows behind a prediction (``proponents``, ``opponents``), rows that
     are mislabelled or foreign (``self_influence``, ``rank_outliers``), and what other values of
@@ -82,11 +85,14 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         `relative` or `solver` asks for derivatives; `method_` says which. For networks "newton" is
         a Gauss-Newton step, and "refit" is left to ``validate(retrain=...)``. Support vector
         machines and closed forms are exact with "auto" (`method_` is "exact", or "refit" where an
-        option has no closed form), and take "refit" beside it.
+        option has no closed form), and take "refit" beside it; of support vector machines
+        "first_order" and "newton" approximate the same with a loss that is smoothed
+        (`smoothing`), for comparison.
     target : str or callable, default="loss"
         What a score is a change of. "loss": the query's own loss, as the estimator defines it,
         unweighted. "decision_function" or "proba": that output; the class is `output`, else the
         query's y, else the predicted one, so that what helps it has *negative* scores.
+        "reconstruction_error": squared distance of a row to what PCA or FactorAnalysis gives back.
         "params", "coef:NAME": the parameters, or those called NAME; scores are then asked with
         X=None. A callable ``f(outputs, y)`` on outputs (n_rows, n_outputs) returns a value a row,
         or a tuple of that and its derivative (n_rows, n_outputs), which is taken numerically
@@ -106,7 +112,8 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
     smoothing : float, default=None
         Temperature t of losses with kinks: ``t log(1 + exp((1 - s) / t))`` for the hinge. None
         leaves the kinks where deletions are exact, and is 0.01 (times the spread of the targets,
-        for a regression) for "newton" and "first_order".
+        for a regression, and of the decisions, for a OneClassSVM) for "newton" and
+        "first_order".
     solver : {"auto", "dense", "cg", "lissa", "arnoldi", "nystroem", "ekfac", "datainf"} \
             or object, default="auto"
         Factorise the curvature, or invert it by conjugate gradients with products by the rows.
@@ -196,6 +203,9 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         Number of features seen by ``fit``.
     feature_names_in_ : ndarray of str of shape (`n_features_in_`,)
         Their names, where the training rows had names.
+    model_feature_names_ : ndarray of str of shape (n_model_features,)
+        Names of the features of the model itself, behind the first steps of a pipeline: those
+        that the steps or the rows give, else "x0", "x1", ... Only where rows have columns.
 
     See Also
     --------

@@ -10,24 +10,12 @@ from numpy.typing import ArrayLike
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from skinfluence import _loops, attribution
+from skinfluence import attribution
 from skinfluence._output import labelled
 from skinfluence.engines import DeletionEngine, Whole, engine_of
 from skinfluence.explainers.engine_backed import EngineBacked
 from skinfluence.explainers.refits import rows_to_refit, some_positions
 from skinfluence.metrics import Agreement
-
-
-def _as_pair(queries):
-    """Queries and their targets, of a pair or of queries alone."""
-    if not isinstance(queries, tuple) and not (isinstance(queries, list) and len(queries) == 2):
-        return queries, None
-    if len(queries) != 2:
-        raise ValueError(
-            f"queries has {len(queries)} entries, and (X, y) is needed. Pass (X, None) where the "
-            "target needs no y, and several inputs as ((X1, X2), y)."
-        )
-    return queries
 
 
 class Questions(EngineBacked):
@@ -155,118 +143,6 @@ class Questions(EngineBacked):
         index, queries = self._labels_and_queries(X, y)
         scores = self._engine.score_groups(queries, names, members, progress=self.progress)
         return labelled(self, scores, index=index, columns=names)
-
-    # -- other values of training rows ------------------------------------------------------------
-
-    def perturbation(self, X: Any, y: Any = None, *, rows: ArrayLike | None = None) -> np.ndarray:
-        """Derivative of each query's value in the inputs of training rows. Networks only.
-
-        ``-w_i d/dx_i <H^-1 g_z, g_i>``: where to push row i so that the loss at query z rises,
-        retraining included (Koh and Liang 2017, equation 5). It is the derivative of the query's
-        value, not of the deletion score, so that `method` and `relative` are no part of it.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_queries, n_features)
-            Queries.
-        y : array-like of shape (n_queries,), default=None
-            Their targets, where the target needs them.
-        rows : array-like of int, default=None
-            Positions of the training rows; None for all.
-
-        Returns
-        -------
-        slopes : ndarray of shape (n_queries, n_rows, n_features)
-            Or with whatever shape the input of one row has.
-
-        Raises
-        ------
-        UnsupportedEstimatorError
-            If the model is no network.
-        ValueError
-            If the network has several inputs or one of integers, a position lies outside, or the
-            result does not fit scikit-learn's ``working_memory`` and `rows` is None.
-
-        See Also
-        --------
-        score_replacement : A finite change of a row.
-        """
-        check_is_fitted(self)
-        queries = self._queries(X, y)
-        size = np.prod(self._fit_X.shape[1:], dtype=float) * self.n_samples_fit_
-        if rows is None and 8.0 * queries.shape[0] * size > _loops.memory_budget():
-            raise ValueError(
-                f"The derivatives of {queries.shape[0]} queries in all {self.n_samples_fit_} rows "
-                "do not fit working_memory. Pass rows=, the positions of those in question."
-            )
-        rows = np.arange(self.n_samples_fit_) if rows is None else rows
-        return self._engine.perturbation(queries, self._checked_rows(rows))
-
-    def score_replacement(
-        self, X_new: Any = None, y_new: Any = None, *, rows: ArrayLike, queries: Any
-    ) -> np.ndarray:
-        """First-order change at queries when training rows take other values. Networks only.
-
-        ``-w_i <H^-1 g_z, g(new row) - g_i>``: what another label, or other inputs, of a row would
-        do to each query. It is no deletion score, so that `method` and `relative` are no part of
-        it.
-
-        Parameters
-        ----------
-        X_new : array-like of shape (n_rows, n_features), default=None
-            Row j takes the place, and the weight, of the training row at ``rows[j]``; one at a
-            time. None for the inputs that these rows have, under other targets.
-        y_new : array-like of shape (n_rows,), default=None
-            Targets of the new rows; None for those that the rows at `rows` have.
-        rows : array-like of int of shape (n_rows,)
-            Positions of training rows; one may come several times.
-        queries : tuple of (X, y), or X
-            The queries, and their targets or None; a Dataset or DataLoader holds its own.
-
-        Returns
-        -------
-        scores : ndarray of shape (n_queries, n_rows)
-            Value of the target after the replacement minus before.
-
-        Raises
-        ------
-        UnsupportedEstimatorError
-            If the model is no network.
-        ValueError
-            If there is not one position a new row, or one lies outside.
-
-        See Also
-        --------
-        perturbation : The derivative, for small changes.
-        """
-        check_is_fitted(self)
-        asked = self._queries(*_as_pair(queries))
-        at = self._checked_rows(rows)
-        if X_new is None and y_new is None:
-            raise ValueError(
-                "X_new and y_new are both None, so that nothing is replaced. Pass other inputs, "
-                "other targets, or both."
-            )
-        if X_new is None:
-            X_new = self._kind.take(self._raw_rows, None, at)[0]
-            if not hasattr(X_new, "shape") and not isinstance(X_new, tuple | dict | list):
-                raise ValueError(
-                    f"X_new is None, which keeps the inputs, and the training rows are held in a "
-                    f"{type(self._raw_rows).__name__} together with their targets. Pass the "
-                    "inputs of these rows as arrays."
-                )
-        new = self._model_rows(X_new)
-        if len(at) != new.shape[0]:
-            raise ValueError(
-                f"There are {new.shape[0]} new rows and {len(at)} positions of rows that they "
-                "replace. Pass one position a new row; a position may come several times."
-            )
-        if y_new is not None:
-            y_new = self._kind.model_targets(self.estimator_, y_new)
-        return self._engine.score_replacement(asked, at, new, y_new)
-
-    def _checked_rows(self, rows):
-        return attribution.positions(rows, self.n_samples_fit_, "rows")
 
     # -- truth ------------------------------------------------------------------------------------
 

@@ -139,8 +139,9 @@ class RowSpace(Coordinates):
         self.intercept = intercept
         self.options = {"intercept": intercept, "centre": centre}
         share = weights / weights.sum()
-        self.rows = X[np.flatnonzero(share)]
-        root = np.sqrt(share[share > 0])
+        self.held = np.flatnonzero(share)
+        self.rows, self.share = X[self.held], share[self.held]
+        root = np.sqrt(self.share)
         self.shift = np.asarray(X.T @ share) if centre else None
         values, vectors = linalg.eigh(self._gram(self.rows) * np.outer(root, root))
         keep = values > values[-1] * 8 * max(X.shape) * np.finfo(float).eps
@@ -251,6 +252,10 @@ class ColumnSpace(RowSpace):
             block = slice(start, start + 4096)
             rows = np.sqrt(share[block])[:, None] * self._centred(X[block])
             total += rows.T @ rows
+        if self.shift is not None:
+            # A constant column less its mean is rounding, which is no information.
+            rounding = np.sqrt(np.diag(total)) <= CONSTANT * np.abs(self.shift)
+            total[rounding] = total[:, rounding] = 0.0
         return total
 
     def design(self, X: Any) -> Design:

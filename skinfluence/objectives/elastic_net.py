@@ -10,6 +10,9 @@ from sklearn.linear_model import (
     ElasticNetCV,
     Lasso,
     LassoCV,
+    LassoLars,
+    LassoLarsCV,
+    LassoLarsIC,
     MultiTaskElasticNet,
     MultiTaskElasticNetCV,
     MultiTaskLasso,
@@ -25,11 +28,11 @@ from skinfluence.objectives.registry import Reader, Rows, register
 class ElasticNetReader(Reader):
     """``sum_i s_i r_i^2 / 2 + S alpha (rho |w|_1 + (1 - rho) |w|^2 / 2)``, the intercept free.
 
-    Several outputs are problems of their own. ElasticNetCV and LassoCV chose alpha and l1_ratio,
-    which are held.
+    Several outputs are problems of their own. ElasticNetCV, LassoCV, LassoLarsCV and LassoLarsIC
+    chose alpha and l1_ratio, which are held. LassoLars follows the path of the same minima.
     """
 
-    estimators = (ElasticNet, Lasso, ElasticNetCV, LassoCV)
+    estimators = (ElasticNet, Lasso, ElasticNetCV, LassoCV, LassoLars, LassoLarsCV, LassoLarsIC)
 
     def encode(self, estimator: Any, y: Any) -> list[Any]:
         return columns(real_targets(y, len(np.atleast_2d(estimator.coef_))))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.objectives.problem import LinearFit
+from skinfluence.reasons import message_of
 
 Array = NDArray[np.float64]
 
@@ -53,9 +54,13 @@ class Reader(ABC):
     ----------
     estimators : tuple of type
         The classes it reads. A subclass is read too, unless it overrides ``fit``.
+    quadratic : bool
+        Whether the objective is a quadratic function of the parameters, so that a Newton step
+        ends where a refit does.
     """
 
     estimators: tuple[type, ...] = ()
+    quadratic: bool = False
 
     def check(self, estimator: Any) -> None:  # noqa: B027 (most readers refuse nothing)
         """Refuse an estimator, fitted or not, whose options have no objective to differentiate."""
@@ -88,16 +93,20 @@ def registered() -> dict[type, Reader]:
 
 
 def reader_of(estimator: Any) -> Reader:
-    """The reader of an estimator, or an error that names what can be read."""
+    """The reader of an estimator, or an error that says why there is none."""
     for cls in type(estimator).__mro__:
         if cls in _READERS:
             if getattr(type(estimator), "fit", None) is not getattr(cls, "fit", None):
                 raise UnsupportedEstimatorError(
-                    f"{type(estimator).__name__} overrides the fit of {cls.__name__}, so its "
+                    message_of(estimator, by_name=True)
+                    or f"{type(estimator).__name__} overrides the fit of {cls.__name__}, so its "
                     "objective is not known. Register a Reader for it (see the documentation, "
                     "'Add an estimator'), or pass the estimator that it wraps."
                 )
             return _READERS[cls]
+    known = message_of(estimator)
+    if known is not None:
+        raise UnsupportedEstimatorError(known)
     names = ", ".join(sorted(cls.__name__ for cls in _READERS))
     raise UnsupportedEstimatorError(
         f"{type(estimator).__name__} is no estimator whose objective is known. InfluenceExplainer "

@@ -54,6 +54,7 @@ class RidgeReader(Reader):
     """
 
     estimators = (LinearRegression, Ridge, RidgeCV)
+    quadratic = True
 
     def encode(self, estimator: Any, y: Any) -> list[Any]:
         return columns(real_targets(y, len(np.atleast_2d(estimator.coef_))))
@@ -79,6 +80,7 @@ class RidgeClassifierReader(Reader):
     """
 
     estimators = (RidgeClassifier, RidgeClassifierCV)
+    quadratic = True
 
     def encode(self, estimator: Any, y: Any) -> list[Any]:
         classes = estimator.classes_

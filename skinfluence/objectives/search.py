@@ -11,6 +11,9 @@ from sklearn.linear_model import (
     ElasticNetCV,
     Lasso,
     LassoCV,
+    LassoLars,
+    LassoLarsCV,
+    LassoLarsIC,
     LogisticRegression,
     LogisticRegressionCV,
     MultiTaskElasticNet,
@@ -27,6 +30,8 @@ from sklearn.linear_model import (
 CHOSEN: dict[type, tuple[type, tuple[str, ...]]] = {
     ElasticNetCV: (ElasticNet, ("alpha", "l1_ratio")),
     LassoCV: (Lasso, ("alpha",)),
+    LassoLarsCV: (LassoLars, ("alpha",)),
+    LassoLarsIC: (LassoLars, ("alpha",)),
     LogisticRegressionCV: (LogisticRegression, ("C", "l1_ratio")),
     MultiTaskElasticNetCV: (MultiTaskElasticNet, ("alpha", "l1_ratio")),
     MultiTaskLassoCV: (MultiTaskLasso, ("alpha",)),

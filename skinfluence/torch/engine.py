@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -28,7 +28,6 @@ from skinfluence.torch.influence.parameters import names_at, parameter_names, po
 from skinfluence.torch.influence.perturbation import perturbation
 from skinfluence.torch.influence.projection import make_projection
 from skinfluence.torch.influence.queries import Parameters, Queries, make_queries
-from skinfluence.torch.influence.replacement import replacement
 from skinfluence.torch.influence.retraining import Paired, refits
 from skinfluence.torch.influence.targets import Target, make_target
 from skinfluence.torch.influence.trained import as_array
@@ -305,17 +304,33 @@ class NetworkEngine(TakesAnyRows, DeletionEngine):
     # -- other values of training rows ------------------------------------------------------------
 
     @alone
-    def perturbation(self, queries: Any, rows: Positions) -> Array:
-        return perturbation(self.trained, queries, rows)
+    def perturbation(
+        self, queries: Any, rows: Positions, features: Positions | None = None
+    ) -> Array:
+        return perturbation(self.trained, queries, rows, features)
 
     @alone
     def score_replacement(self, queries: Any, rows: Positions, new: Any, new_y: Any) -> Array:
+        found = self.deletion.replaced(queries, rows, self._replacing(rows, new, new_y))
+        attribution.check_no_nan(found)
+        return found
+
+    @alone
+    def mean_replacement(self, queries: Any, rows: Positions, news: Iterable[Any]) -> list[Array]:
+        read = (self._replacing(rows, new, None) for new in news)
+        found = list(self.deletion.replaced_on_average(queries, rows, read))
+        for values in found:
+            attribution.check_no_nan(values)
+        return found
+
+    def _replacing(self, rows, new, new_y):
+        """New rows as the network takes them; their targets are the old ones where none come."""
         read = self._read_rows(new, new_y)
         if new_y is None and not given.has_targets(new.X):
             was = FetchedRows(self.objective.rows.take, rows, device=read.device)
             read = Paired(read, was)
         faults.check_values(self.objective.network, self.objective.loss, read, what="loss")
-        return replacement(self.trained, queries, rows, read)
+        return read
 
     # -- diagnostics and truth --------------------------------------------------------------------
 

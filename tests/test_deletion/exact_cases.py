@@ -8,16 +8,19 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.covariance import OAS, EmpiricalCovariance, LedoitWolf, ShrunkCovariance
-from sklearn.decomposition import PCA
+from sklearn.decomposition import PCA, FactorAnalysis
 from sklearn.discriminant_analysis import (
     LinearDiscriminantAnalysis,
     QuadraticDiscriminantAnalysis,
 )
+from sklearn.dummy import DummyClassifier, DummyRegressor
+from sklearn.frozen import FrozenEstimator
 from sklearn.gaussian_process import GaussianProcessClassifier, GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, DotProduct, WhiteKernel
 from sklearn.kernel_ridge import KernelRidge
-from sklearn.linear_model import ARDRegression, BayesianRidge
+from sklearn.linear_model import ARDRegression, BayesianRidge, LogisticRegression
 from sklearn.naive_bayes import (
     BernoulliNB,
     CategoricalNB,
@@ -28,6 +31,7 @@ from sklearn.naive_bayes import (
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor, NearestCentroid
 
 from skinfluence._compat import QDA_DIVIDES_BY_N
+from tests.test_deletion.settled import settled_curves, settled_factors
 
 N, P = 45, 3
 _rng = np.random.default_rng(7)
@@ -45,6 +49,7 @@ CATEGORIES = np.minimum(COUNTS, 3.0)
 WEIGHTS = _rng.uniform(0.3, 2.5, size=N)
 WEIGHTS[5] = 0.0
 APART = ROWS + 0.1 * _rng.normal(size=ROWS.shape)  # no two distances are equal
+FACTORLESS = _rng.normal(size=(N, 7))
 LARGE = np.array([0.2, 0.3, 0.5])
 
 
@@ -80,7 +85,11 @@ class Case:
             fresh.set_params(min_categories=np.asarray(model.n_categories_))
         if getattr(fresh, "kernel", None) == "precomputed":
             X = X[:, kept]
+        if isinstance(fresh, FactorAnalysis):
+            return settled_factors(fresh, X)
         weights = {} if self.weights is None else {"sample_weight": self.weights[kept]}
+        if isinstance(fresh, CalibratedClassifierCV):
+            return settled_curves(fresh.fit(X, self.y[kept], **weights), X, self.y[kept])
         return fresh.fit(X, None if self.y is None else self.y[kept], **weights)
 
     def loss(self, fitted, kept=None):
@@ -190,6 +199,12 @@ def _neighbours():
     yield Case(KNeighborsRegressor(1, algorithm="ball_tree"), APART, NUMBERS)
 
 
+def _baselines():
+    yield Case(DummyClassifier(), y=CLASSES, weights=WEIGHTS)
+    yield Case(DummyRegressor(), y=SEVERAL, weights=WEIGHTS)
+    yield Case(DummyRegressor(strategy="quantile", quantile=0.3), y=NUMBERS, method="refit")
+
+
 def _decay(distances):
     return np.exp(-distances)
 
@@ -221,11 +236,31 @@ def _densities():
     yield Case(PCA(2, whiten=True), X=wide, method="refit")
 
 
+def _factors():
+    three = np.column_stack([ROWS[:, 0], COUNTS[:, 0], WEIGHTS])
+    one, two = np.ones((1, 7)), np.array([[1.0, 1, 1, 1, 0, 0, 0], [0, 0, 0, 1, -1, -1, 1]])
+    for loadings in (two, one):
+        k = len(loadings)
+        rows = three[:, :k] @ loadings + 0.5 * FACTORLESS
+        rows *= np.array([1.0, 3.0, 0.5, 1.0, 1.0, 2.0, 1.0])
+        yield Case(FactorAnalysis(k, tol=1e-9, svd_method="lapack"), X=rows)
+
+
+def _calibrated():
+    for y in (PAIRS, CLASSES):
+        for base in (LogisticRegression(), GaussianNB()):
+            fixed = FrozenEstimator(base.fit(ROWS[::2], y[::2]))
+            yield Case(CalibratedClassifierCV(fixed, ensemble=False), y=y)
+
+
 CASES = [
     *_kernel_machines(),
     *_iterated(),
     *_discriminants(),
     *_bayes(),
     *_neighbours(),
+    *_baselines(),
     *_densities(),
+    *_factors(),
+    *_calibrated(),
 ]

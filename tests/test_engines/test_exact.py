@@ -196,9 +196,23 @@ def test_a_fit_that_did_not_come_to_rest():
         InfluenceExplainer(loose).fit(X, NUMBERS)
 
 
-def test_processes_of_three_classes_are_refused():
-    with pytest.raises(UnsupportedEstimatorError, match="fitted on 3 classes, one process for"):
-        InfluenceExplainer(GaussianProcessClassifier()).fit(ROWS, CLASSES)
+def test_processes_of_pairs_of_classes_are_refused():
+    pairs = GaussianProcessClassifier(multi_class="one_vs_one")
+    with pytest.raises(UnsupportedEstimatorError, match=r"3 classes.*votes of pairs are no prob"):
+        InfluenceExplainer(pairs).fit(ROWS, CLASSES)
+
+
+def test_processes_of_three_classes_keep_a_kernel_each():
+    model = GaussianProcessClassifier(RBF(1.0)).fit(ROWS[:30], CLASSES[:30])
+    explainer = InfluenceExplainer(model, target="proba", output="b").fit(ROWS[:30], CLASSES[:30])
+    after = np.empty((30, 3))
+    for k, label in enumerate(model.classes_):
+        one = GaussianProcessClassifier(model.kernel_.kernels[k], optimizer=None)
+        one.fit(ROWS[1:30], CLASSES[1:30] == label)
+        after[:, k] = one.predict_proba(ROWS[:30])[:, 1]
+    after /= after.sum(axis=1, keepdims=True)
+    moved = after[:, 1] - model.predict_proba(ROWS[:30])[:, 1]
+    assert_allclose(explainer.score_influence(ROWS[:30])[:, 0], moved, rtol=1e-9, atol=1e-11)
 
 
 def test_sparse_rows():

@@ -24,23 +24,39 @@ LABELS, ASKED = np.array(list("abacabcb")), np.array(list("abcab"))
 NUMBERS, WANTED = _rng.normal(size=(8, 2)), _rng.normal(size=(5, 2))
 
 
-def worth(subset, query, target, *, X, y, k):
+def worth(subset, query, target, *, X, y, k, weights=None):
     """v of a subset of rows: the definition, row by row."""
     nearest = sorted(subset, key=lambda i: (np.linalg.norm(X[i] - query), i))[:k]
+    far = np.array([np.linalg.norm(X[i] - query) for i in nearest])
+    # Of rows at distance 0 alone, if there are any; without weights the sum is over k.
+    votes, total = np.ones(len(far)), k
+    if weights is not None and len(far):
+        votes = (far == 0) * 1.0 if (far == 0).any() and weights is inverse else weights(far)
+        total = votes.sum()
     if y.dtype.kind == "U":
-        return sum(y[i] == target for i in nearest) / k
-    return -np.sum((sum((y[i] for i in nearest), np.zeros(y.shape[1])) / k - target) ** 2)
+        return sum(v * (y[i] == target) for v, i in zip(votes, nearest, strict=True)) / total
+    told = sum((v * y[i] for v, i in zip(votes, nearest, strict=True)), np.zeros(y.shape[1]))
+    return -np.sum((told / total - target) ** 2)
 
 
-def by_definition(query, target, *, X, y, k):
+def inverse(distances):
+    with np.errstate(divide="ignore"):
+        return 1.0 / distances
+
+
+def fading(distances):
+    return np.exp(-(distances**2))
+
+
+def by_definition(query, target, *, X, y, k, weights=None):
     n = len(X)
     values = np.zeros(n)
     for i in range(n):
         others = [j for j in range(n) if j != i]
         for size in range(n):
             for subset in combinations(others, size):
-                gain = worth((*subset, i), query, target, X=X, y=y, k=k)
-                gain -= worth(subset, query, target, X=X, y=y, k=k)
+                gain = worth((*subset, i), query, target, X=X, y=y, k=k, weights=weights)
+                gain -= worth(subset, query, target, X=X, y=y, k=k, weights=weights)
                 values[i] += gain / (n * comb(n - 1, size))
     return values
 
@@ -61,13 +77,47 @@ def test_values_are_means_over_all_subsets(k, n, kind):
     assert_allclose(own, np.diag(explainer.score_influence(X[:n], y[:n])), rtol=1e-12)
 
 
+@pytest.mark.parametrize("k", [1, 2, 5, 9])
+@pytest.mark.parametrize("weights", ["distance", fading])
+@pytest.mark.parametrize("kind", ["labels", "numbers"])
+def test_weighted_values_are_means_over_all_subsets(k, weights, kind):
+    # The last query is the first row, twice there: at distance 0 the two count alone.
+    rows, asked_rows = np.vstack([X[:6], X[:1]]), np.vstack([QUERIES[:2], X[:1]])
+    y, asked = (LABELS[:7], ASKED[:3]) if kind == "labels" else (NUMBERS[:7], WANTED[:3])
+    model = KNeighborsClassifier if kind == "labels" else KNeighborsRegressor
+    # Trees find distances of 0, where matrix products may leave 1e-8.
+    model = model(min(k, 6), weights=weights, algorithm="kd_tree")
+    explainer = KNNShapley(model).fit(rows, y)
+    if k > 6:  # more than there are rows: the same as all of them
+        explainer._engine.k = k
+    values = explainer.score_influence(asked_rows, asked)
+    options = {"X": rows, "y": y, "k": k, "weights": inverse if weights == "distance" else weights}
+    for q in range(3):
+        truth = by_definition(asked_rows[q], asked[q], **options)
+        assert_allclose(values[q], truth, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("weights", ["uniform", "distance"])
 @pytest.mark.parametrize("k", [1, 4, 40])
-def test_they_add_up(k):
+def test_they_add_up(k, weights):
     rows, y = _rng.normal(size=(300, 4)), _rng.normal(size=300)
-    explainer = KNNShapley(KNeighborsRegressor(k)).fit(rows, y)
+    explainer = KNNShapley(KNeighborsRegressor(k, weights=weights)).fit(rows, y)
     total = explainer.score_influence(rows[:9] + 0.1, y[:9]).sum(axis=1)
     predicted = explainer.estimator_.predict(rows[:9] + 0.1)
     assert_allclose(total, y[:9] ** 2 - (predicted - y[:9]) ** 2, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("scale", [1e-100, 1e100])
+def test_weights_have_no_unit(scale):
+    far = _rng.normal(size=(30, 1)) * np.exp(9 * _rng.normal(size=(30, 1)))
+    y = _rng.integers(0, 2, 30)
+    values = [
+        KNNShapley(KNeighborsClassifier(4, weights="distance"))
+        .fit(factor * far, y)
+        .score_influence(factor * (far[:3] + 0.3), y[:3])
+        for factor in (1.0, scale)
+    ]
+    assert_allclose(values[1], values[0], rtol=1e-9, atol=1e-12)
 
 
 def test_copies_share_their_value():
@@ -80,9 +130,10 @@ def test_copies_share_their_value():
     assert_allclose(swapped.score_influence(QUERIES, ASKED), values, rtol=1e-12, atol=1e-15)
 
 
+@pytest.mark.parametrize("weights", ["uniform", "distance"])
 @pytest.mark.parametrize("metric", ["manhattan", "cosine"])
-def test_metrics_sparse_rows_and_pipelines(metric):
-    model = KNeighborsClassifier(2, metric=metric)
+def test_metrics_sparse_rows_and_pipelines(metric, weights):
+    model = KNeighborsClassifier(2, metric=metric, weights=weights)
     # Numbers: scikit-learn 1.6 has no probabilities of named classes by these metrics.
     y, asked = (
         np.searchsorted(np.unique(LABELS), LABELS),
@@ -103,19 +154,27 @@ def test_metrics_sparse_rows_and_pipelines(metric):
     )
 
 
-def test_blocks_do_not_matter(monkeypatch):
+@pytest.mark.parametrize("weights", ["uniform", "distance"])
+def test_blocks_do_not_matter(monkeypatch, weights):
     rows, y = _rng.normal(size=(60, 3)), _rng.integers(0, 2, 60)
-    explainer = KNNShapley(KNeighborsClassifier(3)).fit(rows, y)
+    explainer = KNNShapley(KNeighborsClassifier(3, weights=weights)).fit(rows, y)
     whole = explainer.score_influence(rows, y)
-    monkeypatch.setattr("skinfluence._loops.memory_budget", lambda workers=1: 64 * 60 * 7)
-    assert_allclose(explainer.score_influence(rows, y), whole, rtol=0, atol=0)
+    # Seven queries a block; of their integrals 16 nodes a block.
+    small = 64 * 60 * 7 if weights == "uniform" else 8 * 16 * 12 * 3 * 60 * 7
+    monkeypatch.setattr("skinfluence._loops.memory_budget", lambda workers=1: small)
+    # The nodes of an integral are added up in other blocks, too.
+    atol = 0 if weights == "uniform" else 1e-13
+    assert_allclose(explainer.score_influence(rows, y), whole, rtol=0, atol=atol)
     assert_allclose(
-        explainer.score_influence(rows, y, reduce="mean"), whole.mean(axis=0), rtol=1e-12
+        explainer.score_influence(rows, y, reduce="mean"),
+        whole.mean(axis=0),
+        rtol=1e-12,
+        atol=atol,
     )
     scores, _ = explainer.proponents(rows, y, k=4)
-    assert_allclose(scores, -np.sort(-whole, axis=1)[:, :4], rtol=0, atol=0)
+    assert_allclose(scores, -np.sort(-whole, axis=1)[:, :4], rtol=0, atol=atol)
     groups = explainer.score_groups(rows, y, groups=[[1, 2, 3]])
-    assert_allclose(groups[:, 0], whole[:, 1:4].sum(axis=1), rtol=1e-12, atol=1e-15)
+    assert_allclose(groups[:, 0], whole[:, 1:4].sum(axis=1), rtol=1e-12, atol=atol + 1e-15)
 
 
 def test_mislabelled_rows_are_worth_least():
@@ -132,8 +191,13 @@ def test_mislabelled_rows_are_worth_least():
 def test_refusals():
     with pytest.raises(UnsupportedEstimatorError, match=r"the model is a Ridge. Pass one of them"):
         KNNShapley(Ridge()).fit(X, NUMBERS)
-    with pytest.raises(UnsupportedEstimatorError, match=r"weights='distance'.*weights='uniform'"):
-        KNNShapley(KNeighborsRegressor(2, weights="distance")).fit(X, NUMBERS)
+    for weights, said in [
+        (lambda d: np.maximum(1.0 - d, 0.0), "not positive numbers.*wider bandwidth"),
+        (lambda d: d[:, -1:] + 1.0 - 0.1 * d, "function of each distance alone"),
+    ]:
+        explainer = KNNShapley(KNeighborsRegressor(2, weights=weights)).fit(X, NUMBERS)
+        with pytest.raises(ValueError, match=said):
+            explainer.score_influence(QUERIES, WANTED)
     with pytest.raises(UnsupportedEstimatorError, match='metric="precomputed"'):
         KNNShapley(KNeighborsRegressor(2, metric="precomputed")).fit(X, NUMBERS)
     with pytest.raises(ValueError, match="answers differently on these rows"):
@@ -149,6 +213,12 @@ def test_refusals():
         explainer.score_influence(QUERIES, np.array(list("abcdz")))
 
 
-@parametrize_with_checks([KNNShapley(KNeighborsClassifier(2)), KNNShapley(KNeighborsRegressor(2))])
+@parametrize_with_checks(
+    [
+        KNNShapley(KNeighborsClassifier(2)),
+        KNNShapley(KNeighborsRegressor(2)),
+        KNNShapley(KNeighborsRegressor(2, weights="distance")),
+    ]
+)
 def test_scikit_learn_checks(estimator, check):
     check(estimator)

@@ -223,7 +223,7 @@ def test_unfitted():
 @pytest.mark.parametrize(
     ("estimator", "match"),
     [
-        (RandomForestClassifier(), "no estimator whose objective is known"),
+        (RandomForestClassifier(), "is refused because its trees are piecewise constant"),
         (LogisticRegressionCV(refit=False), "averages the coefficients of its folds"),
         (LinearSVC(multi_class="crammer_singer"), "crammer_singer"),
         (SGDClassifier("perceptron"), "perceptron"),

@@ -15,6 +15,9 @@ from sklearn.linear_model import (
     HuberRegressor,
     Lasso,
     LassoCV,
+    LassoLars,
+    LassoLarsCV,
+    LassoLarsIC,
     LinearRegression,
     LogisticRegression,
     LogisticRegressionCV,
@@ -200,6 +203,10 @@ def _elastic_net():
     yield Case("enet-float32", ElasticNet(0.1, tol=1e-7), "real", form="float32", tol=1e-4)
     yield Case("lasso", Lasso(0.15, **tight), "real", weighted=True)
     yield Case("lasso-positive", Lasso(0.1, positive=True, **tight), "real")
+    yield Case("lasso-lars", LassoLars(0.1), "two outputs")
+    yield Case("lasso-lars-positive", LassoLars(0.1, positive=True, fit_path=False), "real")
+    yield Case("lasso-lars-cv", LassoLarsCV(cv=3), "real")
+    yield Case("lasso-lars-ic", LassoLarsIC(), "real")
     yield Case("lasso-cv", LassoCV(cv=3, **tight), "real", weighted=True)
     search = ElasticNetCV(l1_ratio=[0.3, 0.8], cv=3, **tight)
     yield Case("enet-cv", search, "real", weighted=True)

@@ -64,7 +64,7 @@ def test_parameters_carry_the_class():
 
 
 def test_what_cannot_be_read_inside_is_refused():
-    with pytest.raises(UnsupportedEstimatorError, match="DecisionTreeClassifier is no estimator"):
+    with pytest.raises(UnsupportedEstimatorError, match="DecisionTreeClassifier is refused"):
         InfluenceExplainer(OneVsRestClassifier(DecisionTreeClassifier())).fit(X, y)
     with pytest.raises(UnsupportedEstimatorError, match="perceptron"):
         InfluenceExplainer(OneVsRestClassifier(SGDClassifier(loss="perceptron"))).fit(X, y)

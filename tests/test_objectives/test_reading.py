@@ -22,7 +22,6 @@ from sklearn.linear_model import (
 )
 from sklearn.multioutput import MultiOutputRegressor
 from sklearn.svm import SVC, LinearSVC, LinearSVR
-from sklearn.tree import DecisionTreeRegressor
 
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.objectives import LinearFit, Reader, Rows, reader_of, register, registered
@@ -70,9 +69,7 @@ def test_a_subclass_that_overrides_fit_is_refused():
         reader_of(MyRidge())
 
 
-@pytest.mark.parametrize(
-    "estimator", [DecisionTreeRegressor(), SVC(), object()], ids=lambda e: type(e).__name__
-)
+@pytest.mark.parametrize("estimator", [SVC(), object()], ids=lambda e: type(e).__name__)
 def test_an_estimator_without_a_reader_is_refused_by_name(estimator):
     name = type(estimator).__name__
     with pytest.raises(UnsupportedEstimatorError, match=f"{name} is no estimator.*Ridge"):

@@ -577,15 +577,6 @@ def losses_of(module, X, y):
         ).numpy()
 
 
-def test_linear_models_have_no_derivative_in_their_rows():
-    X, y = classes()
-    linear = InfluenceExplainer(LogisticRegression()).fit(X, y)
-    with pytest.raises(UnsupportedEstimatorError, match=r"perturbation differentiates a network"):
-        linear.perturbation(X, y)
-    with pytest.raises(UnsupportedEstimatorError, match=r"score_replacement differentiates a net"):
-        linear.score_replacement(X, y, rows=np.arange(len(X)), queries=(X, y))
-
-
 # -- what is refused or warned of -----------------------------------------------------------------
 
 

@@ -27,8 +27,10 @@ from scipy import sparse
 from sklearn.base import clone
 from sklearn.utils.validation import has_fit_parameter
 
+from skinfluence.deletion.closed.replaced.base import NewRows, Replaced
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.metrics._rows import take_rows
+from skinfluence.reasons import message_of
 
 Array = NDArray[np.float64]
 Positions = NDArray[np.intp]
@@ -122,6 +124,23 @@ class TrainingRows:
         weights = None if self.weights is None else self.weights[positions]
         return TrainingRows(take_rows(self.X, positions), take_rows(self.y, positions), weights)
 
+    def with_other(self, row: int, X: Any, y: Any) -> TrainingRows:
+        """The rows with another one at the position `row`, of the same weight.
+
+        `X` is (1, p), and `y` (1, ...), or None where there are no targets.
+        """
+        targets = self.y
+        if targets is not None:
+            targets = np.array(targets)
+            targets[row] = y[0]
+        if not sparse.issparse(self.X):
+            rows = self.X.copy()
+            rows[row] = X.toarray()[0] if sparse.issparse(X) else X[0]
+            return TrainingRows(rows, targets, self.weights)
+        parts = [self.X[:row], sparse.csr_array(X), self.X[row + 1 :]]
+        held = [part for part in parts if part.shape[0]]
+        return TrainingRows(sparse.vstack(held, format="csr"), targets, self.weights)
+
 
 class ExactModel(ABC):
     """A fitted model, and the models without each of its rows.
@@ -137,19 +156,48 @@ class ExactModel(ABC):
         "exact" for closed forms, "refit" where the estimator is fitted again.
     alone : ndarray of int
         Rows without which there is no such model, or not one of all classes.
-    row_block : int
-        How many rows are deleted together.
+    row_block, replaced_block : int
+        How many rows are deleted, or become others, together.
+    complex_rows : bool
+        Whether :meth:`replace` takes complex rows, so that a step along the imaginary axis is a
+        derivative.
+    without_an_end : bool
+        Whether models for which nothing can be fitted are still where their way ended.
+    flaw : str
+        What is wrong with the models without `alone`, to end a sentence that names it.
+    linear : bool
+        Whether values change along their gradients, from the outputs of the fitted model to those
+        without a row; otherwise they are evaluated there.
+    temperature : float
+        Of losses that were smoothed, whose gradients these are then.
+    stationarity : tuple of float, or None
+        How far the fit was from its optimum, and what is left where scores are computed; None
+        where that is how far its answers are from the model's.
     """
 
     n_train: int
     n_outputs: int
     method: str = "exact"
+    complex_rows: bool = False
+    without_an_end: bool = False
+    linear: bool = False
+    temperature: float = 0.0
+    stationarity: tuple[float, float] | None = None
     alone: Positions = np.empty(0, dtype=np.intp)
+    flaw: str = (
+        "is not determined, or a class has no rows. Their scores are those of a model without "
+        "that class, or infinite."
+    )
 
     @property
     def row_block(self) -> int:
         """How many rows are deleted together."""
         return ROWS
+
+    @property
+    def replaced_block(self) -> int:
+        """How many new rows take the place of others together."""
+        return self.row_block
 
     def floats_a_query(self, n_rows: int) -> int:
         """Numbers that a query keeps alive while it meets `n_rows` deletions."""
@@ -179,6 +227,21 @@ class ExactModel(ABC):
         """Outputs of the model without all of `rows`, (n_queries, n_outputs).
 
         None, as here, where the estimator is fitted again for that.
+        """
+        return None
+
+    def replace(self, new: NewRows) -> Replaced | None:
+        """The models that each of some new rows would have made.
+
+        None, as here, where the estimator is fitted again for each.
+        """
+        return None
+
+    def slopes(self, X: Any, rows: Positions, features: Positions) -> Array | None:
+        """Derivatives of the outputs in some features of some training rows.
+
+        (n_queries, n_rows, n_features, n_outputs), fitted again all along the way. None, as here,
+        where they are read off the models of :meth:`replace`.
         """
         return None
 
@@ -237,20 +300,38 @@ class Family(ABC):
         above, the estimator's own refits are compared, and taken where they are nearer.
     other : float
         The difference that says that these rows did not train the estimator.
+    reconstructs : bool
+        Whether they give rows back from fewer numbers, so that the error of that is a target.
     options : frozenset of str
         Parameters of InfluenceExplainer, beside those of every model, that mean something here;
         ``check_options`` refuses the others.
+    step : float
+        Steps of differences of whole fits, relative to the spread of a column, where derivatives
+        are found in no other way.
     """
 
     estimators: tuple[type, ...] = ()
     supervised: bool = True
     sparse: bool = False
+    reconstructs: bool = False
     same: float = 1e-7
     other: float = 1e-3
     options: frozenset[str] = frozenset()
+    step: float = 1e-2
 
     def check(self, estimator: Any) -> None:  # noqa: B027 (most families refuse nothing)
         """Refuse an estimator, fitted or not, with options that cannot be followed."""
+
+    def check_new(self, estimator: Any, rows: TrainingRows, new: NewRows) -> None:
+        """Refuse new rows that cannot take the place of training rows."""
+        if getattr(estimator, "kernel", None) == "precomputed":
+            _check_same_inputs(estimator, rows.X[new.rows], new.X)
+
+    def jumps(self, estimator: Any) -> str:
+        """Why outputs are no smooth function of the training rows; empty, as here, if they are."""
+        if getattr(estimator, "kernel", None) == "precomputed":
+            return "has rows of a kernel matrix, which are no values of features"
+        return ""
 
     def asked(self, settings: Any) -> Family:
         """The family, with what the explainer's `settings` ask of it."""
@@ -286,9 +367,24 @@ class Family(ABC):
         given = {} if left.weights is None else {"sample_weight": left.weights}
         return self.fresh(estimator, kept).fit(left.X, left.y, **given)
 
+    def at_rest(self, estimator: Any, rows: TrainingRows) -> Any:
+        """A fit to `rows` where its own iteration ends, as :meth:`refitted` gives them."""
+        return estimator
+
     def seen_by(self, estimator: Any, X: Any, kept: Positions) -> Any:
         """Queries as a refit to the rows `kept` takes them: kernel matrices lose columns."""
         return X
+
+
+def _check_same_inputs(estimator, before, after):
+    """Other targets are all that rows of a kernel matrix can be given."""
+    gap = abs(before - after).max()
+    if gap > 1e-12 * (abs(before).max() or 1.0):
+        raise UnsupportedEstimatorError(
+            f'{type(estimator).__name__} has kernel="precomputed", and another row is another '
+            "row and another column of its matrix, of which only the row was passed. Use a named "
+            "or callable kernel, or leave X_new=None and pass other targets."
+        )
 
 
 _FAMILIES: dict[type, Family] = {}
@@ -318,8 +414,9 @@ def find_family(estimator: Any) -> Family | None:
         if cls in _FAMILIES:
             if getattr(type(estimator), "fit", None) is not getattr(cls, "fit", None):
                 raise UnsupportedEstimatorError(
-                    f"{type(estimator).__name__} overrides the fit of {cls.__name__}, so what a "
-                    "deletion does to it is not known. Register a Family for it, or pass the "
+                    message_of(estimator, by_name=True)
+                    or f"{type(estimator).__name__} overrides the fit of {cls.__name__}, so what "
+                    "a deletion does to it is not known. Register a Family for it, or pass the "
                     "estimator that it wraps."
                 )
             return _FAMILIES[cls]
@@ -346,7 +443,9 @@ __all__ = [
     "ExactModel",
     "Family",
     "Meeting",
+    "NewRows",
     "Positions",
+    "Replaced",
     "TrainingRows",
     "by_blocks",
     "difference",

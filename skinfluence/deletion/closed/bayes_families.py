@@ -14,6 +14,7 @@ from skinfluence.deletion.closed.base import (
     Array,
     ExactModel,
     Family,
+    NewRows,
     Positions,
     TrainingRows,
     register,
@@ -61,6 +62,14 @@ class BayesFamily(Family):
 class _CountsFamily(BayesFamily):
     sparse = True
 
+    def check_new(self, estimator: Any, rows: TrainingRows, new: NewRows) -> None:
+        least = new.X.min()
+        if least < 0:
+            raise ValueError(
+                f"X_new holds {least:g}, and {type(estimator).__name__} counts. Pass rows of "
+                "numbers that are not negative."
+            )
+
     def check(self, estimator: Any) -> None:
         if np.min(estimator.alpha) == 0 and estimator.force_alpha:
             raise ValueError(
@@ -103,6 +112,19 @@ class _ComplementFamily(_CountsFamily):
 class _BernoulliFamily(_CountsFamily):
     estimators = (BernoulliNB,)
 
+    def jumps(self, estimator: Any) -> str:
+        return "sees whether features are present, which is 0 or 1"
+
+    def check_new(self, estimator: Any, rows: TrainingRows, new: NewRows) -> None:
+        if estimator.binarize is not None:
+            return
+        values = new.X.data if sparse.issparse(new.X) else new.X
+        if not np.isin(values, (0.0, 1.0)).all():
+            raise ValueError(
+                "X_new holds other numbers than 0 and 1, and BernoulliNB has binarize=None. Pass "
+                "rows of 0 and 1, or set a threshold in the estimator."
+            )
+
     def _closed(self, estimator, X, common, alpha):
         threshold = estimator.binarize
         X = X if threshold is None else binarize(X, threshold=threshold)
@@ -115,6 +137,17 @@ class _BernoulliFamily(_CountsFamily):
 class _CategoricalFamily(_CountsFamily):
     estimators = (CategoricalNB,)
     sparse = False
+
+    def jumps(self, estimator: Any) -> str:
+        return "has features that are categories"
+
+    def check_new(self, estimator: Any, rows: TrainingRows, new: NewRows) -> None:
+        known = np.asarray(estimator.n_categories_)
+        if (new.X < 0).any() or (new.X.astype(np.intp) >= known).any():
+            raise ValueError(
+                "X_new holds a category that no training row had, and CategoricalNB has no place "
+                "for it. Set min_categories in the estimator, or leave such rows out."
+            )
 
     def _closed(self, estimator, X, common, alpha):
         if alpha.ndim:

@@ -13,11 +13,15 @@ from skinfluence.deletion.closed.base import (
     ExactModel,
     Family,
     Meeting,
+    NewRows,
     Positions,
+    Replaced,
     TrainingRows,
     register,
 )
 from skinfluence.deletion.closed.heads import Head, LogJoint
+from skinfluence.deletion.closed.replaced.moments import block_of
+from skinfluence.deletion.closed.replaced.tables import ReplacedCentroids
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.objectives.encoding import class_positions
 
@@ -45,13 +49,13 @@ class CentroidsDeletion(ExactModel):
         self.alone = np.flatnonzero(self.counts[codes] == 1)
         self.means = np.stack([X[codes == k].mean(axis=0) for k in range(n_classes)])
         self.squares = np.square(X - self.means[codes]).sum(axis=0)
-        self._given = log_priors
+        self.given = log_priors
 
     def _log_priors(self, counts):
         with np.errstate(divide="ignore"):
-            if self._given is None:
+            if self.given is None:
                 return np.log(counts) - np.log(counts.sum(axis=-1, keepdims=True))
-            return np.where(counts > 0, self._given, -np.inf)
+            return np.where(counts > 0, self.given, -np.inf)
 
     def outputs(self, X: Any) -> Array:
         inverse = (self.n_train - self.n_outputs) / self.squares
@@ -78,6 +82,15 @@ class CentroidsDeletion(ExactModel):
             found[..., k] -= np.einsum("bj,bj->b", moved**2, inverse)
         return found + 2.0 * self._log_priors(counts)
 
+    complex_rows = True
+
+    @property
+    def replaced_block(self) -> int:
+        return block_of(self.X.shape[1] * self.n_outputs)
+
+    def replace(self, new: NewRows) -> Replaced:
+        return ReplacedCentroids(self, new)
+
 
 class _CentroidsFamily(Family):
     estimators = (NearestCentroid,)
@@ -88,6 +101,11 @@ class _CentroidsFamily(Family):
                 f"NearestCentroid has metric={estimator.metric!r}, and with it neither "
                 "probabilities nor a decision function. Set metric='euclidean'."
             )
+
+    def jumps(self, estimator: Any) -> str:
+        if estimator.shrink_threshold:
+            return "shrinks its centroids by a threshold, at which its outputs have corners"
+        return ""
 
     def head(self, estimator: Any) -> Head:
         return LogJoint(estimator.classes_, has_decision=True)

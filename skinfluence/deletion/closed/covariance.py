@@ -13,13 +13,16 @@ from skinfluence.deletion.closed.base import (
     ExactModel,
     Family,
     Meeting,
+    NewRows,
     Positions,
+    Replaced,
     TrainingRows,
     register,
 )
 from skinfluence.deletion.closed.heads import Head, LogDensity
 from skinfluence.deletion.closed.moments import Downdated, Spectrum, log_normal, refuse_singular
 from skinfluence.deletion.closed.refits import Patched, Refits
+from skinfluence.deletion.closed.replaced.moments import ReplacedCovariance, block_of
 
 
 class Scatter:
@@ -37,7 +40,7 @@ class Scatter:
         self.centred = centred
         mean = X.mean(axis=0) if centred else np.zeros(self.p)
         gaps = X - mean
-        self.spectrum = Spectrum.of(gaps.T @ gaps / self.n, mean)
+        self.spectrum = Spectrum.of_rows(gaps, mean)
         # By which multiple of u the mean moves, and by which of uu' the scatter shrinks.
         self.step = 1.0 / (self.n - 1.0) if centred else 0.0
         self.share = self.n / (self.n - 1.0) if centred else 1.0
@@ -71,10 +74,15 @@ class ShrunkDeletion(ExactModel):
     shrinkage : callable
         ``shrinkage(u)``: s without each row that is u away from the mean, (b,); of None, s of all
         rows.
+    of_covariance : callable
+        ``of_covariance(S, u, v, mean)``: s where rows u have become v, and S is the covariance
+        then.
     """
 
-    def __init__(self, scatter: Scatter, shrinkage: Any):
-        self.scatter, self.shrinkage = scatter, shrinkage
+    complex_rows = True
+
+    def __init__(self, scatter: Scatter, shrinkage: Any, of_covariance: Any):
+        self.scatter, self.shrinkage, self.of_covariance = scatter, shrinkage, of_covariance
         self.n_train, self.n_outputs = scatter.n, 1
         values, s = scatter.spectrum.values, float(shrinkage(None))
         self.values = (1.0 - s) * values + s * values.mean()
@@ -102,6 +110,13 @@ class ShrunkDeletion(ExactModel):
         distances = B.distances(Z, self.scatter.step, meeting)
         return log_normal(distances, B.log_det, self.scatter.p)[..., None]
 
+    @property
+    def replaced_block(self) -> int:
+        return block_of(self.scatter.p**2)
+
+    def replace(self, new: NewRows) -> Replaced:
+        return ReplacedCovariance(self.scatter, self.of_covariance, new, float(self.n_train))
+
 
 # -- how much is shrunk, by rows that go ----------------------------------------------------------
 
@@ -113,8 +128,10 @@ def fixed(s: float, u: Array | None) -> Any:
 
 def oracle(scatter: Scatter, u: Array | None) -> Any:
     """Oracle approximating shrinkage: a function of the traces of S and of its square."""
-    n, p = scatter.n - (u is not None), scatter.p
-    first, second = scatter.traces(u)
+    return _oracle(scatter.n - (u is not None), scatter.p, *scatter.traces(u))
+
+
+def _oracle(n, p, first, second):
     top = second + first**2
     bottom = (n + 1.0) * (second - first**2 / p)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -123,9 +140,13 @@ def oracle(scatter: Scatter, u: Array | None) -> Any:
 
 def ledoit_wolf(scatter: Scatter, u: Array | None) -> Any:
     """Ledoit and Wolf's: the traces, and the sum of fourth powers of distances to the mean."""
-    n, p = scatter.n - (u is not None), scatter.p
+    n = scatter.n - (u is not None)
     first, second = scatter.traces(u)
-    beta = (_fourth_powers(scatter, u) / n - second) / (p * n)
+    return _ledoit_wolf(n, scatter.p, first, second, _fourth_powers(scatter, u))
+
+
+def _ledoit_wolf(n, p, first, second, fourth):
+    beta = (fourth / n - second) / (p * n)
     delta = (second - first**2 / p) / p
     beta = np.minimum(beta, delta)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -147,6 +168,43 @@ def _fourth_powers(scatter, u):
     return total + 2.0 * g**2 * size * W.sum() + (n * g**4 - (1.0 + g) ** 4) * size**2
 
 
+# -- how much is shrunk, when rows become others --------------------------------------------------
+
+
+def fixed_of(s: float, S: Array, u: Array, v: Array, mean: Array) -> Any:
+    """The same for all."""
+    return np.full(len(S), s)
+
+
+def oracle_of(scatter: Scatter, S: Array, u: Array, v: Array, mean: Array) -> Any:
+    """:func:`oracle` of covariances."""
+    return _oracle(scatter.n, scatter.p, *_traces(S))
+
+
+def ledoit_wolf_of(scatter: Scatter, S: Array, u: Array, v: Array, mean: Array) -> Any:
+    """:func:`ledoit_wolf` of covariances.
+
+    Around a mean d, ``sum |x - d|^4 = sum |x|^4 - 4 d't + 4 d'Qd + 2 |d|^2 tr Q - 4 |d|^2 d's +
+    n |d|^4`` with ``t = sum |x|^2 x``, ``Q = sum xx'`` and ``s = sum x``, of all rows as they are
+    now.
+    """
+    n = scatter.n
+    size_u, size_v, size = (np.einsum("bp,bp->b", x, x) for x in (u, v, mean))
+    fourth = scatter.fourth - size_u**2 + size_v**2
+    third = scatter.third - size_u[:, None] * u + size_v[:, None] * v
+    Q = n * S + n * mean[:, :, None] * mean[:, None, :]
+    fourth = fourth - 4.0 * np.einsum("bp,bp->b", mean, third)
+    fourth = fourth + 4.0 * np.einsum("bp,bpr,br->b", mean, Q, mean)
+    # The sum of all rows is n times their mean.
+    fourth = fourth + 2.0 * size * np.einsum("bpp->b", Q) - 3.0 * n * size**2
+    first, second = _traces(S)
+    return _ledoit_wolf(n, scatter.p, first, second, fourth)
+
+
+def _traces(S):
+    return np.einsum("bpp->b", S), np.einsum("bpr,brp->b", S, S)
+
+
 # -- families -------------------------------------------------------------------------------------
 
 
@@ -166,7 +224,7 @@ class _CovarianceFamily(Family):
 
     def read(self, estimator: Any, rows: TrainingRows, settings: Any) -> ExactModel | None:
         scatter = Scatter(rows.X, centred=not estimator.assume_centered)
-        closed = ShrunkDeletion(scatter, _shrinkage(estimator, scatter))
+        closed = ShrunkDeletion(scatter, *_shrinkage(estimator, scatter))
         broken = closed.broken()
         return (
             Patched(closed, Refits(self, estimator, rows), broken, None) if len(broken) else closed
@@ -174,11 +232,13 @@ class _CovarianceFamily(Family):
 
 
 def _shrinkage(estimator, scatter):
+    """How much is shrunk when rows go, and when they become others."""
     if scatter.p > 1 and isinstance(estimator, LedoitWolf):
-        return partial(ledoit_wolf, scatter)
+        return partial(ledoit_wolf, scatter), partial(ledoit_wolf_of, scatter)
     if scatter.p > 1 and isinstance(estimator, OAS):
-        return partial(oracle, scatter)
-    return partial(fixed, estimator.shrinkage if isinstance(estimator, ShrunkCovariance) else 0.0)
+        return partial(oracle, scatter), partial(oracle_of, scatter)
+    s = estimator.shrinkage if isinstance(estimator, ShrunkCovariance) else 0.0
+    return partial(fixed, s), partial(fixed_of, s)
 
 
 register(_CovarianceFamily())

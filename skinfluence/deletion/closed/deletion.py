@@ -10,6 +10,7 @@ import numpy as np
 
 from skinfluence.deletion.base import Deletion
 from skinfluence.deletion.closed.base import (
+    EVERY,
     OWN,
     TILE,
     Array,
@@ -58,14 +59,21 @@ class ExactDeletion(Deletion):
         ``value(outputs, asked)`` of outputs (q, b, n_outputs) is (q, b).
     train : ExactQueries
         The training rows.
+    slope : callable, default=None
+        ``slope(outputs, asked)`` of outputs (q, n_outputs) is its derivative by them, for models
+        that are `linear`.
     """
 
     one_blas_thread = False
 
     def __init__(
-        self, model: ExactModel, value: Callable[[Array, Any], Array], train: ExactQueries
+        self,
+        model: ExactModel,
+        value: Callable[[Array, Any], Array],
+        train: ExactQueries,
+        slope: Callable[[Array, Any], Array] | None = None,
     ):
-        self.model, self.value, self.train = model, value, train
+        self.model, self.value, self.train, self.slope = model, value, train, slope
         self.n_train = model.n_train
         self.row_block = min(model.row_block, self.n_train)
 
@@ -79,7 +87,10 @@ class ExactDeletion(Deletion):
 
     def change(self, X: Any, deleted: Any) -> Array:
         positions, state = deleted
-        changes = self.model.change(X.X, state, X.before, lambda out: self.value(out, X.asked))
+        if self.slope is None:
+            changes = self.model.change(X.X, state, X.before, lambda out: self.value(out, X.asked))
+        else:
+            changes = self.moved(X, self.model.without(X.X, state, EVERY))
         changes[:, self.model.idle(positions)] = 0.0
         return changes
 
@@ -90,9 +101,17 @@ class ExactDeletion(Deletion):
         """As :meth:`self_change`, at any positions."""
         own = self.train[positions]
         outputs = self.model.without(own.X, self.model.delete(positions), OWN)
-        changes = difference(self.value(outputs[:, None], own.asked)[:, 0], own.before)
+        changes = self.moved(own, outputs[:, None])[:, 0]
         changes[self.model.idle(positions)] = 0.0
         return changes
+
+    def moved(self, queries: ExactQueries, outputs: Array) -> Array:
+        """Change of the value from the fitted model to outputs (q, b, n_outputs), (q, b)."""
+        if self.slope is None:
+            return difference(self.value(outputs, queries.asked), queries.before[:, None])
+        before = self.model.outputs(queries.X)
+        slope = self.slope(before, queries.asked)
+        return np.einsum("qbk,qk->qb", outputs - before[:, None], slope)
 
     def report(self) -> dict[str, Any]:
         return {"method": self.model.method, "flagged_rows": np.sort(self.model.alone)}

@@ -11,9 +11,16 @@ from skinfluence.deletion.closed.base import (
     Array,
     ExactModel,
     Meeting,
+    NewRows,
     Positions,
+    Replaced,
 )
 from skinfluence.deletion.closed.moments import Downdated, Spectrum, class_moments
+from skinfluence.deletion.closed.replaced.moments import (
+    ReplacedLinear,
+    ReplacedQuadratic,
+    block_of,
+)
 
 
 class _Discriminant(ExactModel):
@@ -27,6 +34,8 @@ class _Discriminant(ExactModel):
     priors : ndarray of shape (n_classes,) or None
         None where they are the shares of the rows.
     """
+
+    complex_rows = True
 
     def __init__(self, X: Array, codes: Positions, n_classes: int, priors: Array | None):
         self.X, self.codes = X, codes
@@ -49,6 +58,10 @@ class _Discriminant(ExactModel):
         counts[np.arange(len(rows)), own] -= 1.0
         with np.errstate(divide="ignore"):
             return np.log(counts / (self.n_train - 1.0))
+
+    @property
+    def replaced_block(self) -> int:
+        return block_of(self.X.shape[1] ** 2)
 
     def steps(self, k: int) -> float:
         """By which multiple of u the mean of class k moves when one of its rows goes."""
@@ -97,9 +110,9 @@ class LinearDiscriminantDeletion(_Discriminant):
             for share, scatter, count in zip(shares, self.scatters, self.counts, strict=True)
         )
         covariance = covariance * (self.n_train / (self.n_train - lost))
-        self._origin = X.mean(axis=0)
-        self.centre = (np.exp(self.log_priors) @ self.means) if centred else 0.0 * self._origin
-        self.full = Spectrum.of(covariance, self._origin)
+        self.origin = X.mean(axis=0)
+        self.centre = (np.exp(self.log_priors) @ self.means) if centred else 0.0 * self.origin
+        self.full = Spectrum.of(covariance, self.origin)
         self._shares = shares
         self._bases = [self._base(k, covariance) for k in range(n_classes)]
 
@@ -109,12 +122,12 @@ class LinearDiscriminantDeletion(_Discriminant):
         """What C without a row of class k is, but for its rank-one part."""
         if self.pooled:
             grown = (self.n_train - self.lost) / self._size_without(k)
-            return Spectrum(self._origin, self.full.basis, self.full.values * grown)
+            return Spectrum(self.origin, self.full.basis, self.full.values * grown)
         if self.counts[k] == 1:
             return self.full  # the class is left out by a refit
         count = self.counts[k]
         grown = covariance + self._shares[k] / (count - 1.0) * self.scatters[k] / count
-        return Spectrum.of(grown, self._origin)
+        return Spectrum.of(grown, self.origin)
 
     def _size_without(self, k: int) -> float:
         """What the pooled scatter without a row of class k is divided by."""
@@ -146,6 +159,9 @@ class LinearDiscriminantDeletion(_Discriminant):
                 lost[:] = True
             found.append(rows[lost])
         return np.concatenate(found)
+
+    def replace(self, new: NewRows) -> Replaced:
+        return ReplacedLinear(self, new)
 
     # -- outputs ----------------------------------------------------------------------------------
 
@@ -299,3 +315,6 @@ class QuadraticDiscriminantDeletion(_Discriminant):
             found[..., at, k] = -0.5 * (B.distances(Z, self.steps(k), meeting) + B.log_det)
         found += self.log_priors_without(deleted)
         return found
+
+    def replace(self, new: NewRows) -> Replaced:
+        return ReplacedQuadratic(self, new)

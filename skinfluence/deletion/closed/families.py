@@ -6,9 +6,12 @@ from typing import Any
 
 from skinfluence.deletion.closed import (  # noqa: F401  (they register themselves)
     bayes_families,
+    calibration,
     centroids,
     covariance,
     discriminant_families,
+    dummy,
+    factor_analysis,
     gaussian_bayes,
     gaussian_process,
     iterated,

@@ -12,12 +12,15 @@ from skinfluence.deletion.closed.base import (
     Array,
     ExactModel,
     Meeting,
+    NewRows,
     Positions,
+    Replaced,
     TrainingRows,
     register,
 )
 from skinfluence.deletion.closed.bayes_families import BayesFamily
 from skinfluence.deletion.closed.naive_bayes import BayesDeletion
+from skinfluence.deletion.closed.replaced.tables import ReplacedGaussians
 from skinfluence.objectives.encoding import class_positions
 
 
@@ -52,11 +55,19 @@ class GaussianBayesDeletion(BayesDeletion):
         self.scatters = np.stack(squares)
         gaps = (X - X.mean(axis=0)) ** 2
         spread = gaps.sum(axis=0)
+        self.smoothing = smoothing
         self.smooth = smoothing * spread.max() / n
         self._smoothed = smoothing > 0
         left = np.maximum(spread - n / (n - 1.0) * gaps, 0.0).max(axis=1)
         self.smooth_without = smoothing * left / (n - 1.0)
         self.variances = self.scatters / self.totals[:, None]
+
+    @property
+    def n_columns(self) -> int:
+        return self.X.shape[1]
+
+    def replace(self, new: NewRows) -> Replaced:
+        return ReplacedGaussians(self, new)
 
     @property
     def row_block(self) -> int:

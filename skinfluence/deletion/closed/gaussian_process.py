@@ -13,12 +13,16 @@ from skinfluence.deletion.closed.base import (
     ExactModel,
     Family,
     Meeting,
+    NewRows,
     Positions,
+    Replaced,
     TrainingRows,
     register,
 )
 from skinfluence.deletion.closed.heads import Head, Numbers
 from skinfluence.deletion.closed.kernel_ridge import inverse, rows_at
+from skinfluence.deletion.closed.replaced.kernels import ReplacedProcess, no_zeros
+from skinfluence.deletion.closed.slopes.kernels import DifferenceSlopes, solved_slopes
 
 
 class GaussianProcessDeletion(ExactModel):
@@ -45,6 +49,7 @@ class GaussianProcessDeletion(ExactModel):
         self, kernel: Any, X: Array, y: Array, noise: Any, *, normalize: bool, variance: bool
     ):
         self.kernel, self.X, self.variance = kernel, X, variance
+        self.noise, self.normalize = noise, normalize
         self.n_train, self.n_targets = y.shape
         self.n_outputs = 2 * self.n_targets if variance else self.n_targets
         # Not kernel(X, X): that leaves out a white kernel's noise.
@@ -52,18 +57,18 @@ class GaussianProcessDeletion(ExactModel):
         self.diagonal = self.inverse.diagonal()
         self.mean, self.scale = np.zeros_like(y[0]), np.ones_like(y[0])
         if normalize:
-            self.mean, self.scale = y.mean(axis=0), _no_zeros(y.std(axis=0))
-        self._centred = y - self.mean
+            self.mean, self.scale = y.mean(axis=0), no_zeros(y.std(axis=0))
+        self.centred = y - self.mean
         # M (y - m) and M 1: what moves the mean, and what a moved m moves.
-        self.dual = self.inverse @ self._centred
+        self.dual = self.inverse @ self.centred
         self.ones = self.inverse.sum(axis=1)
         n = self.n_train
         self._moved = np.zeros_like(y)
         self._scales = np.ones_like(y)
         if normalize:
-            self._moved = -self._centred / (n - 1)
-            squares = (self._centred**2).sum(axis=0) - n / (n - 1) * self._centred**2
-            self._scales = _no_zeros(np.sqrt(np.maximum(squares, 0.0) / (n - 1)))
+            self._moved = -self.centred / (n - 1)
+            squares = (self.centred**2).sum(axis=0) - n / (n - 1) * self.centred**2
+            self._scales = no_zeros(np.sqrt(np.maximum(squares, 0.0) / (n - 1)))
 
     @property
     def row_block(self) -> int:
@@ -77,9 +82,9 @@ class GaussianProcessDeletion(ExactModel):
         means = self.mean + K @ self.dual
         if not self.variance:
             return means
-        return np.hstack([means, self._reduced(K, X)[:, None] * np.square(self.scale)])
+        return np.hstack([means, self.reduced(K, X)[:, None] * np.square(self.scale)])
 
-    def _reduced(self, K, X):
+    def reduced(self, K, X):
         """``k(z, z) - k_z' A^-1 k_z``, (q,)."""
         return np.maximum(self.kernel.diag(X) - np.einsum("qn,qn->q", K @ self.inverse, K), 0.0)
 
@@ -94,15 +99,30 @@ class GaussianProcessDeletion(ExactModel):
             mean = meeting.query(before[:, t]) - share * self.dual[deleted, t]
             found[..., t] = mean + self.mean[t] + self._moved[deleted, t] * uncovered
         if self.variance:
-            reduced = np.maximum(meeting.query(self._reduced(K, X)) + share * seen, 0.0)
+            reduced = np.maximum(meeting.query(self.reduced(K, X)) + share * seen, 0.0)
             for t in range(self.n_targets):
                 found[..., self.n_targets + t] = reduced * self._scales[deleted, t] ** 2
         return found
 
+    def replace(self, new: NewRows) -> Replaced:
+        return ReplacedProcess(self, new)
 
-def _no_zeros(scale):
-    """Scales as scikit-learn has them: 1 for a target that is constant."""
-    return np.where(scale < 10 * np.finfo(np.float64).eps, 1.0, scale)
+    def slopes(self, X: Any, rows: Positions, features: Positions) -> Array:
+        kernel = DifferenceSlopes(features, self.kernel, self.kernel.diag, self.X)
+        seen = self.kernel(X, self.X) @ self.inverse
+        found = np.empty((X.shape[0], len(rows), len(features), self.n_outputs))
+        for j, i in enumerate(rows):
+            G, own = kernel.along(self.X[i], self.X), kernel.own(self.X[i])
+            G[i] = 0.0
+            of_queries = kernel.along(self.X[i], X)
+            for t in range(self.n_targets):
+                dual = self.dual[:, t]
+                found[:, j, :, t] = solved_slopes(G, of_queries, own, i, seen, dual)
+            if self.variance:
+                share = seen[:, i, None]
+                moved = share * (2.0 * (seen @ G - of_queries) + share * own)
+                found[:, j, :, self.n_targets :] = moved[..., None] * np.square(self.scale)
+        return found
 
 
 class _GaussianProcessFamily(Family):

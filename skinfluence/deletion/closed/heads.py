@@ -28,6 +28,8 @@ class Head(ABC):
         Whether the loss needs targets.
     has_decision, has_proba : bool
         Whether the estimator itself has such a method, so that it may be a target.
+    reconstructs : bool
+        Whether the last output is the squared error of a reconstruction.
     n_choices : int
         Among how many outputs a decision is chosen.
     of_no_rows : float
@@ -38,6 +40,7 @@ class Head(ABC):
     supervised: bool = True
     has_decision: bool = False
     has_proba: bool = False
+    reconstructs: bool = False
     n_choices: int = 1
     of_no_rows: float = -np.inf
 
@@ -57,6 +60,17 @@ class Head(ABC):
         """Probability of the chosen class, (q, b)."""
         raise NotImplementedError
 
+    def slopes(self, target: str, outputs: Array, asked: Any) -> Array | None:
+        """Derivatives of "loss", "decision_function" or "proba" in the outputs, (q, K).
+
+        None, as here, where they are found by differences.
+        """
+        return None
+
+    def reconstruction(self, outputs: Array, asked: Any) -> Array:
+        """Squared error of the reconstruction of each query, (q, b)."""
+        return outputs[..., -1]
+
     def choose(self, output: Any) -> int | None:
         """Choice that `output` names where choices are no classes; None where they are."""
         return None
@@ -64,6 +78,13 @@ class Head(ABC):
     def shown(self, outputs: Array) -> Array:
         """Outputs as a target of the user takes them, (q, b, n_columns)."""
         return outputs
+
+    def of_classes_left(self, outputs: Array, left: Positions) -> Array:
+        """Outputs of all classes from those of a model of the classes at `left`, (q, K)."""
+        assert self.classes is not None
+        full = np.full((len(outputs), len(self.classes)), self.of_no_rows)
+        full[:, left] = outputs
+        return full
 
     def predicted(self, outputs: Array) -> Positions:
         """Output that speaks for each query by itself, (q,), from outputs (q, K)."""
@@ -73,6 +94,11 @@ class Head(ABC):
 def _taken(outputs, choice):
     # Advanced indices on both sides of a slice would put the slice last.
     return outputs[np.arange(len(choice))[:, None], np.arange(outputs.shape[1]), choice[:, None]]
+
+
+def _indicators(outputs, choice):
+    """1 at the chosen output of each query, (q, K)."""
+    return (np.arange(outputs.shape[1]) == choice[:, None]).astype(np.float64)
 
 
 class OfClasses(Head):
@@ -102,6 +128,15 @@ class LogJoint(OfClasses):
     def proba(self, outputs: Array, choice: Positions) -> Array:
         return np.exp(-self.loss(outputs, choice))
 
+    def slopes(self, target: str, outputs: Array, asked: Any) -> Array:
+        chosen = _indicators(outputs, asked)
+        if target == "decision_function":
+            return 2.0 * chosen - 1.0 if outputs.shape[1] == 2 else chosen
+        of_loss = np.exp(outputs - log_sum(outputs)[:, None]) - chosen
+        if target == "loss":
+            return of_loss
+        return -self.proba(outputs[:, None], asked) * of_loss
+
     def decision(self, outputs: Array, choice: Positions) -> Array:
         if outputs.shape[-1] != 2:
             return _taken(outputs, choice)
@@ -120,6 +155,13 @@ class Votes(OfClasses):
 
     def proba(self, outputs: Array, choice: Positions) -> Array:
         return _taken(outputs, choice)
+
+    def slopes(self, target: str, outputs: Array, asked: Any) -> Array:
+        chosen = _indicators(outputs, asked)
+        if target == "proba":
+            return chosen
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(chosen > 0, -chosen / outputs, 0.0)
 
 
 class Numbers(Head):
@@ -143,6 +185,13 @@ class Numbers(Head):
         gap = outputs[..., : self.n_targets] - targets[:, None]
         return np.einsum("qbk,qbk->qb", gap, gap)
 
+    def slopes(self, target: str, outputs: Array, asked: Any) -> Array:
+        if target == "decision_function":
+            return _indicators(outputs, asked)
+        found = np.zeros_like(outputs)
+        found[:, : self.n_targets] = 2.0 * (outputs[:, : self.n_targets] - asked)
+        return found
+
 
 class LogDensity(Head):
     """The output is the log density; the loss is minus it."""
@@ -151,6 +200,23 @@ class LogDensity(Head):
 
     def loss(self, outputs: Array, targets: Any) -> Array:
         return -outputs[..., 0]
+
+    def slopes(self, target: str, outputs: Array, asked: Any) -> Array:
+        return -np.ones_like(outputs)
+
+
+class Reconstruction(LogDensity):
+    """Outputs are what was asked of log density and squared error of a reconstruction."""
+
+    reconstructs = True
+
+    def slopes(self, target: str, outputs: Array, asked: Any) -> Array:
+        found = np.zeros_like(outputs)
+        if target == "loss":
+            found[..., 0] = -1.0
+        else:
+            found[..., -1] = 1.0
+        return found
 
 
 def log_sum(outputs: Array) -> Array:

@@ -16,11 +16,21 @@ from skinfluence.deletion.closed.base import (
     ExactModel,
     Family,
     Meeting,
+    NewRows,
     Positions,
+    Replaced,
     TrainingRows,
     register,
 )
 from skinfluence.deletion.closed.heads import Head, Numbers
+from skinfluence.deletion.closed.replaced.kernels import ReplacedRidge
+from skinfluence.deletion.closed.slopes.kernels import (
+    NAMED,
+    DifferenceSlopes,
+    NamedSlopes,
+    dense_row,
+    solved_slopes,
+)
 
 
 class KernelRidgeDeletion(ExactModel):
@@ -38,10 +48,25 @@ class KernelRidgeDeletion(ExactModel):
     y : ndarray of shape (n_train, n_targets)
     weights : ndarray of shape (n_train,)
     alpha : ndarray of shape (n_targets,)
+    between : callable, default=None
+        ``between(X, Y)`` is the kernel of any rows; None where it is known only as a matrix.
+    slopes_of : callable, default=None
+        ``slopes_of(features)`` is a KernelSlopes; None likewise.
     """
 
-    def __init__(self, kernel: Any, X: Any, y: Array, weights: Array, alpha: Array):
-        self.kernel, self.root = kernel, np.sqrt(weights)
+    def __init__(
+        self,
+        kernel: Any,
+        X: Any,
+        y: Array,
+        weights: Array,
+        alpha: Array,
+        between: Any = None,
+        slopes_of: Any = None,
+    ):
+        self.slopes_of = slopes_of
+        self.kernel, self.between, self.root = kernel, between, np.sqrt(weights)
+        self.X = X
         self.n_train, self.n_outputs = y.shape
         K = np.array(kernel(X), dtype=np.float64)
         K *= self.root
@@ -84,6 +109,25 @@ class KernelRidgeDeletion(ExactModel):
         for t, a in enumerate(self.alpha_of):
             M = self.inverses[a][:, rows]
             found[:, t] -= K @ (M @ np.linalg.solve(M[rows], self.dual[rows, t]))
+        return found
+
+    def replace(self, new: NewRows) -> Replaced:
+        return ReplacedRidge(self, new)
+
+    def slopes(self, X: Any, rows: Positions, features: Positions) -> Array:
+        assert self.slopes_of is not None, "a kernel matrix has no features"
+        kernel = self.slopes_of(features)
+        K = self.kernel(X) * self.root
+        seen = [K @ M for M in self.inverses]
+        found = np.empty((X.shape[0], len(rows), len(features), self.n_outputs))
+        for j, i in enumerate(rows):
+            x, w = dense_row(self.X, i), self.root[i]
+            G = w * self.root[:, None] * kernel.along(x, self.X)
+            G[i] = 0.0
+            of_queries, own = w * kernel.along(x, X), w**2 * kernel.own(x)
+            for t, a in enumerate(self.alpha_of):
+                dual = self.dual[:, t]
+                found[:, j, :, t] = solved_slopes(G, of_queries, own, i, seen[a], dual)
         return found
 
 
@@ -141,7 +185,10 @@ class _KernelRidgeFamily(Family):
     def read(self, estimator: Any, rows: TrainingRows, settings: Any) -> ExactModel:
         y = np.asarray(rows.y, dtype=np.float64).reshape(rows.n, -1)
         alpha = np.broadcast_to(np.asarray(estimator.alpha, dtype=np.float64), y.shape[1:])
-        return KernelRidgeDeletion(kernel_of(estimator, rows.X), rows.X, y, rows.ones(), alpha)
+        between = None if is_precomputed(estimator) else kernel_of(estimator)
+        kernel = np.asarray if between is None else partial(between, Y=rows.X)
+        slopes_of = None if between is None else partial(_slopes_of, estimator, between, rows.X)
+        return KernelRidgeDeletion(kernel, rows.X, y, rows.ones(), alpha, between, slopes_of)
 
     def outputs(self, estimator: Any, X: Any) -> Array:
         predicted = np.asarray(estimator.predict(X), dtype=np.float64)
@@ -162,16 +209,31 @@ def is_precomputed(estimator: Any) -> bool:
     return estimator.kernel == "precomputed"
 
 
-def kernel_of(estimator: KernelRidge, train: Any) -> Any:
-    """Its kernel as a function of queries, (n_queries, n_train)."""
-    if is_precomputed(estimator):
-        return np.asarray
+def kernel_of(estimator: KernelRidge) -> Any:
+    """Its kernel as a function of queries and other rows, ``kernel(X, Y=Y)``."""
     if callable(estimator.kernel):
         params = estimator.kernel_params or {}
     else:
         params = {name: getattr(estimator, name) for name in ("gamma", "degree", "coef0")}
-    return partial(
-        pairwise_kernels, Y=train, metric=estimator.kernel, filter_params=True, **params
+    return partial(pairwise_kernels, metric=estimator.kernel, filter_params=True, **params)
+
+
+def _slopes_of(estimator, between, X, features):
+    """Derivatives of its kernel."""
+    if estimator.kernel in NAMED:
+        gamma = 1.0 / X.shape[1] if estimator.gamma is None else estimator.gamma
+        return NamedSlopes(
+            features,
+            estimator.kernel,
+            gamma=gamma,
+            degree=estimator.degree,
+            coef0=estimator.coef0,
+        )
+    return DifferenceSlopes(
+        features,
+        between,
+        lambda A: np.concatenate([between(A[[j]], A[[j]])[0] for j in range(A.shape[0])]),
+        X,
     )
 
 

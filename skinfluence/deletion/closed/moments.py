@@ -14,6 +14,8 @@ from skinfluence.deletion.closed.base import Array, Meeting, Positions
 LEFT = 1e-8
 # Condition number from which on a covariance counts as singular.
 SINGULAR = 1e12
+# And from which on its spectrum is that of the rows themselves, to as many digits.
+ILL = 1e6
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,16 @@ class Spectrum:
         """Of a matrix."""
         values, basis = linalg.eigh(covariance)
         return cls(center, basis, np.maximum(values, 0.0))
+
+    @classmethod
+    def of_rows(cls, gaps: Array, center: Array) -> Spectrum:
+        """Of the rows around their centre: the small of very different values are kept apart."""
+        n, p = gaps.shape
+        found = cls.of(gaps.T @ gaps / n, center)
+        if n < p or found.values[0] * ILL > found.values[-1]:
+            return found
+        _, sizes, axes = linalg.svd(gaps, full_matrices=False)
+        return cls(center, axes[::-1].T, sizes[::-1] ** 2 / n)
 
     def coordinates(self, X: Array) -> Array:
         """Rows around the centre, in the basis."""

@@ -14,8 +14,12 @@ from skinfluence.deletion.closed.base import (
     Array,
     ExactModel,
     Meeting,
+    NewRows,
     Positions,
+    Replaced,
 )
+from skinfluence.deletion.closed.replaced.moments import block_of
+from skinfluence.deletion.closed.replaced.tables import ReplacedComplements, ReplacedCounts
 
 
 class BayesDeletion(ExactModel):
@@ -35,7 +39,7 @@ class BayesDeletion(ExactModel):
         self.codes, self.weights = codes, weights
         self.n_train, self.n_outputs = len(codes), n_classes
         self.totals = np.bincount(codes, weights, minlength=n_classes)
-        self._given = log_priors
+        self.given = log_priors
         # A class that only rows without weight would be left to counts as gone too.
         self.lasts = (self.totals[codes] - weights) <= 1e-12 * self.totals[codes]
         self.lasts &= weights > 0
@@ -44,19 +48,30 @@ class BayesDeletion(ExactModel):
             shares = np.log(self.totals) - np.log(self.totals.sum())
         self.log_priors = shares if log_priors is None else log_priors
 
+    complex_rows = True
+
+    @property
+    def replaced_block(self) -> int:
+        return block_of(self.n_columns * self.n_outputs)
+
+    @property
+    @abstractmethod
+    def n_columns(self) -> int:
+        """Columns of a table of one class."""
+
     def idle(self, rows: Positions) -> NDArray[np.bool_]:
         return self.weights[rows] == 0.0
 
     def log_priors_without(self, rows: Positions) -> Array:
         """Log prior of each class without each of `rows`, (b, n_classes)."""
         own, each = self.codes[rows], np.arange(len(rows))
-        if self._given is None:
+        if self.given is None:
             totals = np.tile(self.totals, (len(rows), 1))
             totals[each, own] = np.maximum(totals[each, own] - self.weights[rows], 0.0)
             totals[each[self.lasts[rows]], own[self.lasts[rows]]] = 0.0
             with np.errstate(divide="ignore"):
                 return np.log(totals) - np.log(totals.sum(axis=1, keepdims=True))
-        logs = np.tile(self._given, (len(rows), 1))
+        logs = np.tile(self.given, (len(rows), 1))
         logs[each[self.lasts[rows]], own[self.lasts[rows]]] = -np.inf
         return logs
 
@@ -81,9 +96,20 @@ class CountsDeletion(BayesDeletion):
         counts = indicator @ X
         self.counts = counts.toarray() if sparse.issparse(counts) else np.asarray(counts)
 
+    @property
+    def n_columns(self) -> int:
+        return self.counts.shape[1]
+
     def prepared(self, X: Any) -> Any:
         """Queries as they are counted."""
         return X
+
+    @abstractmethod
+    def density_of(self, X: Any, counts: Array, totals: Array) -> Array:
+        """Log density of prepared queries in classes of these counts and weights, (q, b)."""
+
+    def replace(self, new: NewRows) -> Replaced:
+        return ReplacedCounts(self, new)
 
     @abstractmethod
     def log_density(self, X: Any) -> Array:
@@ -147,11 +173,16 @@ class MultinomialDeletion(CountsDeletion):
 
     def __init__(self, X, codes, weights, log_priors, n_classes, *, alpha: Array):
         super().__init__(X, codes, weights, log_priors, n_classes)
+        self.alpha = alpha
         self.smooth = self.counts + alpha
         self.sums = self.smooth.sum(axis=1)
 
     def log_density(self, X: Any) -> Array:
         return np.asarray(X @ (np.log(self.smooth) - np.log(self.sums)[:, None]).T)
+
+    def density_of(self, X: Any, counts: Array, totals: Array) -> Array:
+        smooth = counts + self.alpha
+        return np.asarray(X @ (np.log(smooth) - np.log(smooth.sum(axis=1))[:, None]).T)
 
     def own_change(self, X: Any, rows: Positions, meeting: Meeting) -> Array:
         gone, codes, weights = self.X[rows], self.codes[rows], self.weights[rows]
@@ -183,6 +214,12 @@ class ComplementDeletion(CountsDeletion):
 
     def outputs(self, X: Any) -> Array:
         return self.log_density(X)  # priors have no say
+
+    def density_of(self, X: Any, counts: Array, totals: Array) -> Array:
+        raise NotImplementedError
+
+    def replace(self, new: NewRows) -> Replaced:
+        return ReplacedComplements(self, new)
 
     def own_change(self, X: Any, rows: Positions, meeting: Meeting) -> Array:
         raise NotImplementedError
@@ -231,9 +268,12 @@ class BernoulliDeletion(CountsDeletion):
         return X if self.threshold is None else binarize(X, threshold=self.threshold)
 
     def log_density(self, X: Any) -> Array:
-        slopes = np.log(self.present) - np.log(self.absent)
-        n_columns = self.counts.shape[1]
-        constant = np.log(self.absent).sum(axis=1) - n_columns * np.log(self.sums)
+        return self.density_of(X, self.counts, np.asarray(self.totals, dtype=np.float64))
+
+    def density_of(self, X: Any, counts: Array, totals: Array) -> Array:
+        absent = totals[:, None] - counts + self.alpha
+        slopes = np.log(counts + self.alpha) - np.log(absent)
+        constant = np.log(absent).sum(axis=1) - self.n_columns * np.log(totals + 2.0 * self.alpha)
         return np.asarray(X @ slopes.T) + constant
 
     def own_change(self, X: Any, rows: Positions, meeting: Meeting) -> Array:
@@ -284,6 +324,7 @@ class CategoricalDeletion(CountsDeletion):
     def __init__(
         self, X, codes, weights, log_priors, n_classes, *, alpha: float, sizes: Positions
     ):
+        self.alpha = alpha
         self.sizes, self.offsets = sizes, np.concatenate([[0], np.cumsum(sizes)])
         super().__init__(self.prepared(X), codes, weights, log_priors, n_classes)
         self.smooth = self.counts + alpha
@@ -303,6 +344,10 @@ class CategoricalDeletion(CountsDeletion):
 
     def log_density(self, X: Any) -> Array:
         return np.asarray(X @ np.log(self.smooth).T) - np.log(self.sums).sum(axis=1)
+
+    def density_of(self, X: Any, counts: Array, totals: Array) -> Array:
+        sums = totals[:, None] + self.alpha * self.sizes
+        return np.asarray(X @ np.log(counts + self.alpha).T) - np.log(sums).sum(axis=1)
 
     def own_change(self, X: Any, rows: Positions, meeting: Meeting) -> Array:
         gone, codes, weights = self.X[rows], self.codes[rows], self.weights[rows]

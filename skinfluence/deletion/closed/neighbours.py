@@ -15,12 +15,16 @@ from skinfluence.deletion.closed.base import (
     ExactModel,
     Family,
     Meeting,
+    NewRows,
     Positions,
+    Replaced,
     TrainingRows,
     difference,
     register,
 )
 from skinfluence.deletion.closed.heads import Head, Numbers, Votes
+from skinfluence.deletion.closed.replaced.neighbours import ReplacedNeighbours
+from skinfluence.deletion.closed.slopes.neighbours import neighbour_slopes
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.objectives.encoding import class_positions
 
@@ -41,6 +45,7 @@ class NeighboursDeletion(ExactModel):
 
     def __init__(self, estimator: Any, targets: Array):
         self.estimator, self.targets = estimator, targets
+        self.X = stored_rows(estimator)
         self.k = estimator.n_neighbors
         self.n_train, self.n_outputs = targets.shape
         # Which of the k + 1 nearest are left when the j-th goes.
@@ -54,9 +59,12 @@ class NeighboursDeletion(ExactModel):
     def floats_a_query(self, n_rows: int) -> int:
         return 2 * n_rows + 4 * (self.k + 1) ** 2 + 3 * self.k**2 * self.n_outputs
 
-    def _means(self, distances, indices):
-        """Weighted means of the targets of some neighbours, over the last axis."""
-        targets = self.targets[indices]  # (..., k, n_outputs)
+    def targets_of(self, encoded: Any) -> Array:
+        """Targets whose means are the outputs, from classes or numbers, (b, n_outputs)."""
+        return np.eye(self.n_outputs)[encoded] if encoded.ndim == 1 else encoded
+
+    def means(self, distances: Array, targets: Array) -> Array:
+        """Weighted means of targets (..., k, n_outputs) of neighbours at some distances."""
         weights = self._weights(distances)
         if weights is None:
             return targets.mean(axis=-2)
@@ -77,7 +85,8 @@ class NeighboursDeletion(ExactModel):
         return np.where(infinite.any(axis=-1, keepdims=True), infinite, weights)
 
     def outputs(self, X: Any) -> Array:
-        return self._means(*self.estimator.kneighbors(X, n_neighbors=self.k))
+        distances, indices = self.estimator.kneighbors(X, n_neighbors=self.k)
+        return self.means(distances, self.targets[indices])
 
     def variations(self, X: Any) -> tuple[Positions, Array]:
         """The k nearest rows of each query, and the outputs without each of them.
@@ -85,7 +94,8 @@ class NeighboursDeletion(ExactModel):
         (q, k) and (q, k, n_outputs).
         """
         distances, indices = self.estimator.kneighbors(X, n_neighbors=self.k + 1)
-        return indices[:, : self.k], self._means(distances[:, self._left], indices[:, self._left])
+        targets = self.targets[indices[:, self._left]]
+        return indices[:, : self.k], self.means(distances[:, self._left], targets)
 
     def without(self, X: Any, deleted: Positions, meeting: Meeting) -> Array:
         near, varied = self.variations(X)
@@ -98,6 +108,12 @@ class NeighboursDeletion(ExactModel):
         query, place, column = _meetings(near, deleted)
         found[query, column] = varied[query, place]
         return found
+
+    def replace(self, new: NewRows) -> Replaced:
+        return ReplacedNeighbours(self, new)
+
+    def slopes(self, X: Any, rows: Positions, features: Positions) -> Array:
+        return neighbour_slopes(self, X, rows, features)
 
     def change(self, X: Any, deleted: Positions, before: Array, evaluate: Evaluate) -> Array:
         near, varied = self.variations(X)
@@ -126,6 +142,11 @@ class _NeighboursFamily(Family):
                 "training rows and later queries cannot be looked up. Pass the rows and a metric "
                 "on them."
             )
+
+    def jumps(self, estimator: Any) -> str:
+        if estimator.weights in (None, "uniform"):
+            return "averages its neighbours alike, whose means jump when one becomes another"
+        return ""
 
     def targets(self, estimator: Any, y: Any) -> Array:
         """Targets whose means are the outputs, (n, n_outputs)."""

@@ -15,7 +15,9 @@ from skinfluence.deletion.closed.base import (
     ExactModel,
     Family,
     Meeting,
+    NewRows,
     Positions,
+    Replaced,
     TrainingRows,
 )
 
@@ -65,9 +67,7 @@ class Refits(ExactModel):
         classes = self.head.classes
         if classes is None or len(model.classes_) == len(classes):
             return outputs
-        full = np.full((len(outputs), len(classes)), self.head.of_no_rows)
-        full[:, np.searchsorted(classes, model.classes_)] = outputs
-        return full
+        return self.head.of_classes_left(outputs, np.searchsorted(classes, model.classes_))
 
     def outputs(self, X: Any) -> Array:
         return self.outputs_of(self._all, X)
@@ -81,6 +81,60 @@ class Refits(ExactModel):
             pairs = enumerate(deleted)
             return np.concatenate([self.outputs_of(own, X[j : j + 1]) for j, own in pairs])
         return np.stack([self.outputs_of(own, X) for own in deleted], axis=1)
+
+    def replace(self, new: NewRows, *, needed: bool = True) -> Replaced:
+        return _Refitted(self, new, needed=needed)
+
+
+class _Refitted(Replaced):
+    """The estimator, fitted again with each new row.
+
+    Parameters
+    ----------
+    refits : Refits
+    new : NewRows
+    needed : bool
+        Whether there is nothing else where a fit fails.
+    """
+
+    def __init__(self, refits: Refits, new: NewRows, *, needed: bool):
+        self.refits, self.new = refits, new
+        head = refits.head
+        self._raises = needed and head.supervised and head.classes is None
+        self.broken = np.zeros(len(new), dtype=bool)
+        self.fitted = [self._or_none(self._fit, new[[j]]) for j in range(len(new))]
+        self.failed = np.array([fitted is None for fitted in self.fitted], dtype=bool)
+
+    def _fit(self, new):
+        refits, every = self.refits, np.arange(self.refits.n_train)
+        rows = refits.rows.with_other(int(new.rows[0]), new.X, new.y)
+        return every, refits.family.refitted(refits.estimator, rows, every)
+
+    def _or_none(self, function, *given):
+        """None where there is no such model, of rows that may have none."""
+        try:
+            return function(*given)
+        except (ValueError, linalg.LinAlgError):
+            if self._raises:
+                raise
+            return None
+
+    def outputs(self, X: Any) -> Array:
+        return np.stack([self._of(j, X) for j in range(len(self.new))], axis=1)
+
+    def _of(self, j, X):
+        fitted, refits = self.fitted[j], self.refits
+        found = None if fitted is None else self._or_none(refits.outputs_of, fitted, X)
+        return self._of_none(j, X) if found is None else found
+
+    def _of_none(self, j, X):
+        """Outputs where the row that went was needed by its class, or by the density."""
+        head, outputs = self.refits.head, self.refits.outputs(X)
+        if head.classes is None:
+            return np.full_like(outputs, head.of_no_rows)
+        gone = np.searchsorted(head.classes, self.refits.rows.y[self.new.rows[j]])
+        left = np.delete(np.arange(len(head.classes)), gone)
+        return head.of_classes_left(outputs[:, left], left)
 
 
 class Patched(ExactModel):
@@ -126,6 +180,17 @@ class Patched(ExactModel):
             at = slice(j, j + 1) if meeting is OWN else slice(None)
             found[(j,) if meeting is OWN else (at, j)] = self._refit(rows[j], X[at], meeting)
         return found
+
+    @property
+    def replaced_block(self) -> int:
+        return self.closed.replaced_block
+
+    @property
+    def complex_rows(self) -> bool:  # type: ignore[override]
+        return self.closed.complex_rows
+
+    def replace(self, new: NewRows) -> Replaced | None:
+        return self.closed.replace(new)
 
     def _refit(self, row, X, meeting):
         try:

@@ -67,6 +67,14 @@ class Leaving:
         own = curvature.spread(self.dense, self.slopes)
         return own if self.rest is None else own + self.rest
 
+    def entering(self, curvature: LinearCurvature, moves: Array) -> Array | float:
+        """Gradient after moves (P K, b) of rows in the place of those that left, (P, K, b)."""
+        return 0.0
+
+    def left(self, objective: Objective, index: int) -> Objective:
+        """What a refit minimises after the change at `index`."""
+        return objective.without(self.rows[index : index + 1])
+
 
 def leaving(curvature: LinearCurvature, rows: NDArray[np.intp]) -> Leaving:
     """What goes with each of `rows`."""
@@ -159,7 +167,7 @@ class NewtonInverse:
         n_outputs = curvature.theta.shape[1]
         bends = gone.own[:, None, None] * curvature.bends[gone.rows]
         left = np.eye(n_outputs) - bends @ spread
-        share = left[:, 0, 0] if n_outputs == 1 else _smallest_share(left)
+        share = left[:, 0, 0] if n_outputs == 1 else smallest_share(left)
         self.alone = np.abs(share) <= ALONE
         objective = curvature.objective
         penalty = objective.penalty
@@ -238,7 +246,7 @@ class NewtonInverse:
         return -direction * np.divide(along, size, out=np.zeros_like(along), where=size > 0)
 
 
-def _smallest_share(left):
+def smallest_share(left):
     """Smallest eigenvalue of I - C S: C S is similar to a symmetric matrix, so it is real.
 
     Where C S is small, the bound 1 - |C S| will do.

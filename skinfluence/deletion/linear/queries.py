@@ -36,6 +36,8 @@ class Queries:
         Which output or class the score is about.
     y : ndarray or None
         As the user passed it, for a callable target.
+    rows : ndarray, sparse array or None
+        The queries in model space, for other coordinates; not kept by parts of the queries.
     """
 
     designs: list[Design]
@@ -43,6 +45,7 @@ class Queries:
     targets: list[Array] | None = None
     choice: NDArray[np.intp] | None = None
     y: Any = None
+    rows: Any = None
 
     @property
     def shape(self) -> tuple[int]:

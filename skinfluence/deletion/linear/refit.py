@@ -46,14 +46,17 @@ class Refits:
     failed: list[int] = field(default_factory=list)
 
 
-def refit(curvature: LinearCurvature, gone: Leaving) -> Refits:
+def refit(
+    curvature: LinearCurvature, gone: Leaving, inverse: NewtonInverse | None = None
+) -> Refits:
     """Minimise the objective without each row, by chord sweeps with its Newton inverse.
 
     ``D_i <- D_i - (H' - w_i h_i)^-1 (gradient of the deleted objective at theta + D_i)``: with
     all D as columns, the outputs are one product X D and the gradients another, and the matrix
-    is factorised once. A sweep contracts by about the leverage of the row.
+    is factorised once. A sweep contracts by about the leverage of the row. For changes other
+    than deletions `inverse` is that of the Hessian that they leave.
     """
-    inverse = NewtonInverse(curvature, gone)
+    inverse = NewtonInverse(curvature, gone) if inverse is None else inverse
     result = Refits(inverse.move())
     # Without a gradient nothing is pulled away: rows of no weight, or outside a margin.
     done = inverse.exact | ~result.moves.any(axis=0)
@@ -116,7 +119,7 @@ def _gradient_of_block(curvature, gone, moves):
     for part in _loops.slices(objective.n_train, TILE // (8 * flat.shape[1])):
         slopes = _moved_slopes(curvature, gone, part, flat)
         gradient += objective.design.take(part).adjoint(slopes).reshape(shaped.shape)
-    return gradient
+    return gradient + gone.entering(curvature, moves)
 
 
 def _moved_slopes(curvature, gone, part, moves):
@@ -172,7 +175,7 @@ def _violates(curvature, gone, moves):
 def _one_by_one(curvature, gone, result, which):
     for i in np.flatnonzero(which):
         row = int(gone.rows[i])
-        left = curvature.objective.without(gone.rows[i : i + 1])
+        left = gone.left(curvature.objective, i)
         move = result.moves[:, i].reshape(curvature.theta.shape)
         found = minimise(left, feasible_start(left, curvature.theta, move))
         result.moves[:, i] = (found.theta - curvature.theta).ravel()

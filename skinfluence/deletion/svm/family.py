@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from sklearn.base import clone
@@ -13,6 +13,7 @@ from skinfluence._compat import libsvm_gamma
 from skinfluence._warn import warn
 from skinfluence.deletion.base import Array
 from skinfluence.deletion.closed.base import (
+    ExactModel,
     Family,
     Positions,
     TrainingRows,
@@ -22,11 +23,25 @@ from skinfluence.deletion.closed.heads import Head
 from skinfluence.deletion.svm.heads import Margins, Novelty, Tubes
 from skinfluence.deletion.svm.machine import SVMDeletion
 from skinfluence.deletion.svm.reading import pairs_of, read_machine
+from skinfluence.deletion.svm.smoothed import SmoothedMachine
 from skinfluence.exceptions import NotStationaryWarning
 
 # Violation of the conditions of optimality, relative to the size of gradients, above which a fit
 # is loose.
 LOOSE = 3e-2
+# Methods that approximate, from the minimum of a smoothed loss.
+SMOOTHED = ("first_order", "newton")
+
+
+def _warn_if_loose(estimator, off, how):
+    if off > LOOSE:
+        warn(
+            f"{type(estimator).__name__} is not at the optimum of its own objective on these "
+            f"rows: {how}. Either these targets or weights did not train it, or its tolerance "
+            "is loose. Scores belong to the optimum: pass what it was fitted on, or refit "
+            "with a smaller tol.",
+            NotStationaryWarning,
+        )
 
 
 class Refit:
@@ -50,22 +65,28 @@ class Refit:
 
 class _Machines(Family):
     sparse = True
+    options = frozenset({"method", "smoothing"})
     # Loose fits are polished, and far ones warned of.
     same = 0.3
 
-    def read(self, estimator: Any, rows: TrainingRows, settings: Any) -> SVMDeletion:
+    def asked(self, settings: Any) -> Self:
+        family = copy.copy(self)
+        if settings.method in SMOOTHED:
+            # It answers otherwise than the estimator, and `stationarity` says how far off that is.
+            family.same = np.inf
+        return family
+
+    def read(self, estimator: Any, rows: TrainingRows, settings: Any) -> ExactModel:
         fixed = settings.class_weights == "fixed"
         machine = read_machine(estimator, rows.X, rows.y, rows.weights, fixed_class_weights=fixed)
+        if settings.method in SMOOTHED:
+            smoothed = SmoothedMachine(machine, settings.method, settings.smoothing)
+            how = f"it could fall by {smoothed.excess:.1e}, relatively"
+            _warn_if_loose(estimator, smoothed.excess, how)
+            return smoothed
         deletion = SVMDeletion(machine)
-        if deletion.gap > LOOSE:
-            warn(
-                f"{type(estimator).__name__} is not at the optimum of its own objective on these "
-                f"rows: its conditions are violated by {deletion.gap:.1e} of the size of its "
-                "gradients. Either these targets or weights did not train it, or its tolerance "
-                "is loose. Scores belong to the optimum: pass what it was fitted on, or refit "
-                "with a smaller tol.",
-                NotStationaryWarning,
-            )
+        gap = f"its conditions are violated by {deletion.gap:.1e} of the size of its gradients"
+        _warn_if_loose(estimator, deletion.gap, gap)
         return deletion
 
     def outputs(self, estimator: Any, X: Any) -> Array:
@@ -102,13 +123,15 @@ class _Machines(Family):
 
 class _Classifiers(_Machines):
     estimators = (SVC, NuSVC)
-    options = frozenset({"class_weights"})
+    options = _Machines.options | {"class_weights"}
 
     def __init__(self, *, fixed: bool = False):
         self.fixed = fixed
 
-    def asked(self, settings: Any) -> Family:
-        return _Classifiers(fixed=settings.class_weights == "fixed")
+    def asked(self, settings: Any) -> Self:
+        family = super().asked(settings)
+        family.fixed = settings.class_weights == "fixed"
+        return family
 
     def fresh(self, estimator: Any, kept: Positions) -> Any:
         unfitted = super().fresh(estimator, kept)

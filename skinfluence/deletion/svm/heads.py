@@ -42,9 +42,9 @@ class Margins(Head):
         self.one_vs_one = one_vs_one and len(classes) > 2
         self.n_choices = len(pairs) if self.one_vs_one else len(classes)
         # What each pair says for each class: 1, -1 or 0.
-        self._signs = np.zeros((len(pairs), len(classes)))
+        self.signs = np.zeros((len(pairs), len(classes)))
         for k, (positive, negative) in enumerate(self.pairs):
-            self._signs[k, positive], self._signs[k, negative] = 1.0, -1.0
+            self.signs[k, positive], self.signs[k, negative] = 1.0, -1.0
 
     def encode(self, y: Any) -> Any:
         return class_positions(y, self.classes)
@@ -52,19 +52,34 @@ class Margins(Head):
     def loss(self, outputs: Array, targets: Any) -> Array:
         total = np.zeros(outputs.shape[:2])
         for k in range(outputs.shape[2]):
-            sign = self._signs[k, targets][:, None]
+            sign = self.signs[k, targets][:, None]
             total += np.abs(sign) * np.maximum(0.0, 1.0 - sign * outputs[..., k])
         return total
 
     def decision(self, outputs: Array, choice: Positions) -> Array:
         if len(self.classes) == 2:
-            return self._signs[0, choice][:, None] * outputs[..., 0]
+            return self.signs[0, choice][:, None] * outputs[..., 0]
         if self.one_vs_one:
             # The second half of the choices are the pairs the other way round.
             pair = choice % len(self.pairs)
             taken = np.take_along_axis(outputs, pair[:, None, None], axis=2)[..., 0]
             return np.where(choice < len(self.pairs), 1.0, -1.0)[:, None] * taken
-        return self._for_classes(outputs, self._signs[:, choice].T[:, None])
+        return self._for_classes(outputs, self.signs[:, choice].T[:, None])
+
+    def slopes(self, target: str, outputs: Array, asked: Any) -> Array:
+        """Of votes, which jump, no derivative is taken; at the margin, none of the hinge."""
+        if target == "loss":
+            signs = self.signs[:, asked].T
+            return -signs * (signs * outputs < 1.0)
+        if len(self.classes) == 2:
+            return self.signs[0, asked][:, None]
+        if self.one_vs_one:
+            pair = asked % len(self.pairs)
+            side = np.where(asked < len(self.pairs), 1.0, -1.0)
+            return side[:, None] * (np.arange(len(self.pairs)) == pair[:, None])
+        signs = self.signs[:, asked].T
+        confidence = (signs * outputs).sum(axis=1, keepdims=True)
+        return signs / (3.0 * (np.abs(confidence) + 1.0) ** 2)
 
     def _for_classes(self, outputs, signs):
         """Votes and confidence of classes, from what each pair says for them."""
@@ -77,8 +92,21 @@ class Margins(Head):
         """The columns of the estimator's decision function, (q, b, n_columns)."""
         if len(self.classes) == 2 or self.one_vs_one:
             return outputs
-        columns = [self._for_classes(outputs, signs) for signs in self._signs.T]
+        columns = [self._for_classes(outputs, signs) for signs in self.signs.T]
         return np.stack(columns, axis=-1)
+
+    def of_classes_left(self, outputs: Array, left: Positions) -> Array:
+        """A class that is gone is at the margin of every other: the box of its pair is empty."""
+        full = np.zeros((len(outputs), len(self.pairs)))
+        for k, pair in enumerate(self.pairs):
+            if not set(pair) <= set(left.tolist()):
+                full[:, k] = np.isin(pair[0], left) - 1.0 * np.isin(pair[1], left)
+        both = [k for k, pair in enumerate(self.pairs) if set(pair) <= set(left.tolist())]
+        if len(left) == 2:  # scikit-learn turns the sign of a pair that is alone
+            full[:, both] = -outputs[:, :1]
+        elif both:
+            full[:, both] = outputs
+        return full
 
     def choose(self, output: Any) -> int | None:
         if not self.one_vs_one:
@@ -124,6 +152,12 @@ class Tubes(Head):
     def loss(self, outputs: Array, targets: Any) -> Array:
         return np.maximum(0.0, np.abs(outputs[..., 0] - targets[:, None]) - self.epsilon)
 
+    def slopes(self, target: str, outputs: Array, asked: Any) -> Array:
+        if target == "decision_function":
+            return np.ones_like(outputs)
+        gap = outputs - asked[:, None]
+        return np.asarray(np.where(np.abs(gap) > self.epsilon, np.sign(gap), 0.0))
+
 
 class Novelty(Head):
     """The decision function of an outlier detector; the loss is its hinge, ``max(0, -f)``.
@@ -136,3 +170,6 @@ class Novelty(Head):
 
     def loss(self, outputs: Array, targets: Any) -> Array:
         return np.maximum(0.0, -outputs[..., 0])
+
+    def slopes(self, target: str, outputs: Array, asked: Any) -> Array:
+        return np.ones_like(outputs) if target == "decision_function" else -1.0 * (outputs < 0)

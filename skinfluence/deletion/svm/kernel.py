@@ -39,53 +39,78 @@ class Kernel:
         Fitted.
     X : ndarray or sparse array of shape (n_train, p)
         Training rows; the kernel matrix itself where it is precomputed.
+
+    Attributes
+    ----------
+    name : str
+        "callable" where it is `function`.
+    options : dict
+        What a named kernel takes beside rows.
+    X : ndarray or sparse array
+        The training rows less `shift`, where there is one.
     """
 
     def __init__(self, model: Any, X: Any):
         self.name = "callable" if callable(model.kernel) else model.kernel
-        self._function = model.kernel if callable(model.kernel) else None
-        self._options = _options(model)
+        self.function = model.kernel if callable(model.kernel) else None
+        self.options = _options(model)
         # Distances come from products, which lose the digits that a common shift takes up.
         shifted = self.name == "rbf" and not sparse.issparse(X)
-        self._shift = np.mean(X, axis=0) if shifted else None
-        self.X = X if self._shift is None else X - self._shift
+        self.shift = np.mean(X, axis=0) if shifted else None
+        self.X = X if self.shift is None else X - self.shift
         self.n_train = X.shape[0]
 
     @property
     def surely_psd(self) -> bool:
         """Whether the kernel has no negative eigenvalues whatever the rows are."""
         if self.name == "poly":
-            return self._options["coef0"] >= 0
+            return self.options["coef0"] >= 0
         return self.name in ("linear", "rbf")
 
     def between(self, queries: Any, rows: Indices) -> Array:
         """Kernel of each query with some training rows, (n_queries, n_rows)."""
         if self.name == "precomputed":
             return np.asarray(queries[:, rows], dtype=np.float64)
-        if self._function is not None:
-            found = self._function(queries, self.X)
+        if self.function is not None:
+            found = self.function(queries, self.X)
             found = found.toarray() if sparse.issparse(found) else np.asarray(found)
             return found[:, rows].astype(np.float64)
-        if self._shift is not None:
-            queries = queries - self._shift
+        if self.shift is not None:
+            queries = queries - self.shift
         return self._named(queries, self.X[rows])
 
     def among(self, rows: Indices, others: Indices) -> Array:
         """Kernel of some training rows with others, (n_rows, n_others)."""
         if self.name == "precomputed":
             return np.asarray(self.X[np.ix_(rows, others)], dtype=np.float64)
-        if self._function is not None:
+        if self.function is not None:
             return self.between(self.X[rows], others)
         return self._named(self.X[rows], self.X[others])
+
+    def between_new(self, queries: Any, X: Any, rows: Indices) -> Array:
+        """Kernel of queries with new rows, (n_queries, b), that take the places of `rows`."""
+        if self.name == "precomputed":  # new rows are the old ones, with other targets
+            return np.asarray(queries[:, rows], dtype=np.float64)
+        if self.function is not None:
+            found = self.function(queries, X)
+            found = found.toarray() if sparse.issparse(found) else np.asarray(found)
+            return found.astype(np.float64)
+        if self.shift is not None:
+            queries, X = queries - self.shift, X - self.shift
+        return self._named(queries, X)
+
+    def among_new(self, X: Any, rows: Indices) -> Array:
+        """Kernel of new rows with each other, (b, b)."""
+        return self.between_new(X, X, rows)
 
     def _named(self, A, B):
         if self.name == "linear":
             return linear_kernel(A, B, dense_output=True)
         if self.name == "rbf":
-            return rbf_kernel(A, B, **self._options)
+            return rbf_kernel(A, B, **self.options)
         if self.name == "poly":
-            return polynomial_kernel(A, B, **self._options)
-        return sigmoid_kernel(A, B, **self._options)
+            return polynomial_kernel(A, B, **self.options)
+        return sigmoid_kernel(A, B, **self.options)
 
 
 def _options(model):

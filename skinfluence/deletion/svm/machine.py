@@ -15,13 +15,17 @@ from skinfluence.deletion.closed.base import (
     Evaluate,
     ExactModel,
     Meeting,
+    NewRows,
     Positions,
+    Replaced,
 )
 from skinfluence.deletion.svm.each import follow_each
 from skinfluence.deletion.svm.point import Point, gradient_size
 from skinfluence.deletion.svm.polish import polish
 from skinfluence.deletion.svm.problems import Problem
 from skinfluence.deletion.svm.reading import Machine, last_of_their_class
+from skinfluence.deletion.svm.replacement import ReplacedMachine
+from skinfluence.deletion.svm.slopes import machine_slopes
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,8 @@ class SVMDeletion(ExactModel):
         By how much the fit violates the conditions of optimality, at worst, relative to the size
         of the gradients: at most the estimator's `tol` or so.
     """
+
+    without_an_end = True
 
     def __init__(self, machine: Machine):
         self.machine = machine
@@ -112,6 +118,16 @@ class SVMDeletion(ExactModel):
         ends = follow_each(problem.programme, point, motions)
         self.ends.update(rows[columns[~ends.complete]].tolist())
         return Moved(columns, ends.beta, ends.offset)
+
+    @property
+    def replaced_block(self) -> int:
+        return int(np.clip(self.n_train // 2, 16, 128))
+
+    def replace(self, new: NewRows) -> Replaced:
+        return ReplacedMachine(self, new)
+
+    def slopes(self, X: Any, rows: Positions, features: Positions) -> Array:
+        return machine_slopes(self, X, rows, features)
 
     def change(self, X: Any, deleted: Any, before: Array, evaluate: Evaluate) -> Array:
         changes = super().change(X, deleted, before, evaluate)

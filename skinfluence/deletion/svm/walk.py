@@ -62,6 +62,7 @@ class Walk:
         self.offset = start.offset.copy()
         self.free = start.free.copy()
         self.p, self.lo, self.hi = programme.p, programme.lo, programme.hi
+        self._opening = _opening(motion, len(self.beta))
         self.speed = self._bound_speeds()
         self._let_go()
         # What the variables that are not free do to everything else.
@@ -146,7 +147,7 @@ class Walk:
             side = LOWER if need > 0 else UPPER
             able = np.flatnonzero((self.group == group) & (self.side == side))
             variables = self.watched.variables[able]
-            able = able[self.hi[variables] > self.lo[variables]]
+            able = able[(self.hi > self.lo)[variables] | self._opening[variables]]
             if not len(able):
                 self.complete = False
                 return
@@ -373,3 +374,10 @@ class Walk:
             for v in members[np.abs(beta - bound) <= self.tiny_beta].tolist():
                 self.place[v], self.beta[v] = place, bounds[v]
                 self.free.remove(v)
+
+
+def _opening(motion, n):
+    """Which variables have boxes that grow, and may take part although they are empty yet."""
+    if motion.dlo is None or motion.dhi is None:
+        return np.zeros(n, dtype=bool)
+    return motion.dhi > motion.dlo

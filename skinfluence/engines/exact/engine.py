@@ -26,7 +26,10 @@ from skinfluence.deletion.closed.deletion import ExactDeletion, ExactQueries, va
 from skinfluence.deletion.closed.refits import Refits
 from skinfluence.engines.base import Array, DeletionEngine, Positions, Whole, check_columns
 from skinfluence.engines.exact.options import check_answers, check_exact_options
+from skinfluence.engines.exact.perturbation import perturbation
 from skinfluence.engines.exact.reading import agreed_model
+from skinfluence.engines.exact.replacement import new_rows, score_replacement
+from skinfluence.engines.exact.slopes import slope_of
 from skinfluence.engines.exact.truth import exact_agreement
 from skinfluence.engines.exact.values import asked_of, value_of
 from skinfluence.engines.linear.classes import check_classes, classes_of_rows, loses_a_class
@@ -62,7 +65,7 @@ class ExactEngine(DeletionEngine):
         self.refits = Refits(self.family, model, rows)
         self.exact, deviation = agreed_model(self.family, model, rows, settings, self.refits)
         self.method = self.exact.method
-        self.stationarity = (deviation, 0.0)
+        self.stationarity = self.exact.stationarity or (deviation, 0.0)
         if deviation > max(LOOSE, self.family.same):
             warn(
                 f"{type(model).__name__} is not where its own iteration comes to rest on these "
@@ -72,8 +75,13 @@ class ExactEngine(DeletionEngine):
             )
         target = settings.target
         self.score_unit = "target" if callable(target) else target
-        self._class_of_row = classes_of_rows(self.head.classes, rows.y, rows.ones())
-        self.deletion = ExactDeletion(self.exact, self.value, self._queries(rows.X, rows.y))
+        self.class_of_row = classes_of_rows(self.head.classes, rows.y, rows.ones())
+        self.deletion = ExactDeletion(
+            self.exact,
+            self.value,
+            self._queries(rows.X, rows.y),
+            slope_of(self.exact, self.head, target),
+        )
 
     # -- fitting ----------------------------------------------------------------------------------
 
@@ -166,8 +174,7 @@ class ExactEngine(DeletionEngine):
         if len(alone):
             warn(
                 f"Without some rows ({len(alone)} of {self.n_train}: {few(alone)}) "
-                f"{type(self.model).__name__} is not determined, or a class has no rows. Their "
-                "scores are those of a model without that class, or infinite.",
+                f"{type(self.model).__name__} {self.exact.flaw}",
                 DegenerateDeletionWarning,
             )
 
@@ -199,7 +206,7 @@ class ExactEngine(DeletionEngine):
     def nothing_left(self, rows: Positions) -> bool:
         left = self.rows.ones().copy()
         left[rows] = 0.0
-        return not left.any() or loses_a_class(self._class_of_row, rows)
+        return not left.any() or loses_a_class(self.class_of_row, rows)
 
     def score_groups(
         self, queries: Any, names: Any, members: Sequence[Positions], *, progress: bool
@@ -220,7 +227,7 @@ class ExactEngine(DeletionEngine):
             return np.zeros(queries.shape[0])
         outputs = self.exact.without_group(queries.X, rows)
         if outputs is not None:
-            return difference(self.value(outputs[:, None], queries.asked)[:, 0], queries.before)
+            return self.deletion.moved(queries, outputs[:, None])[:, 0]
         after = self.refit_value(queries, np.delete(np.arange(self.n_train), rows))
         return difference(after, queries.before)
 
@@ -230,6 +237,18 @@ class ExactEngine(DeletionEngine):
         return values_of(
             lambda X: self.refits.outputs_of(fitted, X), queries.X, queries.asked, self.value
         )
+
+    # -- other values of training rows ------------------------------------------------------------
+
+    def score_replacement(
+        self, queries: ExactQueries, rows: Positions, new: Any, new_y: Any
+    ) -> Array:
+        return score_replacement(self, queries, new_rows(self, rows, new, new_y))
+
+    def perturbation(
+        self, queries: ExactQueries, rows: Positions, features: Positions | None = None
+    ) -> Array:
+        return perturbation(self, queries, rows, features)
 
     # -- what there is only with parameters -------------------------------------------------------
 

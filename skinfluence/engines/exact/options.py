@@ -7,6 +7,7 @@ from typing import Any
 
 from skinfluence.deletion.closed.base import Family
 from skinfluence.deletion.closed.heads import Head
+from skinfluence.deletion.closed.latent import RECONSTRUCTION
 from skinfluence.exceptions import UnsupportedEstimatorError
 
 TARGETS = ("loss", "decision_function", "proba")
@@ -32,7 +33,7 @@ _DEFAULTS = {
 def check_exact_options(model: Any, family: Family, settings: SimpleNamespace) -> None:
     """Refuse options that mean something only where there is a Hessian, and unknown targets."""
     name = type(model).__name__
-    _check_target(name, settings.target)
+    _check_target(name, family, settings.target)
     if settings.method not in ("auto", "refit") and "method" not in family.options:
         raise ValueError(
             f"method={settings.method!r} approximates a deletion, and those of {name} are exact. "
@@ -45,11 +46,24 @@ def check_exact_options(model: Any, family: Family, settings: SimpleNamespace) -
                 f"{option}={value!r} is about derivatives of a loss, and deletions of {name} are "
                 f"exact without them. Leave {option}={default!r}."
             )
+    if settings.smoothing is not None and settings.method not in ("first_order", "newton"):
+        raise ValueError(
+            f"smoothing={settings.smoothing!r} rounds the kinks of a loss off, and deletions with "
+            f"method={settings.method!r} are exact with its kinks. Leave smoothing=None, or set "
+            "method='first_order' or 'newton', which approximate them."
+        )
 
 
-def _check_target(name, target):
+def _check_target(name, family, target):
     if callable(target) or target in TARGETS:
         return
+    if target == RECONSTRUCTION:
+        if family.reconstructs:
+            return
+        raise ValueError(
+            f"target={target!r} is how far a row is from its reconstruction, and {name} does not "
+            "reconstruct rows: PCA and FactorAnalysis do. Use target='loss'."
+        )
     if target == "params" or target.startswith("coef:"):
         raise UnsupportedEstimatorError(
             f"target={target!r} is about parameters, and {name} is followed by what it answers, "

@@ -43,10 +43,13 @@ def _whole_value(engine, queries, kept, whole):
     if left.weights is not None and takes_weights(engine.model):
         given = {weight_key(fresh): left.weights}
     heads, model = peel(fresh.fit(left.X, left.y, **given))
-    X = queries.X
+    X, rows = queries.X, left.X
     if heads:
+        accepted = "csr" if engine.family.sparse else False
         asked = take_rows(whole.queries, np.arange(queries.shape[0]))
-        X = to_model_space(heads, asked, accept_sparse="csr" if engine.family.sparse else False)
+        X = to_model_space(heads, asked, accept_sparse=accepted)
+        rows = to_model_space(heads, rows, accept_sparse=accepted)
+    model = engine.family.at_rest(model, TrainingRows(rows, left.y, left.weights))
     return values_of(
         lambda part: engine.refits.outputs_of((kept, model), part),
         X,

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skinfluence.deletion.closed.heads import Head
+from skinfluence.deletion.closed.latent import RECONSTRUCTION
 from skinfluence.objectives.encoding import class_positions
 
 Array = NDArray[np.float64]
@@ -23,6 +24,7 @@ def value_of(head: Head, target: Any) -> Value:
         "loss": head.loss,
         "decision_function": head.decision,
         "proba": head.proba,
+        RECONSTRUCTION: head.reconstruction,
     }
     return named[target]
 
@@ -41,6 +43,8 @@ def asked_of(head: Head, target: Any, output: Any, y: Any, outputs: Callable[[],
     """
     if callable(target):
         return None if y is None else np.asarray(y)
+    if target == RECONSTRUCTION:
+        return None
     if target != "loss":
         return _choice(head, output, y, outputs)
     if not head.supervised:
@@ -89,11 +93,19 @@ def _chosen_number(head, output, outputs):
 def _of_user(function, outputs, y):
     q, b, n_outputs = outputs.shape
     repeated = None if y is None else np.repeat(y, b, axis=0)
-    result = function(outputs.reshape(q * b, n_outputs), repeated)
-    values = np.array(result[0] if isinstance(result, tuple) else result, dtype=np.float64)
-    if values.shape != (q * b,):
+    return called(function, outputs.reshape(q * b, n_outputs), repeated)[0].reshape(q, b)
+
+
+def called(function: Any, outputs: Array, y: Any) -> tuple[Array, Array | None]:
+    """Values of the user's function of outputs (m, K), (m,), and derivatives where it has them."""
+    result = function(outputs, y)
+    values, slope = result if isinstance(result, tuple) else (result, None)
+    values = np.array(values, dtype=np.float64)
+    if values.shape != (len(outputs),):
         raise ValueError(
-            f"The target function returned values of shape {values.shape} for {q * b} rows of "
-            "outputs. Return one number a row, (n_rows,)."
+            f"The target function returned values of shape {values.shape} for {len(outputs)} "
+            "rows of outputs. Return one number a row, (n_rows,)."
         )
-    return values.reshape(q, b)
+    if slope is not None:
+        slope = np.array(slope, dtype=np.float64).reshape(outputs.shape)
+    return values, slope

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any, Self
 
@@ -18,7 +18,7 @@ from skinfluence.deletion.linear.deletion import LinearDeletion
 from skinfluence.deletion.linear.fit import fitted_parts
 from skinfluence.diagnostics import Diagnostics
 from skinfluence.engines.base import Array, DeletionEngine, Positions, Whole, check_columns
-from skinfluence.engines.linear import embedding, trust
+from skinfluence.engines.linear import changes, embedding, trust
 from skinfluence.engines.linear.classes import (
     check_classes,
     classes_of_rows,
@@ -284,6 +284,22 @@ class LinearEngine(DeletionEngine):
         trust.warn_of_groups(lost, len(members))
         self._warn_if_unsolved()
         return scores
+
+    # -- other values of training rows ------------------------------------------------------------
+
+    def perturbation(
+        self, queries: Any, rows: Positions, features: Positions | None = None
+    ) -> Array:
+        return changes.perturbation(self, queries, rows, features)
+
+    def score_replacement(self, queries: Any, rows: Positions, new: Any, new_y: Any) -> Array:
+        return changes.score_replacement(self, queries, rows, new, new_y)
+
+    def mean_replacement(self, queries: Any, rows: Positions, news: Iterable[Any]) -> list[Array]:
+        each = super().mean_replacement
+        if self.method != "first_order":
+            return each(queries, rows, news)
+        return changes.mean_replacement(self, queries, rows, news, each)
 
     # -- embedding --------------------------------------------------------------------------------
 

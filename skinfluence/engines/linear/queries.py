@@ -89,7 +89,8 @@ def make_queries(
         targets = reader_of(model).encode(model, y)
     elif target in ("decision_function", "proba"):
         choice = chosen_outputs(fit, outputs, y, output)
-    return Queries(designs, outputs, targets, choice, None if y is None else np.asarray(y))
+    own_y = None if y is None else np.asarray(y)
+    return Queries(designs, outputs, targets, choice, own_y, rows=X)
 
 
 def chosen_outputs(

@@ -12,6 +12,7 @@ from skinfluence._output import few
 from skinfluence._warn import warn
 from skinfluence.deletion.linear.fit import Fitted
 from skinfluence.deletion.linear.part import Part
+from skinfluence.deletion.quantile import QuantilePath
 from skinfluence.exceptions import DegenerateDeletionWarning, NotStationaryWarning
 
 # Relative gradient above which a fit is not what its objective says, or is far from it.
@@ -84,6 +85,31 @@ def warn_of_rows(rows: Sequence[int], n_train: int) -> None:
         "or has their label, or what is left can be separated. Their scores are those of the "
         "solution nearest to the fit, or of where the search for one ended. Add a penalty, "
         "or read them as a sign of rows that stand alone.",
+        DegenerateDeletionWarning,
+    )
+
+
+def warn_of_replacements(rows: Sequence[int], n_rows: int) -> None:
+    """Warn of rows whose replacement leaves a model that is not determined."""
+    if not len(rows):
+        return
+    warn(
+        f"The model is not determined after replacing some rows ({len(rows)} of {n_rows}: "
+        f"{few(rows)}): nothing else held one of its parameters or had their label, or what there "
+        "is then can be separated. Their scores are those of where the search for a minimum "
+        "ended. Add a penalty, or leave these rows as they are.",
+        DegenerateDeletionWarning,
+    )
+
+
+def warn_if_not_unique(path: QuantilePath) -> None:
+    """Warn of derivatives of one of several minima."""
+    if path.unique and not path.degenerate:
+        return
+    warn(
+        "The quantile fit has several minima, or more rows lie on it than it has parameters, so "
+        "that a small change of a row may lead to another of them. The derivatives are those of "
+        "the minimum at hand. Add a penalty (alpha), or another quantile than one between rows.",
         DegenerateDeletionWarning,
     )
 

@@ -19,8 +19,17 @@ from skinfluence.engines.base import Array, Engine, Positions
 from skinfluence.engines.exact.engine import ExactEngine
 from skinfluence.engines.linear.classes import check_classes
 from skinfluence.engines.shapley.values import shares_of_votes, squared_errors
+from skinfluence.engines.shapley.weighted import (
+    floats_a_query,
+    weighted_shares_of_votes,
+    weighted_squared_errors,
+)
+from skinfluence.engines.shapley.weights import weights_of
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.objectives.encoding import class_positions
+
+# Nodes of the integrals of weighted models that a block of queries is taken at together.
+_NODES = 16
 
 
 @dataclass(frozen=True)
@@ -57,6 +66,7 @@ class ShapleyEngine(Engine):
         self.model, self.X, self.y, self.settings = model, X, y, settings
         self.n_train, self.k = X.shape[0], model.n_neighbors
         self.classifies = isinstance(model, KNeighborsClassifier)
+        self.weighted = model.weights not in (None, "uniform")
         self.score_unit = "share of votes" if self.classifies else "negative squared error"
         self._targets = self._encoded(y)
         # Moving the origin changes no difference, and keeps the rounding of norms small.
@@ -80,12 +90,6 @@ class ShapleyEngine(Engine):
                 "InfluenceExplainer for what deleting a row does."
             )
         family_of(model).check(model)
-        if model.weights not in (None, "uniform"):
-            raise UnsupportedEstimatorError(
-                f"{type(model).__name__} has weights={model.weights!r}, and Shapley values have "
-                "a short form only where all k neighbours count alike. Set weights='uniform'; "
-                "InfluenceExplainer reads other weights."
-            )
 
     @classmethod
     def model_rows(cls, owner: Any, heads: Sequence[Any], X: Any, *, reset: bool) -> Any:
@@ -118,19 +122,32 @@ class ShapleyEngine(Engine):
             )
         return Asked(rows, self._encoded(y))
 
-    def values(self, queries: Asked) -> Array:
-        """Values of all rows for each query, (q, n_train)."""
-        order = self._nearest_first(queries.X)
+    def values(self, queries: Asked, budget: float) -> Array:
+        """Values of all rows for each query, (q, n_train), in about `budget` bytes."""
+        order, votes, errors = self._utilities(queries.X, budget)
         if self.classifies:
-            agrees = (self._targets[order] == queries.y[:, None]).astype(np.float64)
-            found = shares_of_votes(agrees, self.k)
+            found = votes((self._targets[order] == queries.y[:, None]).astype(np.float64))
         else:
             pairs = zip(self._targets.T, queries.y.T, strict=True)
-            each = [squared_errors(t[order], y, self.k) for t, y in pairs]
-            found = np.sum(each, axis=0)
+            found = np.sum([errors(t[order], y) for t, y in pairs], axis=0)
         values = np.empty_like(found)
         np.put_along_axis(values, order, found, axis=1)
         return values
+
+    def _utilities(self, X, budget):
+        """Order of the rows by distance, and the values of rows for the two kinds of targets."""
+        k = self.k
+        if not self.weighted:
+            order = self._nearest_first(X)
+            return order, lambda a: shares_of_votes(a, k), lambda t, y: squared_errors(t, y, k)
+        # The estimator's own distances: what it takes for 0 has all the weight.
+        distances, order = self.model.kneighbors(X, n_neighbors=self.n_train)
+        w = weights_of(self.model, distances)
+        return (
+            order,
+            lambda a: weighted_shares_of_votes(a, w, k, budget=budget),
+            lambda t, y: weighted_squared_errors(t, y, w, k, budget=budget),
+        )
 
     def _nearest_first(self, X):
         model = self.model
@@ -146,9 +163,15 @@ class ShapleyEngine(Engine):
         self, queries: Any, *, n_jobs: int | None, progress: bool, desc: str
     ) -> Iterator[Block]:
         budget = _loops.memory_budget(_loops.n_workers(n_jobs))
-        parts = _loops.slices(queries.shape[0], int(min(256, budget / (64.0 * self.n_train))))
+        floats = 8 * self.n_train
+        if self.weighted:
+            floats = _NODES * floats_a_query(self.n_train, self.k)
+        parts = _loops.slices(queries.shape[0], int(min(256, budget / (8.0 * floats))))
         found = _loops.in_threads(
-            lambda part: self.values(queries[part]), parts, n_jobs=n_jobs, one_thread=False
+            lambda part: self.values(queries[part], budget),
+            parts,
+            n_jobs=n_jobs,
+            one_thread=False,
         )
         blocks = zip(parts, found, strict=True)
         every = slice(0, self.n_train)

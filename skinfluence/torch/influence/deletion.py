@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from torch import Tensor
 
 from skinfluence.attribution import Block
-from skinfluence.torch.influence import first_order, groups, self_influence
+from skinfluence.torch.data import Rows
+from skinfluence.torch.influence import first_order, groups, replacement, self_influence
 from skinfluence.torch.influence.evaluation import Evaluation
 from skinfluence.torch.influence.newton import GaussNewtonDeletion
 from skinfluence.torch.influence.queries import Parameters, Queries
@@ -57,6 +58,16 @@ class Deletion(ABC):
     @abstractmethod
     def own_changes(self, queries: Queries, at: np.ndarray, *, progress: bool) -> np.ndarray:
         """Change of each row's value when it is deleted, (len(at),); queries as above."""
+
+    @abstractmethod
+    def replaced(self, queries: Asked, at: np.ndarray, new: Rows) -> np.ndarray:
+        """Change when row ``at[j]`` becomes row j of `new`, one at a time, (m, len(at))."""
+
+    @abstractmethod
+    def replaced_on_average(
+        self, queries: Asked, at: np.ndarray, news: Iterable[Rows]
+    ) -> Iterator[np.ndarray]:
+        """Mean over the queries of :meth:`replaced`, for one set of rows after another."""
 
     def changes(self, queries: Asked, moves: Tensor) -> np.ndarray:
         """Change of what is asked about under each move, (m, b)."""
@@ -109,6 +120,14 @@ class AlongGradients(Deletion):
         if isinstance(self.target, OfLoss):
             return self_influence.on_own_loss(self.trained, at, progress=progress)
         return self_influence.on_own_value(self.trained, queries, at, progress=progress)
+
+    def replaced(self, queries: Asked, at: np.ndarray, new: Rows) -> np.ndarray:
+        return replacement.first_order(self.trained, queries, at, new)
+
+    def replaced_on_average(
+        self, queries: Asked, at: np.ndarray, news: Iterable[Rows]
+    ) -> Iterator[np.ndarray]:
+        return replacement.first_order_means(self.trained, queries, at, news)
 
     def by_moves(self, queries: Asked) -> bool:
         # As many solves as queries, or as rows.
@@ -165,6 +184,25 @@ class ByNewton(Deletion):
             for part in self_influence.bar(self.move_slices(len(at)), progress)
         ]
         return np.concatenate([np.zeros(0), *found])
+
+    def replaced(self, queries: Asked, at: np.ndarray, new: Rows) -> np.ndarray:
+        found = [values for _, values in self._replacements(queries, at, new)]
+        return np.concatenate([np.zeros((queries.shape[0], 0)), *found], axis=1)
+
+    def replaced_on_average(
+        self, queries: Asked, at: np.ndarray, news: Iterable[Rows]
+    ) -> Iterator[np.ndarray]:
+        for new in news:
+            found = np.empty(len(at))
+            for part, values in self._replacements(queries, at, new):
+                found[part] = values.mean(axis=0)
+            yield found
+
+    def _replacements(self, queries, at, new):
+        """Blocks of changes, (m, b), and which of the rows they are about."""
+        steps = replacement.GaussNewtonReplacement(self.trained, self.steps)
+        for part in steps.slices(len(at)):
+            yield part, self.changes(queries, steps.moves(at[part], new[part]))
 
     def _evaluation(self) -> Evaluation:
         assert self.target is not None

@@ -14,6 +14,7 @@ from torch.func import grad
 
 from skinfluence import _loops
 from skinfluence.torch.curvature.outputs import OutputGradients
+from skinfluence.torch.data import Batch
 from skinfluence.torch.influence.trained import PROBE, SOLVING, At, Trained
 from skinfluence.torch.losses import RowLoss
 from skinfluence.torch.objective import NetworkObjective
@@ -141,7 +142,10 @@ class GaussNewtonDeletion:
         bends : Tensor of shape (b, K, K)
             float64.
         """
-        batch = self.trained.batch(positions)
+        return self.linearised(self.trained.batch(positions))
+
+    def linearised(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """The same of rows that need not be training rows."""
         linearised = self._outputs(batch)
         f, loss = linearised.outputs.detach().double(), self.trained.objective.loss
         return linearised.dense(), loss_slopes(loss, f, batch.y), loss.hessian(f, batch.y).detach()

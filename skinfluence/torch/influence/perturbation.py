@@ -11,25 +11,36 @@ from skinfluence.torch.influence.queries import Queries
 from skinfluence.torch.influence.trained import Trained
 
 
-def perturbation(trained: Trained, queries: Queries, positions: np.ndarray) -> np.ndarray:
+def perturbation(
+    trained: Trained,
+    queries: Queries,
+    positions: np.ndarray,
+    features: np.ndarray | None = None,
+) -> np.ndarray:
     """``d value(z) / d x_i = -w_i d/dx <A^-1 g_z, grad l(x_i)>``, (m, n_rows, \\*shape of x).
 
     The derivative of the query's value at the optimum as the rows move, not that of a deletion
-    score. The rows' gradients are differentiated a second time, in their inputs.
+    score. The rows' gradients are differentiated a second time, in their inputs; of flat inputs,
+    (d,), only those in the columns at `features` are kept.
 
     Raises
     ------
     ValueError
-        If the network has several inputs, or one of integers.
+        If the network has several inputs, or one of integers, or columns are asked for of inputs
+        that have none.
     """
     shape = _check_inputs(trained)
+    if features is not None:
+        _check_flat(shape)
+        shape = (len(features),)
     solved = trained.solve(queries.dense(slice(0, queries.shape[0])))
     found = np.empty((len(solved), len(positions), *shape))
     size = max(1, trained.gradients.block_size() // 2)  # the graph of two derivatives
     with differentiable_twice():
         for start in range(0, len(positions), size):
             part = slice(start, start + size)
-            found[:, part] = _of_rows(trained, solved, positions[part])
+            slopes = _of_rows(trained, solved, positions[part])
+            found[:, part] = slopes if features is None else slopes[..., features]
     return found
 
 
@@ -68,3 +79,13 @@ def _check_inputs(trained):
             "behind its embedding layer, or use score_replacement for other inputs."
         )
     return inputs[0].shape[1:]
+
+
+def _check_flat(shape):
+    """Refuse columns of inputs that are no rows of a table."""
+    if len(shape) != 1:
+        raise ValueError(
+            f"features= names columns, and the input of a row has shape {tuple(shape)}. Leave "
+            "features=None, and take what you need of the result: its last axes are those of a "
+            "row."
+        )

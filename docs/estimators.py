@@ -1,0 +1,71 @@
+"""The table of all estimators of scikit-learn: the explained are tried, the others refused."""
+
+import re
+from collections import Counter
+
+from sklearn.utils import all_estimators
+
+import skinfluence
+from skinfluence.coverage import example_of, line_of, try_out
+from skinfluence.reasons import reason_of
+
+# What a method does, for those whose name does not say it.
+METHODS = {
+    "newton": "a Newton step a row",
+    "first_order": "to first order",
+    "implicit": "the derivative of the fixed point of EM",
+    "refit": "a refit a row",
+    "tracin": "along its training",
+}
+
+# What else has to be said of one that is explained.
+NOTES = {"CalibratedClassifierCV": "Its curves; the estimators under them are held fixed."}
+
+ESTIMATORS = dict(all_estimators())
+NAMES = {*ESTIMATORS, *skinfluence.__all__, "BetaVAE"}
+# Calls and options, then names of attributes and classes.
+CODE = re.compile(r"\w+\([^()]*(?:\([^()]*\))?\)|\w+=\"?\w+\"?|\w*_\w*|[A-Z]\w+")
+
+
+def marked(text):
+    """Sentences of a refusal with code set as code, and links on classes."""
+
+    def mark(found):
+        code = found[0]
+        if code in NAMES:
+            return f"`{code}`"
+        return code if code.isalpha() else f"``{code}``"
+
+    return CODE.sub(mark, text)
+
+
+def row_of(name, cls):
+    """Estimator, module, answer, by what or why not, and what instead."""
+    line = line_of(example_of(cls))
+    start = [f"`{name}`", cls.__module__.split(".")[1]]
+    if not line.explainers:
+        refusal = reason_of(line.estimator)
+        reason = f"{refusal.reason[0].upper()}{refusal.reason[1:]}."
+        return [*start, "refused", marked(reason), marked(refusal.instead_of(line.estimator))]
+    by = f"`{line.explainers[0].__name__}`"
+    if line.wraps:
+        return [*start, "as what is inside", by, ""]
+    trial = try_out(line)
+    how = METHODS.get(trial.method)
+    also = ", ".join(f"`{other.__name__}`" for other in line.explainers[1:])
+    return [
+        *start,
+        "exact" if trial.exact else "approximate",
+        by if how is None else f"{by}, {how}",
+        f"Also {also}." if also else NOTES.get(name, ""),
+    ]
+
+
+header = ("Estimator", "Module", "Answer", "By what, or why not", "Instead, or also")
+rows = [row_of(name, cls) for name, cls in ESTIMATORS.items()]
+
+counts = Counter(row[2] for row in rows)
+count_header = ("Answer", "Estimators")
+count_rows = [
+    [answer, counts[answer]] for answer in ("exact", "approximate", "as what is inside", "refused")
+]

@@ -1,0 +1,108 @@
+"""Exact deletion from models that do not look at X: the baselines that others are held against."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.dummy import DummyClassifier, DummyRegressor
+
+from skinfluence.deletion.closed.base import (
+    Array,
+    ExactModel,
+    Family,
+    Meeting,
+    Positions,
+    TrainingRows,
+    register,
+)
+from skinfluence.deletion.closed.heads import Head, Numbers, Votes
+from skinfluence.exceptions import UnsupportedEstimatorError
+from skinfluence.objectives.encoding import class_positions
+
+
+class MeanDeletion(ExactModel):
+    """Deletion of one row from a weighted mean: ``(S m - w_i t_i) / (S - w_i)``.
+
+    Parameters
+    ----------
+    targets : ndarray of shape (n_train, n_outputs)
+        Of classes, their indicators, whose means are their shares.
+    weights : ndarray of shape (n_train,)
+    """
+
+    def __init__(self, targets: Array, weights: Array):
+        self.n_train, self.n_outputs = targets.shape
+        self.mean = np.average(targets, axis=0, weights=weights)
+        left = weights.sum() - weights
+        self.alone = np.flatnonzero(left <= 0)
+        # The step from the mean, so that a row of weight 0 moves it by exactly 0.
+        share = np.divide(weights, left, out=np.zeros_like(left), where=left > 0)
+        self.means = self.mean - share[:, None] * (targets - self.mean)
+
+    def outputs(self, X: Any) -> Array:
+        return np.tile(self.mean, (X.shape[0], 1))
+
+    def without(self, X: Any, deleted: Positions, meeting: Meeting) -> Array:
+        means = self.means[deleted]
+        return means if meeting.pairs else np.tile(means, (X.shape[0], 1, 1))
+
+
+class _DummyFamily(Family):
+    sparse = True
+    # The strategy that is a mean; the others are fitted again.
+    mean: str
+
+    def read(self, estimator: Any, rows: TrainingRows, settings: Any) -> ExactModel | None:
+        if estimator.strategy != self.mean:
+            return None
+        return MeanDeletion(self.targets(estimator, rows.y), rows.ones())
+
+    def targets(self, estimator: Any, y: Any) -> Array:
+        """What the outputs are means of, (n, n_outputs)."""
+        raise NotImplementedError
+
+
+class _ClassifierFamily(_DummyFamily):
+    estimators = (DummyClassifier,)
+    mean = "prior"
+
+    def check(self, estimator: Any) -> None:
+        if estimator.strategy == "stratified":
+            raise UnsupportedEstimatorError(
+                "DummyClassifier has strategy='stratified', which draws a class for each query "
+                "and has no probabilities but 0 and 1. Set strategy='prior': these are what it "
+                "draws by."
+            )
+
+    def head(self, estimator: Any) -> Head:
+        if isinstance(estimator.classes_, list):
+            raise UnsupportedEstimatorError(
+                f"DummyClassifier was fitted on {len(estimator.classes_)} targets a row, and one "
+                "is explained at a time. Fit one classifier a target."
+            )
+        return Votes(estimator.classes_)
+
+    def targets(self, estimator: Any, y: Any) -> Array:
+        return np.eye(len(estimator.classes_))[class_positions(y, estimator.classes_)]
+
+    def outputs(self, estimator: Any, X: Any) -> Array:
+        return np.asarray(estimator.predict_proba(X), dtype=np.float64)
+
+
+class _RegressorFamily(_DummyFamily):
+    estimators = (DummyRegressor,)
+    mean = "mean"
+
+    def head(self, estimator: Any) -> Head:
+        return Numbers(np.size(estimator.constant_))
+
+    def targets(self, estimator: Any, y: Any) -> Array:
+        return np.asarray(y, dtype=np.float64).reshape(len(y), -1)
+
+    def outputs(self, estimator: Any, X: Any) -> Array:
+        return np.reshape(np.asarray(estimator.predict(X), dtype=np.float64), (X.shape[0], -1))
+
+
+register(_ClassifierFamily())
+register(_RegressorFamily())

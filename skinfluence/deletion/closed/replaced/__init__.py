@@ -1,0 +1,1 @@
+"""Closed forms of models of which a training row becomes another one."""
