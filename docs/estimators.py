@@ -19,7 +19,6 @@ METHODS = {
     "tracin": "along its training",
 }
 
-
 # What stays as it is while a row goes.
 HELD = {
     "CalibratedClassifierCV": "The classifier inside is held fixed, and its curve moves.",
