@@ -452,7 +452,7 @@ def main(argv=None):
     images = digits_to_attack() if options.quick else cifar_to_attack(options)
     if images is None:
         return None
-    plan = Plan(radii=(0.5, 2.0), n_tests=12, n_verified=4) if options.quick else Plan()
+    plan = Plan(radii=(0.5, 2.0), n_tests=8, n_verified=4) if options.quick else Plan()
     found = study(images, plan, Checkpoints("koh-liang-attack", (plan, DECAY), options))
     text = f"Data: {images.source}. Command: `koh_liang_attack.py`.\n\n{report(found)}"
     if not options.quick:

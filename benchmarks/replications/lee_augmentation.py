@@ -309,18 +309,18 @@ def plans(*, small):
     ggn = {"curvature": "ggn"}
     if small:
         flat = Classifier("linear", _linear(64), 1e-2, 300, None, ggn, np.float64)
-        net = Classifier("network", _perceptron, 1e-2, 400, 0.1, {**ggn, "damping": 0.01})
+        net = Classifier("network", _perceptron, 1e-2, 300, 0.1, {**ggn, "damping": 0.01})
         return {
-            "softmax regression": (flat, Sizes(150, 500, 3, 1.0, 10)),
+            "softmax regression": (flat, Sizes(150, 500, 2, 1.0, 10)),
             "perceptron": (net, Sizes(150, 500, 2, 1.0, 0)),
         }
     krylov = {**ggn, "solver": "cg", "tol": 1e-6}
     flat = Classifier("linear", _linear(784), 1e-2, 300, None, krylov, np.float64)
     net = Classifier("network", _convolutional, 1e-3, 1_000, 0.1, {**ggn, "damping": 0.01})
     return {
-        "convolutions, 2,000 validation images": (net, Sizes(1_000, 2_000, 8, 2.0, 0)),
-        "softmax regression, 2,000 validation images": (flat, Sizes(1_000, 2_000, 10, 2.0, 30)),
-        "softmax regression, 20,000 validation images": (flat, Sizes(1_000, 20_000, 10, 2.0, 0)),
+        "convolutions, 2,000 validation images": (net, Sizes(1_000, 2_000, 5, 2.0, 0)),
+        "softmax regression, 2,000 validation images": (flat, Sizes(1_000, 2_000, 8, 2.0, 20)),
+        "softmax regression, 20,000 validation images": (flat, Sizes(1_000, 20_000, 8, 2.0, 0)),
     }
 
 

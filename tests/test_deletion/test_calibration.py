@@ -99,6 +99,32 @@ def test_one_curve_over_scores_of_folds(y):
     )
 
 
+@pytest.mark.parametrize("ensemble", [True, False])
+def test_rows_that_are_replaced_stay_in_their_fold(ensemble):
+    model = CalibratedClassifierCV(GaussianNB(), cv=3, ensemble=ensemble).fit(ROWS, CLASSES)
+    explainer = InfluenceExplainer(model, target="proba", output="a").fit(ROWS, CLASSES)
+    new, labels = ROWS[[4]] + 0.5, np.array(["b"])
+    found = explainer.score_replacement(new, labels, rows=[6], queries=ROWS)
+    splits = list(StratifiedKFold(3).split(ROWS, CLASSES))
+    fold = next(f for f, (_, test) in enumerate(splits) if 6 in test)
+    X, y = ROWS.copy(), CLASSES.copy()
+    X[6], y[6] = new[0], labels[0]
+    one = GaussianNB().fit(ROWS[splits[fold][0]], CLASSES[splits[fold][0]])
+    if ensemble:
+        test = splits[fold][1]
+        before = curves(one, ROWS[test], CLASSES[test]).predict_proba(ROWS)[:, 0]
+        moved = (curves(one, X[test], y[test]).predict_proba(ROWS)[:, 0] - before) / 3
+    else:
+        scores = cross_val_predict(GaussianNB(), ROWS, CLASSES, cv=3, method="predict_proba")
+        whole, change = model.calibrated_classifiers_[0].estimator.predict_proba(ROWS), []
+        for targets in (CLASSES, y):
+            curve = Sigmoids(scores, np.searchsorted(model.classes_, targets))
+            change.append(curve.probabilities(whole, curve.fit(np.ones(N))[0])[:, 0])
+            scores[6] = one.predict_proba(new)[0]
+        moved = change[1] - change[0]
+    assert_allclose(found[:, 0], moved, rtol=1e-8, atol=1e-10)
+
+
 @pytest.mark.skipif(VERSION < (1, 8), reason="there is no temperature")
 @weights_warn
 @both

@@ -16,7 +16,11 @@ from sklearn.base import clone
 from sklearn.svm import SVC, SVR, NuSVC, NuSVR, OneClassSVM
 
 from skinfluence import InfluenceExplainer
-from skinfluence.exceptions import DegenerateDeletionWarning, NotStationaryWarning
+from skinfluence.exceptions import (
+    DegenerateDeletionWarning,
+    NotStationaryWarning,
+    UnsupportedEstimatorError,
+)
 from tests.test_deletion.svm_refits import decisions, kernel_of, losses
 from tests.test_deletion.test_svm import NUMBERS, THREE, TWO, WEIGHTS, N, X, laplace, name
 
@@ -373,3 +377,11 @@ def test_smoothing_is_refused_where_nothing_is_smoothed():
 def test_too_many_rows_for_dense_matrices():
     with sklearn.config_context(working_memory=0.01), pytest.raises(ValueError, match="auto"):
         explained((SVC(**RBF), TWO, None), method="newton")
+
+
+def test_other_values_of_rows_are_left_to_the_exact_path():
+    explainer = explained((SVC(**RBF), TWO, None), method="newton")
+    with pytest.raises(UnsupportedEstimatorError, match=r"score_replacement.*method='auto'"):
+        explainer.score_replacement(X[:1], rows=[0], queries=(X[:2], TWO[:2]))
+    with pytest.raises(UnsupportedEstimatorError, match=r"perturbation.*method='auto'"):
+        explainer.perturbation(X[:2], TWO[:2], rows=[0])

@@ -189,7 +189,6 @@ def test_targets_that_are_not_there():
         lambda explainer: explainer.diagnostics(),
         lambda explainer: explainer.train_embedding(),
         lambda explainer: explainer.get_feature_names_out(),
-        lambda explainer: explainer.perturbation(ROWS[:1], CLASSES[:1]),
     ],
 )
 def test_questions_about_parameters_are_refused(ask):

@@ -141,7 +141,8 @@ def _oracle(n, p, first, second):
 def ledoit_wolf(scatter: Scatter, u: Array | None) -> Any:
     """Ledoit and Wolf's: the traces, and the sum of fourth powers of distances to the mean."""
     n = scatter.n - (u is not None)
-    return _ledoit_wolf(n, scatter.p, *scatter.traces(u), _fourth_powers(scatter, u))
+    first, second = scatter.traces(u)
+    return _ledoit_wolf(n, scatter.p, first, second, _fourth_powers(scatter, u))
 
 
 def _ledoit_wolf(n, p, first, second, fourth):
@@ -196,7 +197,8 @@ def ledoit_wolf_of(scatter: Scatter, S: Array, u: Array, v: Array, mean: Array) 
     fourth = fourth + 4.0 * np.einsum("bp,bpr,br->b", mean, Q, mean)
     # The sum of all rows is n times their mean.
     fourth = fourth + 2.0 * size * np.einsum("bpp->b", Q) - 3.0 * n * size**2
-    return _ledoit_wolf(n, scatter.p, *_traces(S), fourth)
+    first, second = _traces(S)
+    return _ledoit_wolf(n, scatter.p, first, second, fourth)
 
 
 def _traces(S):

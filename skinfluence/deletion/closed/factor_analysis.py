@@ -15,7 +15,9 @@ from skinfluence.deletion.closed.base import (
     Array,
     ExactModel,
     Meeting,
+    NewRows,
     Positions,
+    Replaced,
     TrainingRows,
     register,
     relative_difference,
@@ -111,6 +113,9 @@ class FactorDeletion(ExactModel):
         self._flagged[rows] |= new | ~factors.settled
         return self.rows[rows] / m, factors, log_det
 
+    def replace(self, new: NewRows) -> Replaced:
+        return _ReplacedFactors(self, new)
+
     def without(self, X: Any, deleted: Any, meeting: Meeting) -> Array:
         step, factors, log_det = deleted
         return self._shown(X, step, factors, log_det, meeting)
@@ -132,6 +137,33 @@ class FactorDeletion(ExactModel):
             found.append(np.where(np.isinf(log_det)[:, None], np.inf, errors))
         shown = np.stack(found, axis=-1)
         return shown[:, 0] if meeting.pairs else np.swapaxes(shown, 0, 1)
+
+
+class _ReplacedFactors(Replaced):
+    """The maximum of the likelihood with new rows, from where it is with the old ones."""
+
+    def __init__(self, model: FactorDeletion, new: NewRows):
+        self.model, n = model, model.n_train
+        after, before = (new.X - model.mean) / model.spread, model.rows[new.rows]
+        moved = (after - before) / n
+        covariance = model.rows.T @ model.rows / n + (
+            _squares(after) / n - _squares(before) / n - _squares(moved)
+        )
+        values = np.linalg.eigvalsh(covariance)
+        self.broken = ~(values[:, 0] * SINGULAR > values[:, -1])
+        covariance[self.broken] = np.eye(model.p)
+        start = np.broadcast_to(model.factors.noise, after.shape)
+        self.factors = maximise(np.linalg.inv(covariance), start, model.k)
+        self.unfinished = ~self.factors.settled
+        log_det = np.linalg.slogdet(covariance)[1] + 2.0 * np.log(model.spread).sum()
+        self._given = (-moved, self.factors, log_det, EVERY)
+
+    def outputs(self, X: Any) -> Array:
+        return self.model._shown(X, *self._given)
+
+
+def _squares(rows):
+    return rows[:, :, None] * rows[:, None, :]
 
 
 def _correlations(X, mean, spread):

@@ -162,7 +162,7 @@ class Tubes(Head):
         if target == "decision_function":
             return np.ones_like(outputs)
         gap = outputs - asked[:, None]
-        return np.sign(gap) * (np.abs(gap) > self.epsilon)
+        return np.asarray(np.where(np.abs(gap) > self.epsilon, np.sign(gap), 0.0))
 
 
 class Novelty(Head):

@@ -15,7 +15,7 @@ from skinfluence.deletion.svm.kernel import Indices, Kernel, KernelRows
 from skinfluence.deletion.svm.path import follow
 from skinfluence.deletion.svm.point import GONE, LOWER, UPPER, Point, gradient
 from skinfluence.deletion.svm.problems import Margin, Problem
-from skinfluence.deletion.svm.programme import Motion, Programme
+from skinfluence.deletion.svm.programme import Motion
 
 
 class RowsAndNew:
@@ -55,6 +55,14 @@ class RowsAndNew:
             found[~new, n:] = self.across[:, old].T
         found[new, :n], found[new, n:] = self.across[which[new] - n], self.own[which[new] - n]
         return found
+
+    def mixed(self, which: Indices, weights: Array) -> Array:
+        """Sum of a few rows, weighted, (n + b,); or several such sums."""
+        return np.asarray(weights @ self.rows(which))
+
+    def apart(self, row: Any, others: Indices, weights: Array) -> float | None:
+        """None: there are no features to subtract from each other."""
+        return None
 
     def products(self, beta: Array) -> Array:
         """``K beta``, (n + b,)."""
@@ -109,21 +117,21 @@ class Extended:
         share = weights / problem.weights[np.maximum(like, 0)]
         self.opens = share * programme.lo[model], share * programme.hi[model]
         self.n_old, self.each = len(programme.p), each
-        self.programme = Programme(
-            rows,  # type: ignore[arg-type]
+        self.programme = replace(
+            programme,
+            kernel=rows,
             row=np.concatenate([programme.row, np.tile(n + np.arange(b), each)]),
             group=np.concatenate([programme.group, programme.group[model].ravel()]),
             p=np.concatenate([programme.p, p.ravel()]),
             lo=np.concatenate([programme.lo, np.zeros(each * b)]),
             hi=np.concatenate([programme.hi, np.zeros(each * b)]),
-            c=programme.c,
         )
-        self.start = self._start(point, each * b)
+        self.start = self._start(point, rows, each * b)
 
-    def _start(self, point, n_new):
+    def _start(self, point, rows, n_new):
         beta = np.concatenate([point.beta, np.zeros(n_new)])
         coefficients = self.problem.programme.on_rows(point.beta)
-        products = self.programme.kernel.across @ coefficients  # type: ignore[attr-defined]
+        products = rows.across @ coefficients
         return Point(
             beta,
             np.concatenate([point.place, np.full(n_new, GONE)]).astype(np.int8),
@@ -209,7 +217,6 @@ class ReplacedMachine(Replaced):
     def __init__(self, model: Any, new: NewRows):
         self.model, self.new = model, new
         self.broken = np.zeros(len(new), dtype=bool)
-        self.unfinished = np.zeros(len(new), dtype=bool)
         self.moved = [
             self._follow(k, problem, point)
             for k, (problem, point) in enumerate(
@@ -243,7 +250,7 @@ class ReplacedMachine(Replaced):
             end = extended.follow(j)
             if end is None:
                 continue
-            self.unfinished[j] |= not end.complete
+            self.broken[j] |= not end.complete or problem.has_no_margin(end.offset)
             coefficients = extended.programme.on_rows(end.beta)
             beta[:, j], of_new[j] = coefficients[:n] - before, coefficients[n + j]
             offset[:, j] = end.offset

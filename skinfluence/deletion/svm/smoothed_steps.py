@@ -94,7 +94,8 @@ class Steps:
         lo, hi = self.smooth.programme.lo, self.smooth.programme.hi
         wanted, D = self.beta, self._curvature
         if key is not None:
-            wanted, moved = self.smooth.derivatives(self.gaps, lo + motion.dlo, hi + motion.dhi)
+            told = motion.spelt_out(self.smooth.programme)
+            wanted, moved = self.smooth.derivatives(self.gaps, lo + told.dlo, hi + told.dhi)
             D = moved if self.newton else D
         system = Bordered(self.smooth.matrix, D, self.smooth.members)
         self._systems[key] = system.root, system.dense(), wanted

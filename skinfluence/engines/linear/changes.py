@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 from scipy import sparse
 
 from skinfluence.attribution import check_no_nan
+from skinfluence.deletion.linear.averaging import MeanReplacement
 from skinfluence.deletion.linear.changes import Incoming
+from skinfluence.deletion.linear.part import Part
 from skinfluence.deletion.linear.perturbation import LinearPerturbation
 from skinfluence.deletion.linear.replacement import Array, Exchange, LinearReplacement, Positions
 from skinfluence.engines.linear import trust
@@ -39,6 +42,27 @@ def score_replacement(engine: Any, queries: Any, rows: Positions, new: Any, new_
     trust.warn_of_replacements(sorted(flagged), len(np.unique(rows)))
     engine._warn_if_unsolved()
     return scores
+
+
+def mean_replacement(
+    engine: Any, queries: Any, rows: Positions, news: Iterable[Any], one_by_one: Callable[..., Any]
+) -> list[Array]:
+    """Means over queries of first-order changes, (n_rows,), for one set of rows after another.
+
+    Rows that do not lie in the coordinates of the fit are left to `one_by_one`.
+    """
+    parts = [part for part in engine.parts if isinstance(part, Part)]
+    mean, found = MeanReplacement(parts, engine.target, queries), []
+    for new in news:
+        alike = _like(engine.X, new)
+        exchange = Exchange(engine.X, rows, alike, _incoming(engine, rows, engine.y[rows]))
+        if not mean.serves(exchange):
+            found += one_by_one(queries, rows, [new])
+            continue
+        found.append(mean(exchange))
+        check_no_nan(found[-1])
+    engine._warn_if_unsolved()
+    return found
 
 
 def _like(X, new):

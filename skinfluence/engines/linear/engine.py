@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any, Self
 
@@ -296,6 +296,12 @@ class LinearEngine(DeletionEngine):
 
     def score_replacement(self, queries: Any, rows: Positions, new: Any, new_y: Any) -> Array:
         return changes.score_replacement(self, queries, rows, new, new_y)
+
+    def mean_replacement(self, queries: Any, rows: Positions, news: Iterable[Any]) -> list[Array]:
+        each = super().mean_replacement
+        if self.method != "first_order":
+            return each(queries, rows, news)
+        return changes.mean_replacement(self, queries, rows, news, each)
 
     # -- embedding --------------------------------------------------------------------------------
 

@@ -106,11 +106,11 @@ class Inverted:
     """
 
     def __init__(self, matrices: Array):
-        usable = np.isfinite(matrices).all(axis=(1, 2))
+        usable = np.asarray(np.isfinite(matrices).all(axis=(1, 2)))
         identity = np.eye(matrices.shape[1])
         matrices = np.where(usable[:, None, None], matrices, identity)
         values = np.linalg.eigvalsh(matrices.real)
-        self.broken = ~usable | ~(values[:, 0] * SINGULAR > values[:, -1])
+        self.broken = np.asarray(~usable | ~(values[:, 0] * SINGULAR > values[:, -1]))
         matrices = np.where(self.broken[:, None, None], identity, matrices)
         self.inverse = np.linalg.inv(matrices)
         sign, log_det = np.linalg.slogdet(matrices)
