@@ -38,7 +38,7 @@ print(flip)
 
 # %%
 # These are the rows that have to go, the one that does most first. They are threes all, near the
-# query, and those that the model itself is least sure of: the median three has a probability of
+# query, and the model itself was least sure of their like: the median three has a probability of
 # 0.02 to be an eight, and these have
 
 print(np.round(model.predict_proba(X[flip.rows])[:, 1], 2))
@@ -114,5 +114,5 @@ for which in (certain[np.argmin(sizes[certain])], certain[np.argmax(sizes[certai
 #
 # What is found is *small*; whether it is the smallest is a question for all subsets. Labels are
 # those of real refits all the same, so that a set that is reported does change the label. Yang,
-# Jain and Wallace (2023) asked the question and answered it by influence and Newton steps; here
-# the order of the rows is refreshed as they go, which finds smaller sets.
+# Jain and Wallace (2023) asked the question; an order like theirs is where the search begins, and
+# that order is refreshed as the rows go.
