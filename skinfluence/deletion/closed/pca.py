@@ -198,7 +198,7 @@ class _ComponentsFamily(Latent):
         K, n, p = estimator.n_components_, estimator.n_samples_, estimator.n_features_in_
         if self.wanted == ERROR and min(n - 2, p - 1) < K:
             raise ValueError(
-                f"PCA keeps {K} components of {n} rows of {p} features, and reconstructs rows "
+                f"PCA keeps {K} components of {n} rows of {p} feature(s), and reconstructs rows "
                 "from them without an error, or has as many as the rows leave directions. Set "
                 f"n_components to at most {max(min(n - 2, p - 1), 0)}."
             )

@@ -65,6 +65,10 @@ class RowsAndNew:
         """None: there are no features to subtract from each other."""
         return None
 
+    def block(self, which: Indices) -> Array:
+        """Kernel of some rows with each other, (len(which), len(which))."""
+        return self.rows(which)[:, which]
+
     def products(self, beta: Array) -> Array:
         """``K beta``, (n + b,)."""
         n = self.base.n
