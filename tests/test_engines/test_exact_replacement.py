@@ -175,6 +175,10 @@ def test_derivatives_of_kernels(kernel):
         assert_allclose(slopes[:, feature], change @ weights, rtol=1e-6, atol=1e-8)
 
 
+def with_its_derivative(outputs, y):
+    return outputs[:, 0] ** 2, outputs * [2.0, 0.0]
+
+
 def test_derivatives_of_targets():
     """By the chain rule they are those of small replacements, whatever is asked of outputs."""
 
@@ -191,6 +195,7 @@ def test_derivatives_of_targets():
         (LinearDiscriminantAnalysis(), CLASSES, {"target": "decision_function", "output": "b"}),
         (KNeighborsClassifier(5, weights="distance"), CLASSES, {"target": "proba"}),
         (GaussianNB(), CLASSES, {"target": lambda outputs, y: outputs[:, 0] * outputs[:, 1]}),
+        (KernelRidge(kernel="rbf"), SEVERAL, {"target": with_its_derivative}),
     ):
         explainer = InfluenceExplainer(clone(model), **options).fit(APART, y)
         h = 1e-5

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from skinfluence import _loops
 from skinfluence.deletion.closed.base import TILE, ExactModel
 from skinfluence.deletion.closed.deletion import ExactQueries
+from skinfluence.deletion.closed.heads import Head
 from skinfluence.deletion.closed.slopes.generic import (
     by_differences,
     by_imaginary_steps,
@@ -18,6 +19,7 @@ from skinfluence.deletion.closed.slopes.generic import (
     spreads,
 )
 from skinfluence.engines.exact.replacement import check_method, new_rows, replaced_of
+from skinfluence.engines.exact.values import called
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.metrics._rows import take_rows
 
@@ -77,6 +79,8 @@ def _value_slopes(engine, queries):
     found = None
     if isinstance(target, str):
         found = engine.head.slopes(target, outputs, queries.asked)
+    elif type(engine.head).shown is Head.shown:
+        found = called(target, outputs, queries.asked)[1]  # where the user's function has one
     if found is None:
         found = slopes_of_value(lambda moved: engine.value(moved, queries.asked), outputs)
     return np.where(np.isfinite(found), found, 0.0)
