@@ -386,7 +386,7 @@ def of_radius(images, F, G, model, decay, attacks, radius, plan):
             one[AT_RANDOM] = pushed_at_random(images, model, feature, label, rows, radius, rng)
             one[PIXELS], one[MOVED] = distances(images, F, rows, x, moved)
             one[MARGIN] = model.margin(feature, label)
-            assert np.abs(x - images.X[rows]).max() <= radius
+            assert np.abs(x - images.X[rows]).max() <= radius * (1 + 1e-9)
             if one[FLIPPED] and found[:, j, CHECKED].sum() < plan.n_verified:
                 one[CHECKED] = 1
                 one[CONFIRMED] = verified(images, F, decay, feature, label, rows, x)
