@@ -11,7 +11,7 @@ import numpy as np
 from skinfluence.deletion.base import Array
 from skinfluence.deletion.closed.base import NewRows, Replaced
 from skinfluence.deletion.svm.free import FreeSet
-from skinfluence.deletion.svm.kernel import Indices, Kernel, KernelRows
+from skinfluence.deletion.svm.kernel import Gram, Indices, Kernel
 from skinfluence.deletion.svm.path import follow
 from skinfluence.deletion.svm.point import GONE, LOWER, UPPER, Point, gradient
 from skinfluence.deletion.svm.problems import Margin, Problem
@@ -23,7 +23,7 @@ class RowsAndNew:
 
     Parameters
     ----------
-    rows : KernelRows
+    rows : Gram
         Of the n rows of the problem.
     across : ndarray of shape (b, n)
         Kernel of the new rows with them.
@@ -31,7 +31,7 @@ class RowsAndNew:
         Kernel of the new rows with each other.
     """
 
-    def __init__(self, rows: KernelRows, across: Array, own: Array):
+    def __init__(self, rows: Gram, across: Array, own: Array):
         self.base, self.across, self.own = rows, across, own
         self.n = rows.n + len(own)
 
@@ -55,6 +55,10 @@ class RowsAndNew:
             found[~new, n:] = self.across[:, old].T
         found[new, :n], found[new, n:] = self.across[which[new] - n], self.own[which[new] - n]
         return found
+
+    def block(self, which: Indices) -> Array:
+        """Kernel of some rows with each other, (len(which), len(which))."""
+        return self.rows(which)[:, which]
 
     def mixed(self, which: Indices, weights: Array) -> Array:
         """Sum of a few rows, weighted, (n + b,); or several such sums."""
