@@ -11,7 +11,6 @@ from typing import Any
 
 from skinfluence._peel import peel
 from skinfluence.base import BaseInfluence
-from skinfluence.deletion.closed.families import find_family
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.explainers.gmm import GMMInfluence
 from skinfluence.explainers.influence import InfluenceExplainer
@@ -77,8 +76,9 @@ def line_of(estimator: Any) -> Line:
     model = peel(estimator)[1]
     said = {explainer: _refused_by(explainer, estimator, model) for explainer in EXPLAINERS}
     explainers = tuple(explainer for explainer, why in said.items() if why is None)
-    inside = hasattr(estimator, "estimator") and find_family(model) is None
-    wraps = model is not estimator or inside
+    wraps = model is not estimator or (
+        type(estimator) in registered() and hasattr(estimator, "estimator")
+    )
     refusal = None if explainers else said[InfluenceExplainer]
     return Line(estimator, explainers, bool(explainers) and wraps, refusal)
 

@@ -14,6 +14,7 @@ from skinfluence._compat import HasMethods, Interval, StrOptions, _fit_context
 from skinfluence.explainers.augmentation import Augmentation
 from skinfluence.explainers.changing import ChangedRows
 from skinfluence.explainers.embedding import Embedding
+from skinfluence.explainers.flipping import Flipping
 from skinfluence.explainers.questions import Questions
 from skinfluence.explainers.refusals import refuse_no_estimator
 
@@ -22,7 +23,12 @@ _SOLVERS = {"auto", "dense", "cg", "lissa", "arnoldi", "nystroem", "ekfac", "dat
 
 
 class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_subclass__ is untyped
-    Embedding, Augmentation, ChangedRows, Questions, auto_wrap_output_keys=None
+    Embedding,
+    ChangedRows,
+    Augmentation,
+    Flipping,
+    Questions,
+    auto_wrap_output_keys=None,
 ):
     """Influence of the training rows on a fitted model: what deleting each would change.
 

@@ -16,7 +16,11 @@ from sklearn.base import clone
 from sklearn.svm import SVC, SVR, NuSVC, NuSVR, OneClassSVM
 
 from skinfluence import InfluenceExplainer
-from skinfluence.exceptions import DegenerateDeletionWarning, NotStationaryWarning
+from skinfluence.exceptions import (
+    DegenerateDeletionWarning,
+    NotStationaryWarning,
+    UnsupportedEstimatorError,
+)
 from tests.test_deletion.svm_refits import decisions, kernel_of, losses
 from tests.test_deletion.test_svm import NUMBERS, THREE, TWO, WEIGHTS, N, X, laplace, name
 
@@ -355,6 +359,17 @@ def test_the_last_row_of_a_class_is_flagged():
         assert np.isfinite(explainer.score_influence(X, y)).all()
 
 
+def test_no_row_in_reach_of_a_kink():
+    """As many rows of one class as of the other, and all of them far inside the margin."""
+    own = THREE != "a"
+    rows, y = X[own], THREE[own]
+    model = SVC(**RBF, C=1e-3).fit(rows, y)
+    with pytest.warns(DegenerateDeletionWarning, match="no training row is near a kink"):
+        explainer = InfluenceExplainer(model, method="newton").fit(rows, y)
+    assert np.isfinite(explainer.score_influence(rows, y)).all()
+    InfluenceExplainer(model, method="newton", smoothing=1.0).fit(rows, y)
+
+
 def test_other_targets_than_those_it_was_fitted_on():
     model = SVC(**RBF).fit(X, TWO)
     with pytest.warns(NotStationaryWarning, match="it could fall by"):
@@ -373,3 +388,11 @@ def test_smoothing_is_refused_where_nothing_is_smoothed():
 def test_too_many_rows_for_dense_matrices():
     with sklearn.config_context(working_memory=0.01), pytest.raises(ValueError, match="auto"):
         explained((SVC(**RBF), TWO, None), method="newton")
+
+
+def test_other_values_of_rows_are_left_to_the_exact_path():
+    explainer = explained((SVC(**RBF), TWO, None), method="newton")
+    with pytest.raises(UnsupportedEstimatorError, match=r"score_replacement.*method='auto'"):
+        explainer.score_replacement(X[:1], rows=[0], queries=(X[:2], TWO[:2]))
+    with pytest.raises(UnsupportedEstimatorError, match=r"perturbation.*method='auto'"):
+        explainer.perturbation(X[:2], TWO[:2], rows=[0])

@@ -9,6 +9,7 @@ import numpy as np
 from skinfluence import _loops
 from skinfluence.deletion.base import Array
 from skinfluence.deletion.closed.base import EVERY, ExactModel, Meeting, Positions
+from skinfluence.deletion.closed.replaced.base import NewRows, Replaced
 from skinfluence.deletion.svm.point import gradient_size
 from skinfluence.deletion.svm.polish import polish
 from skinfluence.deletion.svm.problems import NuMargin, OneClass, Problem
@@ -16,6 +17,7 @@ from skinfluence.deletion.svm.reading import Machine, last_of_their_class
 from skinfluence.deletion.svm.smoothed_optimum import smooth_optimum
 from skinfluence.deletion.svm.smoothed_programme import SmoothedProgramme, SmoothPoint
 from skinfluence.deletion.svm.smoothed_steps import Steps
+from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.objectives.smoothing import TEMPERATURE
 
 # Dense matrices of all rows that are alive at once.
@@ -48,6 +50,9 @@ class SmoothedMachine(ExactModel):
     excess : float
         The first of these.
     temperature : float
+    at_kinks : float
+        How many rows the curvature of the losses amounts to that holds an offset, where that is
+        least: one in the middle of a kink counts as 1.
 
     References
     ----------
@@ -70,6 +75,7 @@ class SmoothedMachine(ExactModel):
             self.steps.append(Steps(problem, smooth, point, newton=method == "newton"))
             excess = max(excess, _excess(smooth, problem.fitted, point))
         self.excess = excess
+        self.at_kinks = min(steps.at_kinks for steps in self.steps)
         self.stationarity = excess, max(point.stationarity for point in self.points)
         self.alone = np.array(
             last_of_their_class(machine.codes) if len(machine.pairs) else [], dtype=np.intp
@@ -95,6 +101,21 @@ class SmoothedMachine(ExactModel):
         moves = np.full(len(rows), problem.follows) | np.isin(rows, problem.positions)
         columns = np.flatnonzero(moves)
         return columns, *steps.without([rows[[column]] for column in columns])
+
+    # -- other values of rows ---------------------------------------------------------------------
+
+    def replace(self, new: NewRows) -> Replaced | None:
+        raise self._exact_only("score_replacement")
+
+    def slopes(self, X: Any, rows: Positions, features: Positions) -> Array | None:
+        raise self._exact_only("perturbation")
+
+    def _exact_only(self, question):
+        return UnsupportedEstimatorError(
+            f"{question} asks for other values of rows, and method={self.method!r} of a support "
+            "vector machine takes its steps for deletions only. Use method='auto', which is exact "
+            "for both."
+        )
 
     # -- outputs ----------------------------------------------------------------------------------
 

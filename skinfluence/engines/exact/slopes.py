@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import numpy as np
 
 from skinfluence.deletion.closed.base import Array, ExactModel
 from skinfluence.deletion.closed.heads import Head
 from skinfluence.deletion.linear.targets import STEP
-from skinfluence.deletion.svm.smoothed_slopes import decision_slope, loss_slope, shown_slope
+from skinfluence.deletion.svm.smoothed_slopes import loss_slope
 from skinfluence.engines.exact.values import called
 
 Slope = Callable[[Array, Any], Array]
@@ -22,8 +23,8 @@ def slope_of(exact: ExactModel, head: Head, target: Any) -> Slope | None:
         return None
     if target == "loss":
         return lambda outputs, asked: loss_slope(head, outputs, asked, exact.temperature)
-    if target == "decision_function":
-        return lambda outputs, choice: decision_slope(head, outputs, choice)
+    if not callable(target):
+        return cast(Slope, partial(head.slopes, target))
     return lambda outputs, y: _of_user(target, head, outputs, y)
 
 
@@ -33,7 +34,12 @@ def _of_user(function, head, outputs, y):
     slope = called(function, shown, y)[1]
     if slope is None:
         slope = _differences(function, shown, y)
-    return np.einsum("qc,qck->qk", slope, shown_slope(head, outputs))
+    if head.classes is None:
+        return slope
+    binary = shown.shape[1] == 1  # of two classes the second is shown
+    columns = [np.full(len(outputs), k + binary) for k in range(shown.shape[1])]
+    decisions = [head.slopes("decision_function", outputs, column) for column in columns]
+    return np.einsum("qc,cqk->qk", slope, decisions)
 
 
 def _differences(function, shown, y):
