@@ -21,7 +21,11 @@ from sklearn.svm import SVC, LinearSVC, LinearSVR
 
 from skinfluence import InfluenceExplainer
 from skinfluence.deletion.svm.features import FeatureRows
-from skinfluence.exceptions import DegenerateDeletionWarning, NotStationaryWarning
+from skinfluence.exceptions import (
+    DegenerateDeletionWarning,
+    NotStationaryWarning,
+    UnsupportedEstimatorError,
+)
 from skinfluence.objectives.losses import Hinge
 
 N = 50
@@ -210,6 +214,19 @@ def test_an_l1_penalty_is_smoothed():
     assert explained((model, X, TWO, None)).method_ == "newton"
     with pytest.raises(ValueError, match="kinks of an l2-penalised loss are followed exactly"):
         explained((model, X, TWO, None), method="refit")
+
+
+def test_machines_with_kernels_are_explained_one_by_one():
+    several = OneVsRestClassifier(SVC()).fit(X, THREE)
+    with pytest.raises(UnsupportedEstimatorError, match="OneVsRestClassifier of SVC holds a mach"):
+        InfluenceExplainer(several).fit(X, THREE)
+
+
+@pytest.mark.parametrize("rate", ["pa1", "pa2"])
+def test_aggressive_steps_are_refused(rate):
+    for model in (SGDClassifier(learning_rate=rate), SGDRegressor(learning_rate=rate)):
+        with pytest.raises(UnsupportedEstimatorError, match="stops where the rows end, at no min"):
+            InfluenceExplainer(model).fit(X, TWO)
 
 
 def test_there_is_nothing_to_embed_with():
