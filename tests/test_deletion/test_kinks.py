@@ -33,7 +33,11 @@ _rng = np.random.default_rng(5)
 X = _rng.normal(size=(N, 3)) * [1.0, 0.3, 2.0] + [0.5, 0.0, 1.0]
 SCORE = X @ [1.0, -2.0, 0.3] + 0.8 * _rng.normal(size=N)
 TWO = np.where(SCORE > 0.5, "yes", "no")
-THREE = np.digitize(SCORE, [-0.2, 1.0])
+THREE = np.argmax(
+    np.column_stack([X[:, 0], 3.0 * X[:, 1], 1.0 - X[:, 0]]) + _rng.normal(size=(N, 3)), axis=1
+)
+# The fit of the middle class is 0, where all rows of the others are at the margin together.
+ORDERED = np.digitize(SCORE, [-0.2, 1.0])
 NUMBERS = SCORE
 WEIGHTS = _rng.uniform(0.3, 2.0, size=N)
 WEIGHTS[7] = 0.0
@@ -64,7 +68,7 @@ def cases():
     yield "sgdr", tube, X, NUMBERS, WEIGHTS
     yield "sgdr-sparse", tube, sparse.csr_array(np.where(X > 0, X, 0.0)), NUMBERS, None
     yield "sgdr-lad", clone(tube).set_params(epsilon=0.0), X, NUMBERS, None
-    yield "ovr", OneVsRestClassifier(svc), X, THREE, None
+    yield "ovr", OneVsRestClassifier(svc), X, ORDERED, None
     yield "outputs", MultiOutputRegressor(svr), X, np.column_stack([NUMBERS, X[:, 0]]), WEIGHTS
 
 
