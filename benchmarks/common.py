@@ -34,9 +34,7 @@ LONG, VERY_LONG = 5.0, 40.0
 def parser(description: str) -> argparse.ArgumentParser:
     """Options that every script takes, so that the runner can hand them on."""
     options = argparse.ArgumentParser(description=description)
-    options.add_argument(
-        "--quick", action="store_true", help="reduced sizes; prints, writes no results"
-    )
+    options.add_argument("--quick", action=_Quick, help="reduced sizes; prints, writes no results")
     options.add_argument("--only", nargs="*", metavar="PART", help="e.g. D1 D2, gmm, glass")
     options.add_argument("--fresh", action="store_true", help="forget interrupted runs")
     options.add_argument(
@@ -49,6 +47,19 @@ def parser(description: str) -> argparse.ArgumentParser:
     options.add_argument("--device", default="cpu", help="where networks are measured: cpu, cuda")
     options.add_argument("--machine", default=_machine(), help="what the tables call the machine")
     return options
+
+
+class _Quick(argparse.Action):
+    """A flag, which is known to :func:`processes` too."""
+
+    on = False
+
+    def __init__(self, option_strings, dest, help=None):
+        super().__init__(option_strings, dest, nargs=0, default=False, help=help)
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        setattr(namespace, self.dest, True)
+        _Quick.on = True
 
 
 def _machine() -> str:
@@ -110,6 +121,19 @@ def note(text: str) -> None:
 
 
 # -- timing -------------------------------------------------------------------------------------
+
+
+def processes() -> Any:
+    """Where processes come from: each starts from nothing, so that none warms another up.
+
+    Those of quick runs are copies of one that has imported the packages, which is most of what a
+    small case takes.
+    """
+    if not _Quick.on or "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["skinfluence", "skinfluence.torch"])
+    return context
 
 
 @dataclasses.dataclass(frozen=True)
@@ -241,7 +265,7 @@ class _Worker:
 
     def __init__(self, case: Case):
         self.case, self.warm_up, self.runs = case, None, []
-        context = multiprocessing.get_context("spawn")
+        context = processes()
         self.pipe, far_end = context.Pipe()
         # Not a daemon: joblib runs one thread only in those.
         self.process = context.Process(target=_serve, args=(far_end, case.setup, case.arguments))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import multiprocessing
 import os
 import tempfile
 import time
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 import setups_tracing as setups
 import torch
-from common import THREAD_VARIABLES
+from common import THREAD_VARIABLES, processes
 from nets import images
 from recording_cost import BATCH, vae
 from vaes import VaeProblem
@@ -124,8 +123,7 @@ def _done(directory):
 
 def _start(work, directory, arguments):
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
-    context = multiprocessing.get_context("spawn")
-    process = context.Process(target=_run, args=(work, directory, arguments))
+    process = processes().Process(target=_run, args=(work, directory, arguments))
     process.start()
     return process
 

@@ -21,6 +21,7 @@ BENCHMARKS = (
     "mislabels",
     "odds",
     "speed",
+    "speed_exact",
     "speed_linear",
     "speed_networks",
     "speed_representers",

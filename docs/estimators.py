@@ -7,6 +7,7 @@ from sklearn.utils import all_estimators
 
 import skinfluence
 from skinfluence.coverage import example_of, line_of, try_out
+from skinfluence.objectives.search import CHOSEN
 from skinfluence.reasons import reason_of
 
 # What a method does, for those whose name does not say it.
@@ -18,6 +19,13 @@ METHODS = {
     "tracin": "along its training",
 }
 
+# What stays as it is while a row goes.
+HELD = {
+    "CalibratedClassifierCV": "The classifier inside is held fixed, and its curve moves.",
+    "GaussianProcessClassifier": "Its kernel is held fixed.",
+    "GaussianProcessRegressor": "Its kernel is held fixed.",
+    **{search.__name__: "What its search chose is held fixed." for search in CHOSEN},
+}
 
 ESTIMATORS = dict(all_estimators())
 NAMES = {*ESTIMATORS, *skinfluence.__all__, "BetaVAE"}
@@ -38,7 +46,7 @@ def marked(text):
 
 
 def row_of(name, cls):
-    """Estimator, module, answer, by what or why not, and what instead."""
+    """Estimator, module, answer, by what or why not, and what instead or beside it."""
     line = line_of(example_of(cls))
     start = [f"`{name}`", cls.__module__.split(".")[1]]
     if not line.explainers:
@@ -55,11 +63,11 @@ def row_of(name, cls):
         *start,
         "exact" if trial.exact else "approximate",
         by if how is None else f"{by}, {how}",
-        f"Also {also}." if also else "",
+        " ".join([HELD.get(name, ""), f"Also {also}." if also else ""]).strip(),
     ]
 
 
-header = ("Estimator", "Module", "Answer", "By what, or why not", "Instead, or also")
+header = ("Estimator", "Module", "Answer", "By what, or why not", "Instead, or to be known")
 rows = [row_of(name, cls) for name, cls in ESTIMATORS.items()]
 
 counts = Counter(row[2] for row in rows)

@@ -3,8 +3,9 @@
 import warnings
 
 import numpy as np
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.covariance import OAS, EmpiricalCovariance, LedoitWolf, ShrunkCovariance
-from sklearn.decomposition import PCA
+from sklearn.decomposition import PCA, FactorAnalysis
 from sklearn.discriminant_analysis import (
     LinearDiscriminantAnalysis,
     QuadraticDiscriminantAnalysis,
@@ -13,7 +14,7 @@ from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.gaussian_process import GaussianProcessClassifier, GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, WhiteKernel
 from sklearn.kernel_ridge import KernelRidge
-from sklearn.linear_model import ARDRegression, BayesianRidge
+from sklearn.linear_model import ARDRegression, BayesianRidge, LogisticRegression
 from sklearn.naive_bayes import (
     BernoulliNB,
     CategoricalNB,
@@ -35,6 +36,8 @@ def data_for(estimator):
     """Rows and targets that the estimator takes."""
     rng = np.random.default_rng(0)
     X = rng.standard_normal((N_ROWS, 3))
+    if isinstance(estimator, FactorAnalysis):
+        return X + 1.5 * rng.standard_normal((N_ROWS, 1)), None
     eta = X @ [1.0, -0.7, 0.3] + 0.7 * rng.standard_normal(N_ROWS)
     if isinstance(estimator, MultinomialNB | ComplementNB | CategoricalNB):
         X = np.clip(np.round(X + 2), 0, 4)
@@ -78,6 +81,8 @@ CASES = {
     "`OAS`": (OAS(), DENSITY),
     "`LedoitWolf`": (LedoitWolf(), DENSITY),
     "`PCA`": (PCA(2), DENSITY),
+    "`FactorAnalysis`": (FactorAnalysis(1, tol=1e-8), DENSITY),
+    "`CalibratedClassifierCV`": (CalibratedClassifierCV(LogisticRegression()), LOG_LOSS),
     "`BayesianRidge`": (BayesianRidge(), SQUARES),
     "`ARDRegression`": (ARDRegression(), SQUARES),
     "`GaussianProcessClassifier`": (

@@ -67,6 +67,15 @@ def peel(estimator):
     return heads, estimator
 
 
+def decides_by_a_threshold(estimator: Any) -> bool:
+    """Whether a threshold wrapper is among the layers of a fitted `estimator`."""
+    while estimator is not None:
+        if isinstance(estimator, FixedThresholdClassifier | TunedThresholdClassifierCV):
+            return True
+        estimator = _inside(estimator)
+    return False
+
+
 def _inside(estimator):
     """What the outermost layer holds, fitted where it is; None where it is the model."""
     if isinstance(estimator, FrozenEstimator):

@@ -19,6 +19,7 @@ PUBLIC_MODULES = (
     "skinfluence.exceptions",
     "skinfluence.metrics",
     "skinfluence.testing",
+    "skinfluence.whatif",
     # The oldest environment has no torch.
     *(["skinfluence.torch"] if find_spec("torch") else []),
 )

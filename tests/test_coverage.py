@@ -79,6 +79,16 @@ def _refused(found):
     assert "{" not in said
 
 
+def test_no_reason_outlives_its_refusal():
+    """What is read has no reason to be refused; delete it."""
+    read = {name for name in reasons() if name in ESTIMATORS and _reads(ESTIMATORS[name])}
+    assert read == set()
+
+
+def _reads(cls):
+    return InfluenceExplainer in line_of(example_of(cls)).explainers
+
+
 def test_reasons_are_sentences():
     for name, refusal in reasons().items():
         assert refusal.reason[0].islower() and not refusal.reason.endswith("."), name

@@ -76,7 +76,9 @@ def line_of(estimator: Any) -> Line:
     model = peel(estimator)[1]
     said = {explainer: _refused_by(explainer, estimator, model) for explainer in EXPLAINERS}
     explainers = tuple(explainer for explainer, why in said.items() if why is None)
-    wraps = model is not estimator or hasattr(estimator, "estimator")
+    wraps = model is not estimator or (
+        type(estimator) in registered() and hasattr(estimator, "estimator")
+    )
     refusal = None if explainers else said[InfluenceExplainer]
     return Line(estimator, explainers, bool(explainers) and wraps, refusal)
 

@@ -31,6 +31,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "CategoricalNB": {"min_categories": 6},
     "ElasticNet": {"alpha": 0.1},
     "GaussianMixture": {"n_components": 2, "random_state": 0},
+    "FactorAnalysis": {"n_components": 1, "tol": 1e-8},
     "KNeighborsClassifier": {"n_neighbors": 15},
     "Lasso": {"alpha": 0.1},
     "LassoLars": {"alpha": 0.1},

@@ -15,6 +15,7 @@ from skinfluence import _loops, attribution
 from skinfluence._output import few
 from skinfluence._peel import target_to_model_space
 from skinfluence.attribution import Block
+from skinfluence.engines.labels import Labels
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.metrics import Agreement
 from skinfluence.metrics._rows import take_rows
@@ -346,6 +347,46 @@ class DeletionEngine(Engine):
             "not known. Fit it to the changed rows, or ask what deleting them does: "
             "score_influence."
         )
+
+    # -- labels -----------------------------------------------------------------------------------
+
+    def labels(self, rows: Any, retrain: Callable[[Positions], Any] | None) -> Labels:
+        """Labels predicted at `rows`, with and without training rows; by default, refused.
+
+        Parameters
+        ----------
+        rows : object
+            Queries in model space.
+        retrain : callable or None
+            As for :meth:`agreement`.
+        """
+        raise self.no_labels()
+
+    def labels_without(
+        self,
+        rows: Any,
+        removed: Positions,
+        retrain: Callable[[Positions], Any] | None = None,
+    ) -> NDArray[Any]:
+        """Labels that a refit without the rows `removed` predicts at `rows`, (n_queries,)."""
+        found = self.labels(rows, retrain)
+        return found.classes[found.without(removed)]
+
+    def no_labels(self) -> UnsupportedEstimatorError:
+        """The refusal of models that predict no labels."""
+        return UnsupportedEstimatorError(
+            "smallest_flip deletes rows until the predicted label changes, and "
+            f"{type(self.model).__name__} predicts no label of a set of classes. Ask "
+            "score_influence or score_groups how far deletions move what it answers, or explain "
+            "a classifier of what lies above your threshold."
+        )
+
+    def _refuse_retrain(self, retrain: Any) -> None:
+        if retrain is not None:
+            raise ValueError(
+                "retrain= trains a network that cannot fit itself, and "
+                f"{type(self.model).__name__} is refitted as it is. Leave retrain=None."
+            )
 
     # -- diagnostics and truth --------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from skinfluence._compat import HasMethods, Interval, StrOptions, _fit_context
 from skinfluence.explainers.augmentation import Augmentation
 from skinfluence.explainers.changing import ChangedRows
 from skinfluence.explainers.embedding import Embedding
+from skinfluence.explainers.flipping import Flipping
 from skinfluence.explainers.questions import Questions
 from skinfluence.explainers.refusals import refuse_no_estimator
 
@@ -22,7 +23,12 @@ _SOLVERS = {"auto", "dense", "cg", "lissa", "arnoldi", "nystroem", "ekfac", "dat
 
 
 class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_subclass__ is untyped
-    Embedding, Augmentation, ChangedRows, Questions, auto_wrap_output_keys=None
+    Embedding,
+    ChangedRows,
+    Augmentation,
+    Flipping,
+    Questions,
+    auto_wrap_output_keys=None,
 ):
     """Influence of the training rows on a fitted model: what deleting each would change.
 
@@ -53,18 +59,19 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
     The third kind are models whose deletions are *exact* without derivatives: support vector
     machines with kernels (SVC, NuSVC, SVR, NuSVR, OneClassSVM), whose optimum is followed while a
     row is taken away [4]_, and models that are closed forms of their rows: KernelRidge,
-    GaussianProcessRegressor (its kernel held fixed), linear and quadratic discriminant
-    analysis, naive Bayes, NearestCentroid, nearest-neighbour classification and regression,
-    and as densities PCA and the empirical, shrunk, OAS and Ledoit-Wolf covariances. Every score
-    is that of a real refit: `method_` is "exact". ``method="refit"`` fits them again without each
-    row, as it is done for BayesianRidge, ARDRegression and a GaussianProcessClassifier of two
-    classes. The loss is the hinge of support vector machines (what lies beyond epsilon of a
-    regression), ``-log p(y | x)`` of other classifiers, the squared error of other regressors,
-    summed over targets, and ``-log p(x)`` of densities. A function as `target` sees the decision
-    function, the log joint density of each class (of neighbours the probabilities), the
-    predictions (of a Gaussian process with the variances after them), or the log density. They
-    have no `method` beside these, no parameters to ask about, and no ``diagnostics`` or
-    ``transform``.
+    GaussianProcessRegressor (its kernel held fixed), linear and quadratic discriminant analysis,
+    naive Bayes, NearestCentroid, nearest-neighbour classification and regression, and as densities
+    PCA, FactorAnalysis and the empirical, shrunk, OAS and Ledoit-Wolf covariances; and the curves
+    of a CalibratedClassifierCV, its estimators held fixed. Every score is that of a real refit:
+    `method_` is "exact". ``method="refit"`` fits them again without each row, as it is done for
+    BayesianRidge, ARDRegression and GaussianProcessClassifier. The loss is the hinge of support
+    vector machines (what lies beyond epsilon of a regression), ``-log p(y | x)`` of other
+    classifiers, the squared error of other regressors, summed over targets, and ``-log p(x)`` of
+    densities. A function as `target` sees the decision function, the log joint density of each
+    class (of neighbours and curves the probabilities), the predictions (of a Gaussian process with
+    the variances after them), or the log density (of PCA and FactorAnalysis with the error of
+    reconstruction after it). They have no `method` beside these, no parameters to ask about, and
+    no ``diagnostics`` or ``transform``.
 
     Use it to find the training rows behind a prediction (``proponents``, ``opponents``), rows that
     are mislabelled or foreign (``self_influence``, ``rank_outliers``), and what other values of
@@ -91,6 +98,7 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
         What a score is a change of. "loss": the query's own loss, as the estimator defines it,
         unweighted. "decision_function" or "proba": that output; the class is `output`, else the
         query's y, else the predicted one, so that what helps it has *negative* scores.
+        "reconstruction_error": squared distance of a row to what PCA or FactorAnalysis gives back.
         "params", "coef:NAME": the parameters, or those called NAME; scores are then asked with
         X=None. A callable ``f(outputs, y)`` on outputs (n_rows, n_outputs) returns a value a row,
         or a tuple of that and its derivative (n_rows, n_outputs), which is taken numerically

@@ -5,6 +5,7 @@ from __future__ import annotations
 from skinfluence.reasons.refusal import Refusal, register
 
 _PCA = "PCA is a density with exact deletions, by InfluenceExplainer"
+_BOTH = "PCA and FactorAnalysis are densities with exact deletions, by InfluenceExplainer."
 
 register(
     Refusal(
@@ -34,7 +35,7 @@ register(
         ),
         "each row brings a sparse code of its own: the dictionary is a minimum over all codes, "
         "with a kink at each zero, and one of many",
-        _PCA + ".",
+        _BOTH,
     )
 )
 register(
@@ -42,15 +43,7 @@ register(
         ("MiniBatchNMF", "NMF"),
         "each row brings factors of its own, and bounds at 0: the components are one of many "
         "minima, which change places and scale, and the pattern of zeros changes with a row",
-        _PCA + ".",
-    )
-)
-register(
-    Refusal(
-        ("FactorAnalysis",),
-        "its loadings and noises are a fixed point of an iteration, whose deletions have no "
-        "closed form that is written here",
-        _PCA + ", with the same noise in all features.",
+        _BOTH,
     )
 )
 register(

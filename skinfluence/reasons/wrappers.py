@@ -6,15 +6,6 @@ from skinfluence.reasons.refusal import Refusal, register
 
 register(
     Refusal(
-        ("CalibratedClassifierCV",),
-        "its curve is fitted to decisions on cross-validation folds, which a deletion moves "
-        "together with the classifier",
-        'Explain the classifier inside, with target="decision_function": a monotone curve keeps '
-        "the order of its scores.",
-    )
-)
-register(
-    Refusal(
         ("ClassifierChain", "RegressorChain"),
         "each of its links is fitted to one target and predicts from predictions of the links "
         "before it: what is minimised is not the loss of what is predicted",

@@ -13,6 +13,7 @@ from torch import nn
 from skinfluence import _loops, attribution
 from skinfluence.attribution import Block
 from skinfluence.engines.base import Array, DeletionEngine, Positions, Whole
+from skinfluence.engines.labels import Labels
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.metrics import Agreement
 from skinfluence.torch import faults, given
@@ -24,6 +25,7 @@ from skinfluence.torch.influence.building import Built
 from skinfluence.torch.influence.deletion import AlongGradients, ByNewton, Deletion
 from skinfluence.torch.influence.embedding import make_embedding
 from skinfluence.torch.influence.evaluation import Evaluation
+from skinfluence.torch.influence.labels import NetworkLabels
 from skinfluence.torch.influence.parameters import names_at, parameter_names, positions_of
 from skinfluence.torch.influence.perturbation import perturbation
 from skinfluence.torch.influence.projection import make_projection
@@ -66,7 +68,7 @@ class NetworkEngine(TakesAnyRows, DeletionEngine):
         self.trained = self.built.trained
         self.about_parameters = about_parameters(settings.target)
         self.target = make_target(settings.target, objective)
-        self.deletion = self._deletion()
+        self.deletion = self.deletion_of(self.target)
         self.method = self.deletion.method
         self.score_unit = unit(settings)
         self.param_names = parameter_names(objective.network)
@@ -83,10 +85,11 @@ class NetworkEngine(TakesAnyRows, DeletionEngine):
                 "trained on, so that its deletion means nothing. Pass all rows of the training."
             )
 
-    def _deletion(self) -> Deletion:
+    def deletion_of(self, target: Target | None) -> Deletion:
+        """How a target, this engine's or another, changes with the rows."""
         if self.settings.method == "newton":
-            return ByNewton(self.trained, self.target, self.built.newton())
-        return AlongGradients(self.trained, self.target)
+            return ByNewton(self.trained, target, self.built.newton())
+        return AlongGradients(self.trained, target)
 
     # -- fitting ----------------------------------------------------------------------------------
 
@@ -339,6 +342,9 @@ class NetworkEngine(TakesAnyRows, DeletionEngine):
             f"{type(self.model).__name__} is a network, and the classical diagnostics are those "
             "of a regression. Use self_influence() for outliers, d_params() for what rows move."
         )
+
+    def labels(self, rows: Any, retrain: Callable[[np.ndarray], Any] | None) -> Labels:
+        return NetworkLabels(self, self._read_rows(rows, None), retrain)
 
     @alone
     def leverage(self) -> Array:

@@ -6,15 +6,17 @@ import warnings
 from functools import cache
 
 import numpy as np
+from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import QuantileRegressor
 
 from skinfluence import InfluenceExplainer
 from skinfluence.exceptions import NotStationaryWarning
-from skinfluence.objectives import Rows, build_all, reader_of
+from skinfluence.objectives import build_all, reader_of
 from skinfluence.objectives.search import without_search
 from skinfluence.solvers.minimise import minimise
 from tests.test_objectives.cases import CASES, fitted
+from tests.test_objectives.data import Data
 
 
 def has_kinks(case):
@@ -50,17 +52,34 @@ def named(*names):
 
 def refitted(case, deleted):
     """Coefficients (intercepts last) of each problem, refitted without rows and polished."""
-    estimator, data, _, _ = fitted(case)
+    _, data, _, _ = fitted(case)
     kept = np.delete(np.arange(data.X.shape[0]), deleted)
-    rows = data.rows
-    rows = Rows(rows.X[kept], rows.y[kept], rows.sample_weight[kept])
-    weights = {} if data.sample_weight is None else {"sample_weight": rows.sample_weight}
-    fresh = without_search(estimator)
+    weights = None if data.sample_weight is None else data.sample_weight[kept]
+    return polished(case, data.X[kept], data.y[kept], weights)
+
+
+def replaced(case, row, x, y):
+    """The same, refitted with other inputs and another target of one row."""
+    _, data, _, _ = fitted(case)
+    new_x, new_y = data.X.copy(), data.y.copy()
+    if sparse.issparse(new_x):
+        new_x = new_x.tolil()
+    new_x[row], new_y[row] = x, y
+    if sparse.issparse(new_x):
+        new_x = new_x.tocsr()
+    return polished(case, new_x, new_y, data.sample_weight)
+
+
+def polished(case, X, y, sample_weight):
+    """Coefficients of each problem at the minimum near a real fit to other rows."""
+    fresh = without_search(fitted(case)[0])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         warnings.simplefilter("ignore", FutureWarning)
         warnings.simplefilter("ignore", UserWarning)
-        fresh.fit(data.X[kept], data.y[kept], **weights)
+        weights = {} if sample_weight is None else {"sample_weight": sample_weight}
+        fresh.fit(X, y, **weights)
+    rows = Data(X, y, sample_weight).rows
     problems = reader_of(fresh).read(fresh, rows).problems
     coefficients = []
     for objective, theta in build_all(problems, rows.X):

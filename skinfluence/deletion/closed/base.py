@@ -161,6 +161,8 @@ class ExactModel(ABC):
     complex_rows : bool
         Whether :meth:`replace` takes complex rows, so that a step along the imaginary axis is a
         derivative.
+    without_an_end : bool
+        Whether models for which nothing can be fitted are still where their way ended.
     flaw : str
         What is wrong with the models without `alone`, to end a sentence that names it.
     linear : bool
@@ -177,6 +179,7 @@ class ExactModel(ABC):
     n_outputs: int
     method: str = "exact"
     complex_rows: bool = False
+    without_an_end: bool = False
     linear: bool = False
     temperature: float = 0.0
     stationarity: tuple[float, float] | None = None

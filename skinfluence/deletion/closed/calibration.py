@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.frozen import FrozenEstimator
-from sklearn.model_selection import check_cv, cross_val_predict
-from sklearn.svm import LinearSVC
-from sklearn.utils.validation import has_fit_parameter
 
 from skinfluence.deletion.closed.base import (
     ROWS,
@@ -21,61 +17,19 @@ from skinfluence.deletion.closed.base import (
     ExactModel,
     Family,
     Meeting,
+    NewRows,
     Positions,
+    Replaced,
     TrainingRows,
     register,
     relative_difference,
 )
-from skinfluence.deletion.closed.calibrators import Calibrator, Sigmoids, Temperature
+from skinfluence.deletion.closed.calibrated import Member, is_prefit, read_members
 from skinfluence.deletion.closed.heads import Head, Votes
 from skinfluence.exceptions import UnsupportedEstimatorError
-from skinfluence.objectives.encoding import class_positions
 
-
-@dataclass(frozen=True)
-class Member:
-    """One estimator of a calibrated classifier, and the curve over its scores.
-
-    Parameters
-    ----------
-    estimator : estimator
-        Held fixed.
-    temperature : bool
-        Whether its scores are those of a temperature, one for each class.
-    rows : ndarray of int
-        Training rows that the curve is fitted to.
-    curve : Calibrator
-    weights : ndarray of shape (n_rows,)
-    parameters : ndarray of shape (1, ...)
-        Of the curve.
-    """
-
-    estimator: Any
-    temperature: bool
-    rows: Positions
-    curve: Calibrator
-    weights: Array
-    parameters: Array
-
-    def scores(self, X: Any) -> Array:
-        """What the curve takes, (n_queries, n_scores)."""
-        return scores_of(self.estimator, X, temperature=self.temperature)
-
-    def probabilities(self, X: Any) -> Array:
-        """Of each class, (n_queries, n_classes)."""
-        return self.curve.probabilities(self.scores(X), self.parameters[0])
-
-    def places(self, rows: Positions) -> Positions:
-        """Where rows are among its own, -1 where they are not."""
-        found = np.searchsorted(self.rows, rows)
-        found = np.minimum(found, len(self.rows) - 1)
-        return np.where(self.rows[found] == rows, found, -1)
-
-    def left(self, rows: Positions) -> Array:
-        """Weights without some rows."""
-        weights, places = self.weights.copy(), self.places(rows)
-        weights[places[places >= 0]] = 0.0
-        return weights
+# Slope of the loss, in rows, at which the optimiser of scikit-learn's may have stopped.
+STOPPED = 1e-3
 
 
 class CalibratedDeletion(ExactModel):
@@ -108,7 +62,8 @@ class CalibratedDeletion(ExactModel):
         for member in self.members:
             places = member.places(rows)
             at = np.flatnonzero(places >= 0)
-            moved = member.curve.fit(member.weights, places[at]) if len(at) else None
+            near = member.parameters
+            moved = member.curve.fit(member.weights, places[at], near) if len(at) else None
             state.append((at, moved))
         return len(rows), state
 
@@ -127,6 +82,9 @@ class CalibratedDeletion(ExactModel):
                 found[:, at] += member.curve.probabilities(scores[:, None], moved) - here[:, None]
         return found / len(self.members)
 
+    def replace(self, new: NewRows) -> Replaced:
+        return _ReplacedRows(self, new)
+
     def without_group(self, X: Any, rows: Positions) -> Array:
         return self.without_all(rows).outputs(X)
 
@@ -136,126 +94,35 @@ class CalibratedDeletion(ExactModel):
         for old in self.members:
             weights = old.left(rows)
             fitted = old.curve.fit(weights)
-            members.append(
-                Member(old.estimator, old.temperature, old.rows, old.curve, weights, fitted)
-            )
+            members.append(replace(old, weights=weights, parameters=fitted))
         return CalibratedDeletion(self.classes_, members, self.n_train)
 
 
-def scores_of(estimator: Any, X: Any, *, temperature: bool) -> Array:
-    """Scores of an estimator as the curves take them: decisions, or probabilities without."""
-    with warnings.catch_warnings():
-        # It may have been fitted on a frame, of which the rows here are the array.
-        warnings.filterwarnings("ignore", "X does not have valid feature names")
-        if hasattr(estimator, "decision_function"):
-            return _as_scores(estimator.decision_function(X), False, temperature)
-        return _as_scores(estimator.predict_proba(X), True, temperature)
+class _ReplacedRows(Replaced):
+    """Curves over the scores of new rows, by the estimators that scored the old ones."""
 
+    def __init__(self, model: CalibratedDeletion, new: NewRows):
+        self.model, self.new = model, new
+        self.broken = np.zeros(len(new), dtype=bool)
+        self.moved = [
+            [self._parameters(member, int(row), j) for j, row in enumerate(new.rows)]
+            for member in model.members
+        ]
 
-def _as_scores(found, probabilities, temperature):
-    found = np.asarray(found, dtype=np.float64)
-    if probabilities and temperature:
-        return np.log(found + 1e-12)
-    if probabilities and found.shape[1] == 2:
-        found = found[:, 1]
-    found = found.reshape(len(found), -1)
-    return np.hstack([-found, found]) if temperature and found.shape[1] == 1 else found
+    def _parameters(self, member, row, j):
+        (place,) = member.places(np.array([row]))
+        if place < 0:
+            return member.parameters[0]
+        scores = member.scores_at(place, self.new.X[[j]])
+        curve = member.curve.having(place, scores, self.new.encoded[j])
+        return curve.fit(member.weights, None, member.parameters)[0]
 
-
-# -- reading --------------------------------------------------------------------------------------
-
-
-def read_members(estimator: Any, rows: TrainingRows) -> list[Member]:
-    """The members of a fitted calibrated classifier, at the optimum of their curves."""
-    fitted = [member.estimator for member in estimator.calibrated_classifiers_]
-    for inner in fitted:
-        if len(inner.classes_) != len(estimator.classes_):
-            raise UnsupportedEstimatorError(
-                f"CalibratedClassifierCV has {len(estimator.classes_)} classes, and an estimator "
-                f"under it only saw {len(inner.classes_)} of them. Use folds that hold all."
-            )
-    temperature = estimator.method == "temperature"
-    codes = class_positions(rows.y, estimator.classes_)
-    every, weights = np.arange(rows.n), rows.ones()
-    parts = [every] if _together(estimator) else _folds(estimator, rows, len(fitted))
-    members = []
-    for inner, part in zip(fitted, parts, strict=True):
-        scores = _calibrated_on(estimator, inner, rows, part, temperature)
-        curve = (Temperature if temperature else Sigmoids)(scores, codes[part])
-        own = weights[part]
-        members.append(Member(inner, temperature, part, curve, own, curve.fit(own)))
-    return members
-
-
-def _together(estimator):
-    """Whether one curve is fitted to all rows."""
-    if _is_prefit(estimator):
-        return True
-    if estimator.ensemble == "auto":
-        return isinstance(estimator.estimator, FrozenEstimator)
-    return not estimator.ensemble
-
-
-def _is_prefit(estimator):
-    return isinstance(estimator.cv, str)  # "prefit", until scikit-learn 1.7
-
-
-def _calibrated_on(estimator, inner, rows, part, temperature):
-    """Scores that a curve was fitted to: those of rows that the estimator had not seen."""
-    base = estimator.estimator
-    fixed = _is_prefit(estimator) or isinstance(base, FrozenEstimator)
-    if fixed or not _together(estimator):
-        return scores_of(inner, _taken(rows.X, part), temperature=temperature)
-    base = LinearSVC(random_state=0) if base is None else clone(base)
-    decides = hasattr(base, "decision_function")
-    weighted = rows.weights is not None and has_fit_parameter(base, "sample_weight")
-    found = cross_val_predict(
-        base,
-        rows.X,
-        rows.y,
-        cv=_splits(estimator, rows),
-        method="decision_function" if decides else "predict_proba",
-        params={"sample_weight": rows.weights} if weighted else None,
-    )
-    return _as_scores(found, not decides, temperature)
-
-
-def _folds(estimator, rows, n_members):
-    """Rows that each curve was fitted to."""
-    found = [np.sort(test) for _, test in _splits(estimator, rows)]
-    if len(found) != n_members:
-        raise UnsupportedEstimatorError(_unknown_folds(f"gives {len(found)} folds now", n_members))
-    return found
-
-
-def _splits(estimator, rows):
-    splitter = check_cv(estimator.cv, rows.y, classifier=True)
-    try:
-        first, again = (list(splitter.split(rows.X, rows.y)) for _ in range(2))
-    except ValueError as error:
-        raise UnsupportedEstimatorError(_unknown_folds(f"needs more ({error})", None)) from error
-    same = len(first) == len(again) and all(
-        np.array_equal(test, other) for (_, test), (_, other) in zip(first, again, strict=True)
-    )
-    if not same:
-        raise UnsupportedEstimatorError(_unknown_folds("draws others each time", None))
-    return first
-
-
-def _unknown_folds(seen, n_members):
-    fitted = "" if n_members is None else f", and {n_members} were fitted"
-    return (
-        f"The folds of CalibratedClassifierCV cannot be made again: its cv {seen}{fitted}. Use "
-        "an integer, a splitter with an integer random_state, a list of splits, or calibrate "
-        "FrozenEstimator(fitted) on rows of its own."
-    )
-
-
-def _taken(X, part):
-    return X if len(part) == X.shape[0] else X[part]
-
-
-# -- the family -----------------------------------------------------------------------------------
+    def outputs(self, X: Any) -> Array:
+        found = np.zeros((X.shape[0], len(self.new), self.model.n_outputs))
+        for member, moved in zip(self.model.members, self.moved, strict=True):
+            scores = member.scores(X)[:, None]
+            found += member.curve.probabilities(scores, np.stack(moved))
+        return found / len(self.model.members)
 
 
 class _CalibratedFamily(Family):
@@ -263,9 +130,10 @@ class _CalibratedFamily(Family):
 
     estimators = (CalibratedClassifierCV,)
     sparse = True
-    # The optimiser of scikit-learn's stops before the optimum, to which a private copy goes on.
+    # The optimiser of scikit-learn's stops before the optimum, to which a private copy goes on,
+    # and far before it where scores hardly differ: other rows are told by the slope there.
     same = 1e-2
-    other = 1e-2
+    other = 1e6
 
     def __init__(self) -> None:
         # Folds are scored once, and not for every refit.
@@ -306,7 +174,7 @@ class _CalibratedFamily(Family):
 
     def deviation(self, estimator: Any, rows: TrainingRows, theirs: Array, ours: Array) -> float:
         found = relative_difference(theirs, ours)
-        if found > self.other:
+        if found > self.same and _slope(estimator, self._read(estimator, rows)) > STOPPED:
             raise ValueError(
                 "CalibratedClassifierCV answers differently on these rows than with curves that "
                 f"are fitted to them (relative difference {found:.1e}). Either they did not train "
@@ -316,7 +184,7 @@ class _CalibratedFamily(Family):
         return found
 
     def searches(self, estimator: Any) -> bool:
-        return not _is_prefit(estimator) and not isinstance(estimator.estimator, FrozenEstimator)
+        return not is_prefit(estimator) and not isinstance(estimator.estimator, FrozenEstimator)
 
     def at_rest(self, estimator: Any, rows: TrainingRows) -> Any:
         return CalibratedDeletion(estimator.classes_, read_members(estimator, rows), rows.n)
@@ -324,6 +192,17 @@ class _CalibratedFamily(Family):
     def refitted(self, estimator: Any, rows: TrainingRows, kept: Positions) -> Any:
         gone = np.setdiff1d(np.arange(rows.n), kept)
         return self._read(estimator, rows).without_all(gone)
+
+
+def _slope(estimator, model):
+    """Largest slope at the curves of scikit-learn's, in rows of mean weight."""
+    found = 0.0
+    for member, fitted in zip(model.members, estimator.calibrated_classifiers_, strict=True):
+        slope = member.curve.slope(member.weights, fitted.calibrators)
+        # It stops at relative changes of the loss too.
+        largest = max(1.0, 1e-3 * len(member.rows)) * member.weights.mean()
+        found = max(found, slope / largest)
+    return found
 
 
 register(_CalibratedFamily())

@@ -18,7 +18,9 @@ References
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,8 +47,21 @@ class Calibrator(ABC):
     width: int
 
     @abstractmethod
-    def fit(self, weights: Array, gone: Positions | None = None) -> Array:
-        """Parameters with `weights` (n,), (1, ...), or without each row `gone` too, (b, ...)."""
+    def fit(
+        self, weights: Array, gone: Positions | None = None, near: Array | None = None
+    ) -> Array:
+        """Parameters with `weights` (n,), (1, ...), or without each row `gone` too, (b, ...).
+
+        They are searched from those `near`, (1, ...).
+        """
+
+    @abstractmethod
+    def having(self, place: int, scores: Array, code: int) -> Self:
+        """The same with other scores (n_scores,), and another class, of the row at `place`."""
+
+    @abstractmethod
+    def slope(self, weights: Array, fitted: list[Any]) -> float:
+        """Largest slope of the loss where curves of scikit-learn's are, in its own parameters."""
 
     @abstractmethod
     def probabilities(self, scores: Array, parameters: Array) -> Array:
@@ -71,13 +86,37 @@ class Sigmoids(Calibrator):
         spread = scores.std(axis=0)
         self.spread = np.where(spread > 0.0, spread, 1.0)
         self._scores = (scores - self.middle) / self.spread
-        wanted = np.arange(self.n_scores) if self.n_scores > 1 else np.array([1])
-        self._positive = codes[:, None] == wanted
+        self._wanted = np.arange(self.n_scores) if self.n_scores > 1 else np.array([1])
+        self._positive = codes[:, None] == self._wanted
         self.width = 4
 
-    def fit(self, weights: Array, gone: Positions | None = None) -> Array:
-        columns = zip(self._scores.T, self._positive.T, strict=True)
-        return np.stack([_sigmoid(F, own, weights, gone) for F, own in columns], axis=-1)
+    def fit(
+        self, weights: Array, gone: Positions | None = None, near: Array | None = None
+    ) -> Array:
+        found = []
+        for c, (F, own) in enumerate(zip(self._scores.T, self._positive.T, strict=True)):
+            start = None if near is None else near[..., c]
+            found.append(_sigmoid(F, own, weights, gone, start))
+        return np.stack(found, axis=-1)
+
+    def having(self, place: int, scores: Array, code: int) -> Self:
+        other = copy.copy(self)
+        other._scores, other._positive = self._scores.copy(), self._positive.copy()
+        other._scores[place] = (scores - self.middle) / self.spread
+        other._positive[place] = code == self._wanted
+        return other
+
+    def slope(self, weights: Array, fitted: list[Any]) -> float:
+        found = 0.0
+        scores = self.middle + self.spread * self._scores
+        for F, own, curve in zip(scores.T, self._positive.T, fitted, strict=True):
+            up, down = weights[own].sum(), weights[~own].sum()
+            targets = np.where(own, (up + 1.0) / (up + 2.0), 1.0 / (down + 2.0))
+            gaps = weights * (expit(-(curve.a_ * F + curve.b_)) - targets)
+            # scikit-learn divides large scores by the largest.
+            unit = max(1.0, np.abs(F).max() / 30.0)
+            found = max(found, abs(gaps @ F) / unit, abs(gaps.sum()))
+        return found
 
     def probabilities(self, scores: Array, parameters: Array) -> Array:
         along = (scores - self.middle) / self.spread
@@ -89,7 +128,7 @@ class Sigmoids(Calibrator):
         return np.divide(each, total, out=even, where=total > 0.0)
 
 
-def _sigmoid(F, positive, weights, gone):
+def _sigmoid(F, positive, weights, gone, near):
     """Slope and offset of one sigmoid, (b, 2)."""
     none = gone is None
     own = np.zeros(1) if none else weights[gone]
@@ -106,6 +145,8 @@ def _sigmoid(F, positive, weights, gone):
     left = np.stack([own * at**2, own * at, own], axis=-1)
     found = np.zeros((b, 2))
     found[:, 1] = np.log((up + 1.0) / (down + 1.0))
+    if near is not None:
+        found[:] = near
     lowest, highest = F.min(), F.max()
     for _ in range(MAX_STEPS):
         s = expit(found[:, :1] * F + found[:, 1:])
@@ -159,10 +200,12 @@ class Temperature(Calibrator):
         self._own = scores[np.arange(len(codes)), codes]
         self._spread = max(float(np.ptp(scores, axis=1).max(initial=0.0)), 1e-300)
 
-    def fit(self, weights: Array, gone: Positions | None = None) -> Array:
+    def fit(
+        self, weights: Array, gone: Positions | None = None, near: Array | None = None
+    ) -> Array:
         z, none = self._scores, gone is None
         own = np.zeros(1) if none else weights[gone]
-        beta = np.ones(len(own))
+        beta = np.full(len(own), 1.0 if near is None else near.item())
         for _ in range(MAX_STEPS):
             p = softmax(beta[:, None, None] * z, axis=-1)
             mean = np.einsum("bnk,nk->bn", p, z)
@@ -184,6 +227,19 @@ class Temperature(Calibrator):
             if rest.all():
                 break
         return beta[:, None, None]
+
+    def having(self, place: int, scores: Array, code: int) -> Self:
+        other = copy.copy(self)
+        other._scores, other._own = self._scores.copy(), self._own.copy()
+        other._scores[place], other._own[place] = scores, scores[code]
+        other._spread = max(self._spread, float(np.ptp(scores)))
+        return other
+
+    def slope(self, weights: Array, fitted: list[Any]) -> float:
+        (curve,) = fitted
+        p = softmax(curve.beta_ * self._scores, axis=-1)
+        gaps = np.einsum("nk,nk->n", p, self._scores) - self._own
+        return abs(float(curve.beta_ * (weights @ gaps)))
 
     def probabilities(self, scores: Array, parameters: Array) -> Array:
         found: NDArray[np.float64] = softmax(parameters[..., 0] * scores, axis=-1)

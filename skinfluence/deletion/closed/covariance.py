@@ -22,7 +22,7 @@ from skinfluence.deletion.closed.base import (
 from skinfluence.deletion.closed.heads import Head, LogDensity
 from skinfluence.deletion.closed.moments import Downdated, Spectrum, log_normal, refuse_singular
 from skinfluence.deletion.closed.refits import Patched, Refits
-from skinfluence.deletion.closed.replaced.moments import ReplacedCovariance, block_of
+from skinfluence.deletion.closed.replaced.moments import ReplacedCovariance, block_of, ill
 
 
 class Scatter:
@@ -114,7 +114,9 @@ class ShrunkDeletion(ExactModel):
     def replaced_block(self) -> int:
         return block_of(self.scatter.p**2)
 
-    def replace(self, new: NewRows) -> Replaced:
+    def replace(self, new: NewRows) -> Replaced | None:
+        if ill(self.values):
+            return None
         return ReplacedCovariance(self.scatter, self.of_covariance, new, float(self.n_train))
 
 
@@ -141,7 +143,8 @@ def _oracle(n, p, first, second):
 def ledoit_wolf(scatter: Scatter, u: Array | None) -> Any:
     """Ledoit and Wolf's: the traces, and the sum of fourth powers of distances to the mean."""
     n = scatter.n - (u is not None)
-    return _ledoit_wolf(n, scatter.p, *scatter.traces(u), _fourth_powers(scatter, u))
+    first, second = scatter.traces(u)
+    return _ledoit_wolf(n, scatter.p, first, second, _fourth_powers(scatter, u))
 
 
 def _ledoit_wolf(n, p, first, second, fourth):
@@ -196,7 +199,8 @@ def ledoit_wolf_of(scatter: Scatter, S: Array, u: Array, v: Array, mean: Array) 
     fourth = fourth + 4.0 * np.einsum("bp,bpr,br->b", mean, Q, mean)
     # The sum of all rows is n times their mean.
     fourth = fourth + 2.0 * size * np.einsum("bpp->b", Q) - 3.0 * n * size**2
-    return _ledoit_wolf(n, scatter.p, *_traces(S), fourth)
+    first, second = _traces(S)
+    return _ledoit_wolf(n, scatter.p, first, second, fourth)
 
 
 def _traces(S):

@@ -15,7 +15,9 @@ from skinfluence.deletion.closed.base import (
     Array,
     ExactModel,
     Meeting,
+    NewRows,
     Positions,
+    Replaced,
     TrainingRows,
     register,
     relative_difference,
@@ -111,6 +113,9 @@ class FactorDeletion(ExactModel):
         self._flagged[rows] |= new | ~factors.settled
         return self.rows[rows] / m, factors, log_det
 
+    def replace(self, new: NewRows) -> Replaced:
+        return _ReplacedFactors(self, new)
+
     def without(self, X: Any, deleted: Any, meeting: Meeting) -> Array:
         step, factors, log_det = deleted
         return self._shown(X, step, factors, log_det, meeting)
@@ -134,6 +139,33 @@ class FactorDeletion(ExactModel):
         return shown[:, 0] if meeting.pairs else np.swapaxes(shown, 0, 1)
 
 
+class _ReplacedFactors(Replaced):
+    """The maximum of the likelihood with new rows, from where it is with the old ones."""
+
+    def __init__(self, model: FactorDeletion, new: NewRows):
+        self.model, n = model, model.n_train
+        after, before = (new.X - model.mean) / model.spread, model.rows[new.rows]
+        moved = (after - before) / n
+        covariance = model.rows.T @ model.rows / n + (
+            _squares(after) / n - _squares(before) / n - _squares(moved)
+        )
+        values = np.linalg.eigvalsh(covariance)
+        self.broken = ~(values[:, 0] * SINGULAR > values[:, -1])
+        covariance[self.broken] = np.eye(model.p)
+        start = np.broadcast_to(model.factors.noise, after.shape)
+        self.factors = maximise(np.linalg.inv(covariance), start, model.k)
+        self.unfinished = ~self.factors.settled
+        log_det = np.linalg.slogdet(covariance)[1] + 2.0 * np.log(model.spread).sum()
+        self._given = (-moved, self.factors, log_det, EVERY)
+
+    def outputs(self, X: Any) -> Array:
+        return self.model._shown(X, *self._given)
+
+
+def _squares(rows):
+    return rows[:, :, None] * rows[:, None, :]
+
+
 def _correlations(X, mean, spread):
     """Correlations of the columns; those that have no inverse are refused."""
     if (spread > 0.0).all() and len(X) > X.shape[1]:
@@ -143,7 +175,7 @@ def _correlations(X, mean, spread):
         if values[0] * SINGULAR > values[-1]:
             return found
     raise linalg.LinAlgError(
-        f"The covariance of these {len(X)} rows of {X.shape[1]} features is singular, where the "
+        f"The covariance of these {len(X)} rows of {X.shape[1]} feature(s) is singular, where the "
         "likelihood of factor analysis may be infinite. Drop features that are constant or follow "
         "from others, or use more rows than features; or PCA with fewer components."
     )
@@ -160,7 +192,7 @@ class _FactorsFamily(Latent):
         k, p = estimator.components_.shape
         if (p - k) ** 2 < p + k:
             raise UnsupportedEstimatorError(
-                f"FactorAnalysis has {k} factors of {p} features, more parameters than a "
+                f"FactorAnalysis has {k} factors of {p} feature(s), more parameters than a "
                 "covariance has, so that its noise is not determined. Set n_components to at "
                 f"most {_most_factors(p)}, or use EmpiricalCovariance or PCA."
             )

@@ -268,7 +268,7 @@ class BernoulliDeletion(CountsDeletion):
         return X if self.threshold is None else binarize(X, threshold=self.threshold)
 
     def log_density(self, X: Any) -> Array:
-        return self.density_of(X, self.counts, self.totals)
+        return self.density_of(X, self.counts, np.asarray(self.totals, dtype=np.float64))
 
     def density_of(self, X: Any, counts: Array, totals: Array) -> Array:
         absent = totals[:, None] - counts + self.alpha

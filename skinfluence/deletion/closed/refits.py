@@ -82,17 +82,28 @@ class Refits(ExactModel):
             return np.concatenate([self.outputs_of(own, X[j : j + 1]) for j, own in pairs])
         return np.stack([self.outputs_of(own, X) for own in deleted], axis=1)
 
-    def replace(self, new: NewRows) -> Replaced:
-        return _Refitted(self, new)
+    def replace(self, new: NewRows, *, needed: bool = True) -> Replaced:
+        return _Refitted(self, new, needed=needed)
 
 
 class _Refitted(Replaced):
-    """The estimator, fitted again with each new row."""
+    """The estimator, fitted again with each new row.
 
-    def __init__(self, refits: Refits, new: NewRows):
+    Parameters
+    ----------
+    refits : Refits
+    new : NewRows
+    needed : bool
+        Whether there is nothing else where a fit fails.
+    """
+
+    def __init__(self, refits: Refits, new: NewRows, *, needed: bool):
         self.refits, self.new = refits, new
+        head = refits.head
+        self._raises = needed and head.supervised and head.classes is None
         self.broken = np.zeros(len(new), dtype=bool)
         self.fitted = [self._or_none(self._fit, new[[j]]) for j in range(len(new))]
+        self.failed = np.array([fitted is None for fitted in self.fitted], dtype=bool)
 
     def _fit(self, new):
         refits, every = self.refits, np.arange(self.refits.n_train)
@@ -104,7 +115,7 @@ class _Refitted(Replaced):
         try:
             return function(*given)
         except (ValueError, linalg.LinAlgError):
-            if self.refits.head.supervised and self.refits.head.classes is None:
+            if self._raises:
                 raise
             return None
 
@@ -113,9 +124,7 @@ class _Refitted(Replaced):
 
     def _of(self, j, X):
         fitted, refits = self.fitted[j], self.refits
-        found = None
-        if fitted is not None:
-            found = self._or_none(refits.outputs_of, fitted, X)
+        found = None if fitted is None else self._or_none(refits.outputs_of, fitted, X)
         return self._of_none(j, X) if found is None else found
 
     def _of_none(self, j, X):

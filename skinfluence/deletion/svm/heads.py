@@ -129,6 +129,12 @@ class Margins(Head):
             return (outputs[:, 0] > 0).astype(np.intp)
         return self.shown(outputs[:, None])[:, 0].argmax(axis=1)
 
+    def voted(self, outputs: Array) -> Positions:
+        """Label with most votes, the first of several: scikit-learn's without ``break_ties``."""
+        signs = self.signs.T[:, None]
+        votes = np.where(outputs >= 0, signs > 0, signs < 0).sum(axis=-1)  # (n_classes, q)
+        return votes.argmax(axis=0)
+
 
 class Tubes(Head):
     """One prediction; the loss is what lies beyond epsilon, ``max(0, |y - f| - epsilon)``.
@@ -156,7 +162,7 @@ class Tubes(Head):
         if target == "decision_function":
             return np.ones_like(outputs)
         gap = outputs - asked[:, None]
-        return np.sign(gap) * (np.abs(gap) > self.epsilon)
+        return np.asarray(np.where(np.abs(gap) > self.epsilon, np.sign(gap), 0.0))
 
 
 class Novelty(Head):
@@ -172,4 +178,6 @@ class Novelty(Head):
         return np.maximum(0.0, -outputs[..., 0])
 
     def slopes(self, target: str, outputs: Array, asked: Any) -> Array:
-        return np.ones_like(outputs) if target == "decision_function" else -1.0 * (outputs < 0)
+        if target == "decision_function":
+            return np.ones_like(outputs)
+        return np.where(outputs < 0, -1.0, 0.0)

@@ -70,6 +70,8 @@ class SVMDeletion(ExactModel):
         of the gradients: at most the estimator's `tol` or so.
     """
 
+    without_an_end = True
+
     def __init__(self, machine: Machine):
         self.machine = machine
         self.n_train = machine.kernel.n_train

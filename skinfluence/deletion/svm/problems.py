@@ -53,6 +53,10 @@ class Problem:
         """The decision function from sums of kernels, (q, b), and multipliers, (n_groups, b)."""
         return products + offset[0]
 
+    def has_no_margin(self, offset: Array) -> bool:
+        """Whether decisions would be divided by a margin that is nothing but rounding."""
+        return False
+
 
 class Margin(Problem):
     """SVC: ``min 1/2 |f|^2 + sum_i C w_i max(0, 1 - y_i f(x_i))``.
@@ -119,6 +123,10 @@ class NuMargin(Problem):
     def decision(self, products: Array, offset: Array) -> Array:
         rho = 0.5 * (offset[1] - offset[0])
         return (products + 0.5 * (offset[0] + offset[1])) / rho
+
+    def has_no_margin(self, offset: Array) -> bool:
+        size = self.programme.size * self.programme.kernel.largest
+        return bool(offset[1] - offset[0] <= 1e-12 * size)
 
 
 class Tube(Problem):

@@ -11,11 +11,12 @@ import numpy as np
 from skinfluence.deletion.base import Array
 from skinfluence.deletion.closed.base import NewRows, Replaced
 from skinfluence.deletion.svm.free import FreeSet
-from skinfluence.deletion.svm.kernel import Indices, Kernel, KernelRows
+from skinfluence.deletion.svm.kernel import Gram, Indices, Kernel
 from skinfluence.deletion.svm.path import follow
-from skinfluence.deletion.svm.point import GONE, LOWER, UPPER, Point, gradient
+from skinfluence.deletion.svm.point import GONE, LOWER, UPPER, Point, gradient, near
+from skinfluence.deletion.svm.polish import MANY
 from skinfluence.deletion.svm.problems import Margin, Problem
-from skinfluence.deletion.svm.programme import Motion, Programme
+from skinfluence.deletion.svm.programme import Motion
 
 
 class RowsAndNew:
@@ -23,7 +24,7 @@ class RowsAndNew:
 
     Parameters
     ----------
-    rows : KernelRows
+    rows : Gram
         Of the n rows of the problem.
     across : ndarray of shape (b, n)
         Kernel of the new rows with them.
@@ -31,7 +32,7 @@ class RowsAndNew:
         Kernel of the new rows with each other.
     """
 
-    def __init__(self, rows: KernelRows, across: Array, own: Array):
+    def __init__(self, rows: Gram, across: Array, own: Array):
         self.base, self.across, self.own = rows, across, own
         self.n = rows.n + len(own)
 
@@ -55,6 +56,18 @@ class RowsAndNew:
             found[~new, n:] = self.across[:, old].T
         found[new, :n], found[new, n:] = self.across[which[new] - n], self.own[which[new] - n]
         return found
+
+    def mixed(self, which: Indices, weights: Array) -> Array:
+        """Sum of a few rows, weighted, (n + b,); or several such sums."""
+        return np.asarray(weights @ self.rows(which))
+
+    def apart(self, row: Any, others: Indices, weights: Array) -> float | None:
+        """None: there are no features to subtract from each other."""
+        return None
+
+    def block(self, which: Indices) -> Array:
+        """Kernel of some rows with each other, (len(which), len(which))."""
+        return self.rows(which)[:, which]
 
     def products(self, beta: Array) -> Array:
         """``K beta``, (n + b,)."""
@@ -109,21 +122,23 @@ class Extended:
         share = weights / problem.weights[np.maximum(like, 0)]
         self.opens = share * programme.lo[model], share * programme.hi[model]
         self.n_old, self.each = len(programme.p), each
-        self.programme = Programme(
-            rows,  # type: ignore[arg-type]
+        self.programme = replace(
+            programme,
+            kernel=rows,
             row=np.concatenate([programme.row, np.tile(n + np.arange(b), each)]),
             group=np.concatenate([programme.group, programme.group[model].ravel()]),
             p=np.concatenate([programme.p, p.ravel()]),
             lo=np.concatenate([programme.lo, np.zeros(each * b)]),
             hi=np.concatenate([programme.hi, np.zeros(each * b)]),
-            c=programme.c,
         )
-        self.start = self._start(point, each * b)
+        self.start = self._start(point, rows, each * b)
+        self._near = near(self.programme, self.start) if self.n_old > MANY else None
+        self.start.near = self._near
 
-    def _start(self, point, n_new):
+    def _start(self, point, rows, n_new):
         beta = np.concatenate([point.beta, np.zeros(n_new)])
         coefficients = self.problem.programme.on_rows(point.beta)
-        products = self.programme.kernel.across @ coefficients  # type: ignore[attr-defined]
+        products = rows.across @ coefficients
         return Point(
             beta,
             np.concatenate([point.place, np.full(n_new, GONE)]).astype(np.int8),
@@ -158,9 +173,26 @@ class Extended:
             dlo[mine], dhi[mine] = grow * self.opens[0][:, j], grow * self.opens[1][:, j]
             place = start.place.copy()
             place[mine] = np.where(gradient(self.programme, start)[mine] < 0, UPPER, LOWER)
-            start = replace(start, place=place)
+            start = replace(start, place=place, near=self._watching(j, mine))
         gone = self.problem.programme.variables_of(own)
         return follow(self.programme, start, Motion(dc, gone, dlo=dlo, dhi=dhi))
+
+    def _watching(self, j, mine):
+        """What is watched on the way: what is near, and the variables of the new row."""
+        seen = self._near
+        if seen is None:
+            return None
+        row = self.programme.row[mine[:1]]
+        place_of = seen.place_of.copy()
+        place_of[mine] = len(seen.variables) + np.arange(len(mine))
+        return replace(
+            seen,
+            variables=np.append(seen.variables, mine),
+            rows=np.append(seen.rows, row),
+            row=np.append(seen.row, np.full(len(mine), len(seen.rows))),
+            place_of=place_of,
+            base=np.hstack([seen.base, self.start.free.part_of_base(row)]),
+        )
 
     def _ratios(self, j):
         """By how much class weights change that follow the rows; None where they do not."""
@@ -209,7 +241,6 @@ class ReplacedMachine(Replaced):
     def __init__(self, model: Any, new: NewRows):
         self.model, self.new = model, new
         self.broken = np.zeros(len(new), dtype=bool)
-        self.unfinished = np.zeros(len(new), dtype=bool)
         self.moved = [
             self._follow(k, problem, point)
             for k, (problem, point) in enumerate(
@@ -243,7 +274,7 @@ class ReplacedMachine(Replaced):
             end = extended.follow(j)
             if end is None:
                 continue
-            self.unfinished[j] |= not end.complete
+            self.broken[j] |= not end.complete or problem.has_no_margin(end.offset)
             coefficients = extended.programme.on_rows(end.beta)
             beta[:, j], of_new[j] = coefficients[:n] - before, coefficients[n + j]
             offset[:, j] = end.offset

@@ -25,6 +25,7 @@ from skinfluence.deletion.closed.base import TrainingRows, difference, takes_wei
 from skinfluence.deletion.closed.deletion import ExactDeletion, ExactQueries, values_of
 from skinfluence.deletion.closed.refits import Refits
 from skinfluence.engines.base import Array, DeletionEngine, Positions, Whole, check_columns
+from skinfluence.engines.exact.labels import ExactLabels
 from skinfluence.engines.exact.options import check_answers, check_exact_options
 from skinfluence.engines.exact.perturbation import perturbation
 from skinfluence.engines.exact.reading import agreed_model
@@ -32,6 +33,7 @@ from skinfluence.engines.exact.replacement import new_rows, score_replacement
 from skinfluence.engines.exact.slopes import slope_of
 from skinfluence.engines.exact.truth import exact_agreement
 from skinfluence.engines.exact.values import asked_of, value_of
+from skinfluence.engines.labels import Labels
 from skinfluence.engines.linear.classes import check_classes, classes_of_rows, loses_a_class
 from skinfluence.engines.linear.trust import LOOSE
 from skinfluence.exceptions import (
@@ -276,6 +278,12 @@ class ExactEngine(DeletionEngine):
 
     # -- truth ------------------------------------------------------------------------------------
 
+    def labels(self, rows: Any, retrain: Callable[[Positions], Any] | None) -> Labels:
+        if self.head.classes is None:
+            raise self.no_labels()
+        self._refuse_retrain(retrain)
+        return ExactLabels(self, rows)
+
     def leverage(self) -> Array:
         return np.nan_to_num(np.abs(self._own_changes(None)))
 
@@ -292,11 +300,7 @@ class ExactEngine(DeletionEngine):
         whole: Whole | None,
         retrain: Callable[[Positions], Any] | None = None,
     ) -> Agreement:
-        if retrain is not None:
-            raise ValueError(
-                "retrain= trains a network that cannot fit itself, and "
-                f"{type(self.model).__name__} is refitted as it is. Leave retrain=None."
-            )
+        self._refuse_retrain(retrain)
         return exact_agreement(self, queries, rows, whole)
 
 

@@ -17,7 +17,7 @@ from skinfluence.deletion.closed.slopes.generic import (
     slopes_of_value,
     spreads,
 )
-from skinfluence.engines.exact.replacement import new_rows, replaced_of
+from skinfluence.engines.exact.replacement import check_method, new_rows, replaced_of
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.metrics._rows import take_rows
 
@@ -34,6 +34,7 @@ def perturbation(
     along the imaginary axis, which is as exact; where only refits are known, central differences
     of order six are taken of them.
     """
+    check_method(engine, "perturbation")
     reason = engine.family.jumps(engine.model)
     if reason:
         raise UnsupportedEstimatorError(
@@ -60,7 +61,7 @@ def _value_slopes(engine, queries):
     """Derivatives of the target in the outputs of each query, (q, K)."""
     outputs, target = engine.exact.outputs(queries.X), engine.settings.target
     found = None
-    if not callable(target):
+    if isinstance(target, str):
         found = engine.head.slopes(target, outputs, queries.asked)
     if found is None:
         found = slopes_of_value(lambda moved: engine.value(moved, queries.asked), outputs)

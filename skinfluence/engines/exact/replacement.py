@@ -13,7 +13,7 @@ from skinfluence._warn import warn
 from skinfluence.deletion.closed.base import difference
 from skinfluence.deletion.closed.deletion import ExactQueries
 from skinfluence.deletion.closed.replaced.base import Mended, NewRows, Replaced
-from skinfluence.exceptions import DegenerateDeletionWarning
+from skinfluence.exceptions import DegenerateDeletionWarning, UnsupportedEstimatorError
 
 Array = NDArray[np.float64]
 Positions = NDArray[np.intp]
@@ -21,6 +21,7 @@ Positions = NDArray[np.intp]
 
 def new_rows(engine: Any, rows: Positions, new: Any, new_y: Any) -> NewRows:
     """Checked new rows of an engine; their targets are those of `rows` where there are none."""
+    check_method(engine, "score_replacement")
     if new_y is not None and not engine.family.supervised:
         raise ValueError(
             f"y_new was passed, and {type(engine.model).__name__} is a density, which has no "
@@ -29,6 +30,15 @@ def new_rows(engine: Any, rows: Positions, new: Any, new_y: Any) -> NewRows:
     found = _with_targets(engine, rows, new, new_y)
     engine.family.check_new(engine.model, engine.rows, found)
     return found
+
+
+def check_method(engine: Any, question: str) -> None:
+    """Refuse to ask an approximation what its model is exact about."""
+    if engine.method in ("first_order", "newton"):
+        raise UnsupportedEstimatorError(
+            f"method={engine.method!r} smooths the deletions of {type(engine.model).__name__} for "
+            f"comparison, and {question} of it is exact or nothing. Set method='auto'."
+        )
 
 
 def _with_targets(engine, rows, new, new_y):
@@ -51,8 +61,6 @@ def score_replacement(engine: Any, queries: ExactQueries, new: NewRows) -> Array
     for part in _loops.slices(len(new), engine.exact.replaced_block):
         replaced = replaced_of(engine.exact, engine.refits, new[part])
         flagged[part] |= replaced.broken
-        if replaced.unfinished is not None:
-            flagged[part] |= replaced.unfinished
         size = engine.deletion.query_block(len(replaced.broken), _loops.memory_budget())
         for some in _loops.slices(queries.shape[0], size):
             own = queries[some]
@@ -70,7 +78,9 @@ def replaced_of(exact: Any, refits: Any, new: NewRows) -> Replaced:
     if found is None:
         return refits.replace(new)
     if found.broken.any():
-        return Mended(found, refits.replace(new[np.flatnonzero(found.broken)]))
+        keep = exact.without_an_end
+        mended = refits.replace(new[np.flatnonzero(found.broken)], needed=not keep)
+        return Mended(found, mended, keep=keep)
     return found
 
 

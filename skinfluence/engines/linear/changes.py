@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 from scipy import sparse
 
 from skinfluence.attribution import check_no_nan
+from skinfluence.deletion.linear.averaging import MeanReplacement
 from skinfluence.deletion.linear.changes import Incoming
+from skinfluence.deletion.linear.part import Part
 from skinfluence.deletion.linear.perturbation import LinearPerturbation
 from skinfluence.deletion.linear.replacement import Array, Exchange, LinearReplacement, Positions
 from skinfluence.engines.linear import trust
 from skinfluence.engines.linear.classes import classes_of_rows
 from skinfluence.objectives import Rows, reader_of
+
+# Products of three of them are still numbers.
+HUGE = 1e100
 
 
 def perturbation(engine: Any, queries: Any, rows: Positions, features: Positions | None) -> Array:
@@ -27,7 +33,8 @@ def perturbation(engine: Any, queries: Any, rows: Positions, features: Positions
 
 def score_replacement(engine: Any, queries: Any, rows: Positions, new: Any, new_y: Any) -> Array:
     """Value at each query after replacing each row minus before, by the engine's method."""
-    new = _like(engine.X, new)
+    new = _like(engine.X, engine.X[rows] if new is None else new)
+    _refuse_overflow(new)
     targets = engine.y[rows] if new_y is None else _targets(engine, rows, new_y)
     exchange = Exchange(engine.X, rows, new, _incoming(engine, rows, targets))
     replacement = LinearReplacement(engine.parts, engine.target)
@@ -41,11 +48,41 @@ def score_replacement(engine: Any, queries: Any, rows: Positions, new: Any, new_
     return scores
 
 
+def mean_replacement(
+    engine: Any, queries: Any, rows: Positions, news: Iterable[Any], one_by_one: Callable[..., Any]
+) -> list[Array]:
+    """Means over queries of first-order changes, (n_rows,), for one set of rows after another.
+
+    Rows that do not lie in the coordinates of the fit are left to `one_by_one`.
+    """
+    parts = [part for part in engine.parts if isinstance(part, Part)]
+    mean, found = MeanReplacement(parts, engine.target, queries), []
+    for new in news:
+        alike = _like(engine.X, new)
+        exchange = Exchange(engine.X, rows, alike, _incoming(engine, rows, engine.y[rows]))
+        if not mean.serves(exchange):
+            found += one_by_one(queries, rows, [new])
+            continue
+        found.append(mean(exchange))
+        check_no_nan(found[-1])
+    engine._warn_if_unsolved()
+    return found
+
+
 def _like(X, new):
     """Rows, dense or sparse as the training rows are."""
     if sparse.issparse(X):
         return sparse.csr_array(new)
     return new.toarray() if sparse.issparse(new) else new
+
+
+def _refuse_overflow(X):
+    largest = float(abs(X).max()) if min(X.shape) else 0.0
+    if largest > HUGE:
+        raise ValueError(
+            f"The new rows hold {largest:.1e}, and sums of products of such numbers are beyond "
+            "float64. Rescale the columns, or replace by rows nearer to the others."
+        )
 
 
 def _targets(engine, rows, y):
@@ -100,5 +137,5 @@ def _classes_lost(engine, rows, targets):
     if not alone.any():
         return set()
     classes = engine.linear_fit.classes
-    other = classes_of_rows(classes, targets, np.ones(len(rows))) != engine._class_of_row[rows]
+    other = classes_of_rows(classes, targets, np.ones(len(rows))) != engine.class_of_row[rows]
     return set(rows[alone & other].tolist())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any, Self
 
@@ -18,6 +18,7 @@ from skinfluence.deletion.linear.deletion import LinearDeletion
 from skinfluence.deletion.linear.fit import fitted_parts
 from skinfluence.diagnostics import Diagnostics
 from skinfluence.engines.base import Array, DeletionEngine, Positions, Whole, check_columns
+from skinfluence.engines.labels import Labels
 from skinfluence.engines.linear import changes, embedding, trust
 from skinfluence.engines.linear.classes import (
     check_classes,
@@ -25,6 +26,7 @@ from skinfluence.engines.linear.classes import (
     last_of_their_class,
     loses_a_class,
 )
+from skinfluence.engines.linear.labels import LinearLabels
 from skinfluence.engines.linear.options import (
     check_linear_options,
     check_target,
@@ -72,8 +74,8 @@ class LinearEngine(DeletionEngine):
         self._read(weights)
         self._take_parts()
         self.score_unit = _unit(settings)
-        self._class_of_row = classes_of_rows(self.linear_fit.classes, y, weights)
-        self._notes.last_of_class.update(last_of_their_class(self._class_of_row))
+        self.class_of_row = classes_of_rows(self.linear_fit.classes, y, weights)
+        self._notes.last_of_class.update(last_of_their_class(self.class_of_row))
         self.deletion = LinearDeletion(
             self.parts,
             self.target,
@@ -265,7 +267,7 @@ class LinearEngine(DeletionEngine):
     # -- groups -----------------------------------------------------------------------------------
 
     def nothing_left(self, rows: Positions) -> bool:
-        return self.deletion.nothing_left(rows) or loses_a_class(self._class_of_row, rows)
+        return self.deletion.nothing_left(rows) or loses_a_class(self.class_of_row, rows)
 
     def score_groups(
         self, queries: Any, names: Any, members: Sequence[Positions], *, progress: bool
@@ -294,6 +296,12 @@ class LinearEngine(DeletionEngine):
 
     def score_replacement(self, queries: Any, rows: Positions, new: Any, new_y: Any) -> Array:
         return changes.score_replacement(self, queries, rows, new, new_y)
+
+    def mean_replacement(self, queries: Any, rows: Positions, news: Iterable[Any]) -> list[Array]:
+        each = super().mean_replacement
+        if self.method != "first_order":
+            return each(queries, rows, news)
+        return changes.mean_replacement(self, queries, rows, news, each)
 
     # -- embedding --------------------------------------------------------------------------------
 
@@ -329,6 +337,12 @@ class LinearEngine(DeletionEngine):
             class_names=self.linear_fit.classes if several else None,
         )
 
+    def labels(self, rows: Any, retrain: Callable[[Positions], Any] | None) -> Labels:
+        if self.linear_fit.classes is None:
+            raise self.no_labels()
+        self._refuse_retrain(retrain)
+        return LinearLabels(self, rows)
+
     def leverage(self) -> Array:
         return self.deletion.leverage()
 
@@ -345,12 +359,7 @@ class LinearEngine(DeletionEngine):
         whole: Whole | None,
         retrain: Callable[[Positions], Any] | None = None,
     ) -> Agreement:
-        if retrain is not None:
-            raise ValueError(
-                "retrain= trains a network that cannot fit itself, and "
-                f"{type(self.model).__name__} is refitted as it is, and polished. Leave "
-                "retrain=None."
-            )
+        self._refuse_retrain(retrain)
         return linear_agreement(self, queries, query_rows, rows, whole)
 
 

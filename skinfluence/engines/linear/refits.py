@@ -68,6 +68,17 @@ def moved(
     return engine.target.change(queries, [delta[:, None] for delta in deltas])[:, 0]
 
 
+def refitted_model(engine: Any, kept: np.ndarray) -> Any:
+    """The estimator of an engine, fitted to the rows `kept`."""
+    return _refitted(engine, kept, None)[1]
+
+
+def refitted_minimum(engine: Any, kept: np.ndarray) -> Any:
+    """Objectives of that fit and their minima near it, one a problem."""
+    _, model, rows, y, weights = _refitted(engine, kept, None)
+    return _at_its_minimum(model, rows, y, weights, engine.settings.smoothing)
+
+
 def _at_its_minimum(model, rows, y, weights, smoothing):
     """Objectives and their minima near a refit, problem by problem."""
     fit = reader_of(model).read(model, Rows(rows, y, weights, smoothing))

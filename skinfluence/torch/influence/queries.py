@@ -126,7 +126,7 @@ def make_queries(
     """
     network = trained.network
     if isinstance(target, OfOutput):
-        choice = Choice(network, target, rows, classes, _labels_train(trained))
+        choice = Choice(network, target, rows, classes, labels_train(trained))
         queries = Queries(rows, trained.gradients, choice.of(output, by_y=by_y))
     else:
         queries = Queries(rows, trained.gradients)
@@ -136,7 +136,7 @@ def make_queries(
     return queries
 
 
-def _labels_train(trained):
+def labels_train(trained):
     """Whether the training rows have a label each, or its probabilities, and not values."""
     y = trained.batch(slice(0, 1)).y
     if y is not None and y.is_floating_point():

@@ -60,8 +60,8 @@ def refits(
         return _Retrained(engine, queries, retrain)
     if isinstance(engine.model, nn.Module):
         raise ValueError(
-            f"{type(engine.model).__name__} is a module that was trained elsewhere, and "
-            "validate() has to train it again without some rows. Pass retrain=, a function of the "
+            f"{type(engine.model).__name__} is a module that was trained elsewhere, and this "
+            "question needs it trained again without some rows. Pass retrain=, a function of the "
             "positions of the rows to keep that returns a module trained on them the way this one "
             "was."
         )

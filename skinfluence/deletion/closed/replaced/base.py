@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from skinfluence.metrics._rows import take_rows
 
@@ -55,14 +56,14 @@ class Replaced(ABC):
     Attributes
     ----------
     broken : ndarray of bool of shape (b,)
-        Which of them have no such closed form, because a covariance is singular or a class has
-        no rows: the estimator is fitted again for these.
-    unfinished : ndarray of bool of shape (b,), or None
-        Which of them have no optimum, and are where one was last seen.
+        Which of them have no such closed form, because a covariance is singular, a class has no
+        rows, or an optimum was lost on the way: the estimator is fitted again for these.
+    failed : ndarray of bool of shape (b,)
+        Of refits, which of them have no fit either.
     """
 
     broken: NDArray[np.bool_]
-    unfinished: NDArray[np.bool_] | None = None
+    failed: NDArray[np.bool_]
 
     @abstractmethod
     def outputs(self, X: Any) -> Array:
@@ -77,13 +78,26 @@ class Mended(Replaced):
     closed : Replaced
     refitted : Replaced
         Of the broken ones, in their order.
+    keep : bool
+        Whether closed forms stay where a refit fails.
     """
 
-    def __init__(self, closed: Replaced, refitted: Replaced):
+    def __init__(self, closed: Replaced, refitted: Replaced, *, keep: bool):
         self.closed, self.refitted, self.broken = closed, refitted, closed.broken
+        self.mended = np.flatnonzero(self.broken)
+        self._used = ~refitted.failed if keep else np.ones(len(self.mended), dtype=bool)
 
     def outputs(self, X: Any) -> Array:
         with np.errstate(all="ignore"):
             found = self.closed.outputs(X)
-        found[:, self.broken] = self.refitted.outputs(X)
+        if self._used.any():
+            found[:, self.mended[self._used]] = self.refitted.outputs(X)[:, self._used]
         return found
+
+
+def same_rows(before: Any, after: Any) -> NDArray[np.bool_]:
+    """Which rows of two matrices are equal, (b,)."""
+    if sparse.issparse(before) or sparse.issparse(after):
+        gaps = abs(sparse.csr_array(before) - sparse.csr_array(after))
+        return np.asarray(gaps.sum(axis=1)).ravel() == 0
+    return np.asarray((before == after).all(axis=1))

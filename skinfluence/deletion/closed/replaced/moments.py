@@ -18,6 +18,8 @@ Positions = NDArray[np.intp]
 
 # Condition number from which on a covariance counts as singular.
 SINGULAR = 1e12
+# The same, from which on inverses of moments have lost too many digits: there are refits then.
+ILL = 1e8
 # Numbers of a block of matrices, or of tables.
 MATRICES = 2**21
 
@@ -25,6 +27,11 @@ MATRICES = 2**21
 def block_of(size: int) -> int:
     """How many new rows are handled together, whose models take `size` numbers each."""
     return int(np.clip(MATRICES // max(size, 1), 16, 2048))
+
+
+def ill(values: Array) -> bool:
+    """Whether eigenvalues of a covariance are too far apart for what is read off its moments."""
+    return bool(values.min() * ILL < values.max())
 
 
 class Exchange:
@@ -106,11 +113,11 @@ class Inverted:
     """
 
     def __init__(self, matrices: Array):
-        usable = np.isfinite(matrices).all(axis=(1, 2))
+        usable = np.asarray(np.isfinite(matrices).all(axis=(1, 2)))
         identity = np.eye(matrices.shape[1])
         matrices = np.where(usable[:, None, None], matrices, identity)
         values = np.linalg.eigvalsh(matrices.real)
-        self.broken = ~usable | ~(values[:, 0] * SINGULAR > values[:, -1])
+        self.broken = np.asarray(~usable | ~(values[:, 0] * SINGULAR > values[:, -1]))
         matrices = np.where(self.broken[:, None, None], identity, matrices)
         self.inverse = np.linalg.inv(matrices)
         sign, log_det = np.linalg.slogdet(matrices)

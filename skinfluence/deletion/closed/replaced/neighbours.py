@@ -6,11 +6,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 from sklearn.neighbors import NearestNeighbors
 
 from skinfluence._compat import searches_by_brute_force, stored_rows
-from skinfluence.deletion.closed.replaced.base import NewRows, Replaced
+from skinfluence.deletion.closed.replaced.base import NewRows, Replaced, same_rows
 
 Array = NDArray[np.float64]
 
@@ -32,7 +31,7 @@ class ReplacedNeighbours(Replaced):
         self.model, self.new = model, new
         self.broken = np.zeros(len(new), dtype=bool)
         self.targets = model.targets_of(new.encoded)
-        self.same = _same(stored_rows(model.estimator)[new.rows], new.X)
+        self.same = same_rows(stored_rows(model.estimator)[new.rows], new.X)
         every = np.arange(model.k + 1)
         self._left = np.stack([np.delete(every, j) for j in every])
         fitted = model.estimator
@@ -72,10 +71,3 @@ class ReplacedNeighbours(Replaced):
         targets[takes, -1] = self.targets[column[takes]]
         found[query, column] = model.means(distances, targets)
         return found
-
-
-def _same(before, after):
-    """Which rows of two matrices are equal, (b,)."""
-    if sparse.issparse(before) or sparse.issparse(after):
-        return np.asarray(abs(sparse.csr_array(before) - after).sum(axis=1)).ravel() == 0
-    return (before == after).all(axis=1)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
+from sklearn.metrics.pairwise import laplacian_kernel
 
 from skinfluence.deletion.closed.slopes.generic import POINTS, WEIGHTS, spreads
 
@@ -15,9 +16,10 @@ Array = NDArray[np.float64]
 Positions = NDArray[np.intp]
 
 # Names of kernels whose derivatives are written out here.
-NAMED = ("linear", "rbf", "poly", "polynomial", "sigmoid", "cosine")
-# Steps of differences of other kernels, relative to the spread of a column.
-STEP = 1e-3
+NAMED = ("linear", "rbf", "poly", "polynomial", "sigmoid", "cosine", "laplacian")
+# Steps of differences of other kernels, relative to the spread of a column: so short that they
+# hardly ever cross a corner.
+STEP = 1e-4
 
 
 class KernelSlopes(ABC):
@@ -41,7 +43,7 @@ class KernelSlopes(ABC):
 
 
 class NamedSlopes(KernelSlopes):
-    """Of the kernels that functions of products and distances are: ``a y + c x``, a number each.
+    """Of kernels that are functions of products and distances: ``a y + c x``, a number each.
 
     Parameters
     ----------
@@ -66,14 +68,22 @@ class NamedSlopes(KernelSlopes):
         self.name, self.gamma, self.degree, self.coef0 = name, gamma, degree, coef0
 
     def along(self, x: Array, Y: Any) -> Array:
+        if self.name == "laplacian":
+            return self._of_absolute_distances(x, Y)
         products = np.asarray(Y @ x).ravel()
         squares = _squares(Y)
         on_y, on_x = self._factors(products, squares, x @ x)
-        Y = Y[:, self.features]
-        Y = Y.toarray() if sparse.issparse(Y) else Y
-        return on_y[:, None] * Y + on_x[:, None] * x[self.features]
+        columns = _dense(Y[:, self.features])
+        return on_y[:, None] * columns + on_x[:, None] * x[self.features]
+
+    def _of_absolute_distances(self, x, Y):
+        row = sparse.csr_array(x[None]) if sparse.issparse(Y) else x[None]
+        K = laplacian_kernel(row, Y, gamma=self.gamma)[0]
+        return -self.gamma * K[:, None] * np.sign(x[self.features] - _dense(Y[:, self.features]))
 
     def own(self, x: Array) -> Array:
+        if self.name == "laplacian":
+            return np.zeros(len(self.features))
         square = np.array([x @ x])
         on_y, on_x = self._factors(square, square, x @ x)
         return 2.0 * (on_y + on_x) * x[self.features]
@@ -135,6 +145,10 @@ class DifferenceSlopes(KernelSlopes):
 
     def own(self, x: Array) -> Array:
         return self._reduced(np.asarray(self.diagonal(self._points(x))))[0]
+
+
+def _dense(Y):
+    return Y.toarray() if sparse.issparse(Y) else Y
 
 
 def _squares(Y):
