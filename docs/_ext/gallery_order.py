@@ -3,6 +3,7 @@
 ORDER = (
     "mislabels",
     "spam",
+    "flip_a_prediction",
     "regression_diagnostics",
     "sketch_regression",
     "network_images",

@@ -105,7 +105,7 @@ class Flip:
         if not len(self.random_sizes):
             return ""
         size = self.random_size
-        needed = f"{size:.0f}" if np.isfinite(size) else "more than there are"
+        needed = f"{size:.0f}" if np.isfinite(size) else "never"
         drawn = len(self.random_sizes)
         same = f", {self.n_random_flips} of {drawn} sets of the same size" if self.found else ""
         return f"; at random {needed}{same}"

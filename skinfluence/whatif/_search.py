@@ -90,6 +90,8 @@ def _exchanged(tried, found):
 
 def _one_by_one(tried, found):
     """A set whose every row is the worst after the others are gone, where it is smaller."""
+    if found is not None and len(found) > 2 * GREEDY:
+        return found  # it is not that bad
     gone = NONE
     for _ in range(GREEDY if found is None else min(GREEDY, len(found) - 1)):
         orders = _orders(tried, gone)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 from sklearn import config_context
 from sklearn.compose import make_column_transformer
+from sklearn.covariance import EmpiricalCovariance
+from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
@@ -126,6 +129,33 @@ def test_memory_is_that_of_the_features_asked_for():
             explainer.perturbation(ROWS, CLASSES)
         assert explainer.perturbation(ROWS, CLASSES, features=[0, 2]).shape == (12, 12, 2)
         assert explainer.perturbation(ROWS, CLASSES, rows=np.arange(12)).shape == (12, 12, 3)
+
+
+# -- of every engine ------------------------------------------------------------------------------
+
+MODELS = {
+    "logistic": (LogisticRegression(), CLASSES),
+    "ridge": (Ridge(), ROWS @ [1.0, 2.0, 3.0]),
+    "kernel": (KernelRidge(kernel="rbf", gamma=0.3), ROWS @ [1.0, 2.0, 3.0]),
+    "naive Bayes": (GaussianNB(), CLASSES),
+    "density": (EmpiricalCovariance(), None),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_derivatives_are_those_of_replacements_behind_a_scaler(name):
+    """In units of the scaler: a step of one standard deviation in a raw row is a step of 1."""
+    model, y = MODELS[name]
+    scaler = StandardScaler().fit(5.0 * ROWS)
+    explainer = InfluenceExplainer(make_pipeline(scaler, model)).fit(5.0 * ROWS, y)
+    queries = 5.0 * ROWS[:2], None if y is None else y[:2]
+    step = 1e-4
+    new = np.repeat(5.0 * ROWS[[7]], 2, axis=0)
+    new[:, 1] += np.array([step, -step]) * scaler.scale_[1]
+    changes = explainer.score_replacement(new, rows=[7, 7], queries=queries)
+    slopes = explainer.perturbation(*queries, rows=[7], features="x1")
+    finite = (changes[:, 0] - changes[:, 1]) / (2 * step)
+    assert_allclose(slopes[:, 0, 0], finite, rtol=1e-5, atol=1e-8)
 
 
 # -- labels ---------------------------------------------------------------------------------------
