@@ -194,10 +194,17 @@ CASES = [
     Case(KNNInfluence(n_neighbors=2, intrinsic_dim=1.5, contamination=0.1)),
     Case(KNNInfluence(NearestNeighbors(metric="manhattan", algorithm="brute"), novelty=True)),
     # Our own laws for mixtures run in test_explainers/test_gmm.py, on rows that they fit.
+    # scikit-learn's checks see each kind and each method, and not each pair of them.
     *(
         Case(GMMInfluence(GaussianMixture(covariance_type=kind), method=method), error=None)
-        for kind in ("full", "tied", "diag", "spherical")
-        for method in ("implicit", "refit", "one_step")
+        for kind, method in (
+            ("full", "implicit"),
+            ("full", "refit"),
+            ("tied", "implicit"),
+            ("tied", "one_step"),
+            ("diag", "refit"),
+            ("spherical", "one_step"),
+        )
     ),
     Case(
         GMMInfluence(GaussianMixture(covariance_type="spherical"), method="well_separated"),

@@ -116,7 +116,7 @@ def digits_to_attack():
     )  # fmt: skip
 
 
-RECIPE = Recipe("eight classes of CIFAR-10", 16_000, 0, (32, 64, 64), 512, epochs=8)
+RECIPE = Recipe("eight classes of CIFAR-10", 8_000, 0, (32, 64, 64), 512, epochs=6)
 
 
 def cifar_to_attack(options, pair=("dog", "ship")):
@@ -272,10 +272,10 @@ class Plan:
     in their pixels, to find those that move the loss most.
     """
 
-    radii: tuple[float, ...] = (0.5, 2.0, 8.0)
+    radii: tuple[float, ...] = (0.5, 4.0)
     share: float = 0.5
-    steps: int = 20
-    n_tests: int = 100
+    steps: int = 10
+    n_tests: int = 30
     n_screened: int = 100
     n_verified: int = 20
 
@@ -452,7 +452,7 @@ def main(argv=None):
     images = digits_to_attack() if options.quick else cifar_to_attack(options)
     if images is None:
         return None
-    plan = Plan(radii=(0.5, 2.0), n_tests=8, n_verified=4) if options.quick else Plan()
+    plan = Plan(radii=(0.5, 2.0), steps=20, n_tests=8, n_verified=4) if options.quick else Plan()
     found = study(images, plan, Checkpoints("koh-liang-attack", (plan, DECAY), options))
     text = f"Data: {images.source}. Command: `koh_liang_attack.py`.\n\n{report(found)}"
     if not options.quick:

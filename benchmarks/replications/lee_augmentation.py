@@ -318,9 +318,9 @@ def plans(*, small):
     flat = Classifier("linear", _linear(784), 1e-2, 300, None, krylov, np.float64)
     net = Classifier("network", _convolutional, 1e-3, 1_000, 0.1, {**ggn, "damping": 0.01})
     return {
-        "convolutions, 2,000 validation images": (net, Sizes(1_000, 2_000, 5, 2.0, 0)),
-        "softmax regression, 2,000 validation images": (flat, Sizes(1_000, 2_000, 8, 2.0, 20)),
-        "softmax regression, 20,000 validation images": (flat, Sizes(1_000, 20_000, 8, 2.0, 0)),
+        "convolutions, 2,000 validation images": (net, Sizes(1_000, 2_000, 4, 2.0, 0)),
+        "softmax regression, 2,000 validation images": (flat, Sizes(1_000, 2_000, 5, 2.0, 12)),
+        "softmax regression, 20,000 validation images": (flat, Sizes(1_000, 20_000, 5, 2.0, 0)),
     }
 
 
@@ -361,7 +361,27 @@ def main(argv=None):
     return found
 
 
-NOTES = ""
+NOTES = """\
+Copies are trained on beside the images; *none* has each image twice, so that all take as many
+steps. The network is that of `koh_liang_fig2_right.py` (2,616 parameters), trained by 1,000 steps
+of SGD with momentum and explained by the Gauss-Newton matrix with a damping of .01; its penalty is
+.001 of all parameters, that of the linear model .01, which is trained to its minimum.
+
+Cut: the candidates are fixed, where the authors train a network that makes transformations; the
+scores are taken once, at the model that is trained on the images as they are, where theirs follow
+the training; small models and a thousand images, few draws.
+
+The chosen copies are better than random ones on the images by which they were chosen, always. On
+others there is less to gain, and with 2,000 validation images for the linear model nothing: the
+choice among 13,000 scores has fitted these 2,000 images, and the loss of the test images is higher
+than with random copies. With ten times as many the choice carries over. To the network, for which
+almost any transformation is good to have, the choice adds 40 % of what random ones bring by the
+validation loss, and an eighth by the test loss, within two standard errors of nothing. The worst
+candidates tell what is at stake: with them the linear model errs on the test images half as often
+again, or more.
+
+Images of large scores are changes that first order overrates (slope below 1): a shifted image is
+another row altogether, and brings its own curvature. The Newton step has it, and is nearer."""
 
 
 if __name__ == "__main__":

@@ -105,7 +105,7 @@ def verdict(found):
 def main(argv=None):
     options = parser(__doc__.splitlines()[0]).parse_args(argv)
     torch.set_num_threads(1)
-    small = Plan(None, 100, (100,), (0, 1), 40, "shuffled", small=True)
+    small = Plan(None, 100, (100,), (0, 1), 20, "shuffled", small=True)
     plan, work = small if options.quick else Plan(), Work("vae-removal", options)
     data = handwritten(options, plan.n_rows)
     others = foreign(options, plan.n_foreign).get(plan.kind)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
@@ -23,13 +25,14 @@ from sklearn.preprocessing import StandardScaler
 
 from skinfluence import InfluenceExplainer
 from skinfluence.deletion.closed.calibrators import Sigmoids, Temperature
-from skinfluence.exceptions import UnsupportedEstimatorError
+from skinfluence.exceptions import NotStationaryWarning, UnsupportedEstimatorError
 from tests.conftest import import_optional
 from tests.test_deletion.exact_cases import CLASSES, COUNTS, NUMBERS, PAIRS, ROWS, WEIGHTS, N
 from tests.test_deletion.settled import settled_curves
 
 VERSION = tuple(int(part) for part in sklearn_version.split(".")[:2])
 weights_warn = pytest.mark.filterwarnings("ignore:Since .* does not appear to accept:UserWarning")
+quiet = 0
 both = pytest.mark.parametrize("y", [PAIRS, CLASSES], ids=["two", "three"])
 
 
@@ -99,6 +102,7 @@ def test_one_curve_over_scores_of_folds(y):
     )
 
 
+@weights_warn
 @pytest.mark.parametrize("ensemble", [True, False])
 def test_rows_that_are_replaced_stay_in_their_fold(ensemble):
     model = CalibratedClassifierCV(GaussianNB(), cv=3, ensemble=ensemble).fit(ROWS, CLASSES)
@@ -170,6 +174,22 @@ def test_scores_that_do_not_differ():
     found = curve.probabilities(np.full((2, 1), 3.0), curve.fit(np.ones(5))[0])
     wanted = (3 * 4 / 5 + 2 * 1 / 4) / 5
     assert_allclose(found[:, 1], wanted, rtol=1e-12)
+
+
+def test_scores_that_hardly_differ():
+    """The optimiser stops at once, where its slope is small and its answers are wrong."""
+    y = NUMBERS > 0.5
+    base = LogisticRegression(fit_intercept=False).fit(ROWS - 2.0, y)
+
+    def curves_over(scale):
+        moved = copy.deepcopy(base)
+        moved.coef_ = scale * base.coef_
+        return CalibratedClassifierCV(FrozenEstimator(moved), cv=2).fit(ROWS, y)
+
+    with pytest.warns(NotStationaryWarning, match="CalibratedClassifierCV is not where its own"):
+        found = InfluenceExplainer(curves_over(1e-8)).fit(ROWS, y)
+    wanted = InfluenceExplainer(curves_over(1.0)).fit(ROWS, y)
+    assert_allclose(found.self_influence(), wanted.self_influence(), rtol=1e-6, atol=1e-8)
 
 
 @pytest.mark.skipif(VERSION >= (1, 8), reason="cv='prefit' was removed")

@@ -181,7 +181,7 @@ def test_ties_end_at_a_minimum(data, seed, setting):
 @pytest.mark.slow
 def test_ties_end_at_a_minimum_in_many_small_problems():
     rng = np.random.default_rng(0)
-    for _ in range(300):
+    for _ in range(120):
         n, p, largest = (int(rng.integers(low, high)) for low, high in [(3, 50), (1, 8), (1, 4)])
         X = rng.integers(-largest, largest + 1, size=(n, p)) * rng.choice([1.0, 0.1])
         y = rng.integers(-largest, largest + 1, size=n)

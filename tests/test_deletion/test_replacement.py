@@ -254,11 +254,10 @@ def test_quantiles_pass_through_the_rows_they_pass_through(target):
 
 
 def test_quantiles_with_several_minima_warn_of_their_derivatives():
-    y = np.arange(6.0)
-    model = QuantileRegressor(quantile=0.5, alpha=0.0).fit(np.zeros((6, 1)), y)
-    e = explain_output(model, np.zeros((6, 1)), y)
+    X, y = np.array([[0.0], [0.0], [1.0], [1.0]]), np.array([0.0, 1.0, 5.0, 3.0])
+    e = explain_output(QuantileRegressor(quantile=0.5, alpha=0.0), X, y)
     with pytest.warns(DegenerateDeletionWarning, match="several minima, or more rows lie on it"):
-        e._engine.perturbation(e._queries(np.zeros((1, 1)), None), np.arange(6))
+        e._engine.perturbation(e._queries(X, None), np.arange(4))
 
 
 # -- derivatives ----------------------------------------------------------------------------
@@ -385,6 +384,30 @@ def test_targets_that_the_model_does_not_know():
         gamma = InfluenceExplainer(GammaRegressor().fit(X, np.exp(REAL))).fit(X, np.exp(REAL))
     with pytest.raises(ValueError, match="takes targets that are positive"):
         gamma.score_replacement(y_new=[-1.0], rows=[0], queries=(X, np.exp(REAL)))
+
+
+@pytest.mark.parametrize("method", ["newton", "refit"])
+def test_rows_far_away_cost_no_digits(method):
+    X, new = WIDE[:, :4], FAR[:, :4] * np.array([[1e6], [1e4], [1.0]])
+    truth = refits(LinearRegression(), X, REAL, new, NEW, AT, FRESH[:, :4])
+    found = explain_output(LinearRegression(), X, REAL, method=method).score_replacement(
+        new, NEW, rows=AT, queries=(FRESH[:, :4], None)
+    )
+    assert_allclose(found, truth, rtol=1e-7, atol=1e-9)
+
+
+def test_losses_that_overflow():
+    X, y = WIDE[:, :3], np.abs(np.round(REAL * 2))
+    given = {"rows": [0, 0], "queries": (X, y)}
+    far = np.array([[1.0], [-1.0]]) * FAR[:1, :3]
+    model = PoissonRegressor(tol=1e-10).fit(X, y)
+    e = InfluenceExplainer(model).fit(X, y)
+    with pytest.raises(ValueError, match="loss of what takes the place of row 0 is infinite"):
+        e.score_replacement(1e6 * far, **given)
+    with pytest.raises(ValueError, match=r"new rows hold .*e\+160, and sums of products"):
+        e.score_replacement(1e160 * far, **given)
+    e = InfluenceExplainer(model, method="refit").fit(X, y)
+    assert np.isfinite(e.score_replacement(1e5 * far, **given)).all()
 
 
 def test_the_last_row_of_a_class_keeps_its_label_or_is_warned_of():

@@ -359,6 +359,17 @@ def test_the_last_row_of_a_class_is_flagged():
         assert np.isfinite(explainer.score_influence(X, y)).all()
 
 
+def test_no_row_in_reach_of_a_kink():
+    """As many rows of one class as of the other, and all of them far inside the margin."""
+    own = THREE != "a"
+    rows, y = X[own], THREE[own]
+    model = SVC(**RBF, C=1e-3).fit(rows, y)
+    with pytest.warns(DegenerateDeletionWarning, match="no training row is near a kink"):
+        explainer = InfluenceExplainer(model, method="newton").fit(rows, y)
+    assert np.isfinite(explainer.score_influence(rows, y)).all()
+    InfluenceExplainer(model, method="newton", smoothing=1.0).fit(rows, y)
+
+
 def test_other_targets_than_those_it_was_fitted_on():
     model = SVC(**RBF).fit(X, TWO)
     with pytest.warns(NotStationaryWarning, match="it could fall by"):

@@ -87,6 +87,32 @@ def test_smoothing_lets_influence_see_the_hinge(small):
         assert slope[0.0, choice] < 0.1  # predicted changes are more than ten times too large
 
 
+def test_the_exact_path_is_what_refits_do(small):
+    results = small("koh_liang_fig3")[0.1]["results"]
+    for choice in ("by t = .001", "by itself", "by truth"):
+        for one in results["exact path", choice]:
+            assert one.pearson > 1 - 1e-8
+            assert abs(one.slope - 1) < 1e-4
+
+
+# -- figure 4: two models that are right for different reasons ------------------------------------
+
+
+def test_a_kernel_machine_leans_on_near_rows_of_its_class(small):
+    found = small("koh_liang_fig4")["measures"]
+    machine = found["SVM, RBF kernel on pixels"]
+    features = found["logistic regression on features"]
+    assert machine["same, near"] > 0.9
+    assert machine["near share"] > 1.5 * features["near share"]
+    assert machine["top, nearness"] < features["top, nearness"]
+
+
+def test_rows_of_the_other_class_help_a_linear_model(small):
+    features = small("koh_liang_fig4")["measures"]["logistic regression on features"]
+    assert features["other"] > 0.3
+    assert features["top, other"] > 0.2
+
+
 # -- section 5.3: domain mismatch -----------------------------------------------------------------
 
 
@@ -98,6 +124,14 @@ def test_the_few_rows_that_are_to_blame_stand_out(small):
     assert found["worst"] > 3
     assert found["most"] > 8
     assert found["coefficient"] > 5
+
+
+def test_it_is_the_indicator_that_makes_them_influential(small):
+    found = small("koh_liang_child")["by C"][1.0]
+    assert found["gap"] < 1e-10  # the public derivatives are the paper's equation 5
+    assert found["part rank"] == 1
+    assert found["part share"] > 0.8
+    assert found["part"] > 5
 
 
 # -- figure 6: mislabelled mails ------------------------------------------------------------------
@@ -125,7 +159,9 @@ def test_the_weaker_the_penalty_the_more_influence_is_ahead_of_the_loss(small):
 # -- what users without the data see --------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["fig1", "fig2_left", "fig3", "domain_mismatch", "fig6"])
+@pytest.mark.parametrize(
+    "name", ["fig1", "fig2_left", "fig3", "fig4", "domain_mismatch", "child", "fig6"]
+)
 def test_a_full_run_without_its_data_says_how_to_make_them(small, name, tmp_path, capsys):
     small(f"koh_liang_{name}")
     script = sys.modules[f"koh_liang_{name}"]

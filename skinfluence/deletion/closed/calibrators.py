@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +58,10 @@ class Calibrator(ABC):
     @abstractmethod
     def having(self, place: int, scores: Array, code: int) -> Self:
         """The same with other scores (n_scores,), and another class, of the row at `place`."""
+
+    @abstractmethod
+    def slope(self, weights: Array, fitted: list[Any]) -> float:
+        """Largest slope of the loss where curves of scikit-learn's are, in its own parameters."""
 
     @abstractmethod
     def probabilities(self, scores: Array, parameters: Array) -> Array:
@@ -101,6 +105,18 @@ class Sigmoids(Calibrator):
         other._scores[place] = (scores - self.middle) / self.spread
         other._positive[place] = code == self._wanted
         return other
+
+    def slope(self, weights: Array, fitted: list[Any]) -> float:
+        found = 0.0
+        scores = self.middle + self.spread * self._scores
+        for F, own, curve in zip(scores.T, self._positive.T, fitted, strict=True):
+            up, down = weights[own].sum(), weights[~own].sum()
+            targets = np.where(own, (up + 1.0) / (up + 2.0), 1.0 / (down + 2.0))
+            gaps = weights * (expit(-(curve.a_ * F + curve.b_)) - targets)
+            # scikit-learn divides large scores by the largest.
+            unit = max(1.0, np.abs(F).max() / 30.0)
+            found = max(found, abs(gaps @ F) / unit, abs(gaps.sum()))
+        return found
 
     def probabilities(self, scores: Array, parameters: Array) -> Array:
         along = (scores - self.middle) / self.spread
@@ -218,6 +234,12 @@ class Temperature(Calibrator):
         other._scores[place], other._own[place] = scores, scores[code]
         other._spread = max(self._spread, float(np.ptp(scores)))
         return other
+
+    def slope(self, weights: Array, fitted: list[Any]) -> float:
+        (curve,) = fitted
+        p = softmax(curve.beta_ * self._scores, axis=-1)
+        gaps = np.einsum("nk,nk->n", p, self._scores) - self._own
+        return abs(float(curve.beta_ * (weights @ gaps)))
 
     def probabilities(self, scores: Array, parameters: Array) -> Array:
         found: NDArray[np.float64] = softmax(parameters[..., 0] * scores, axis=-1)

@@ -22,7 +22,7 @@ from skinfluence.deletion.closed.base import (
 from skinfluence.deletion.closed.heads import Head, LogDensity
 from skinfluence.deletion.closed.moments import Downdated, Spectrum, log_normal, refuse_singular
 from skinfluence.deletion.closed.refits import Patched, Refits
-from skinfluence.deletion.closed.replaced.moments import ReplacedCovariance, block_of
+from skinfluence.deletion.closed.replaced.moments import ReplacedCovariance, block_of, ill
 
 
 class Scatter:
@@ -114,7 +114,9 @@ class ShrunkDeletion(ExactModel):
     def replaced_block(self) -> int:
         return block_of(self.scatter.p**2)
 
-    def replace(self, new: NewRows) -> Replaced:
+    def replace(self, new: NewRows) -> Replaced | None:
+        if ill(self.values):
+            return None
         return ReplacedCovariance(self.scatter, self.of_covariance, new, float(self.n_train))
 
 

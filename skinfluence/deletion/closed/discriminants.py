@@ -20,6 +20,7 @@ from skinfluence.deletion.closed.replaced.moments import (
     ReplacedLinear,
     ReplacedQuadratic,
     block_of,
+    ill,
 )
 
 
@@ -160,7 +161,10 @@ class LinearDiscriminantDeletion(_Discriminant):
             found.append(rows[lost])
         return np.concatenate(found)
 
-    def replace(self, new: NewRows) -> Replaced:
+    def replace(self, new: NewRows) -> Replaced | None:
+        s, values = self.shrinkage, self.full.values
+        if ill((1.0 - s) * values + s * values.mean()):
+            return None
         return ReplacedLinear(self, new)
 
     # -- outputs ----------------------------------------------------------------------------------
@@ -316,5 +320,7 @@ class QuadraticDiscriminantDeletion(_Discriminant):
         found += self.log_priors_without(deleted)
         return found
 
-    def replace(self, new: NewRows) -> Replaced:
+    def replace(self, new: NewRows) -> Replaced | None:
+        if any(ill(1.0 / self._downdated(k, None).inverse[0]) for k in range(self.n_outputs)):
+            return None
         return ReplacedQuadratic(self, new)

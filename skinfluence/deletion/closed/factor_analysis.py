@@ -175,7 +175,7 @@ def _correlations(X, mean, spread):
         if values[0] * SINGULAR > values[-1]:
             return found
     raise linalg.LinAlgError(
-        f"The covariance of these {len(X)} rows of {X.shape[1]} features is singular, where the "
+        f"The covariance of these {len(X)} rows of {X.shape[1]} feature(s) is singular, where the "
         "likelihood of factor analysis may be infinite. Drop features that are constant or follow "
         "from others, or use more rows than features; or PCA with fewer components."
     )
@@ -192,7 +192,7 @@ class _FactorsFamily(Latent):
         k, p = estimator.components_.shape
         if (p - k) ** 2 < p + k:
             raise UnsupportedEstimatorError(
-                f"FactorAnalysis has {k} factors of {p} features, more parameters than a "
+                f"FactorAnalysis has {k} factors of {p} feature(s), more parameters than a "
                 "covariance has, so that its noise is not determined. Set n_components to at "
                 f"most {_most_factors(p)}, or use EmpiricalCovariance or PCA."
             )

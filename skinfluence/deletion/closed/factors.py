@@ -105,14 +105,15 @@ def _slopes(point):
 def _curvature(point, theta, k):
     """Hessian in log psi, and the part of it that is always positive, both (b, p, p)."""
     omega, residual = point.omega, point.residual
-    spread = np.einsum("bij,blj->bil", omega * residual[:, None, :], omega)
-    exact = np.einsum("bij,blj->bil", omega * theta[:, None, :], omega) * spread
+    across = np.swapaxes(omega, 1, 2)
+    spread = np.matmul(omega * residual[:, None, :], across)
+    exact = np.matmul(omega * theta[:, None, :], across) * spread
     weights = np.where(residual, 1.0 - theta, 0.0)
     for m in range(k):
         gap = np.where(residual, point.gamma - point.gamma[:, m : m + 1], 1.0)
         total = point.gamma + point.gamma[:, m : m + 1]
         share = np.where(residual[:, m : m + 1], 0.0, weights * total / np.where(gap, gap, 1.0))
-        follow = np.einsum("bij,blj->bil", omega * share[:, None, :], omega)
+        follow = np.matmul(omega * share[:, None, :], across)
         exact += follow * omega[:, :, m, None] * omega[:, None, :, m]
     return exact, spread**2
 
@@ -120,19 +121,23 @@ def _curvature(point, theta, k):
 def _step(slopes, exact, safe, free):
     """Newton step of the free variables; along the safe Hessian where that is no minimum."""
     both = free[:, :, None] & free[:, None, :]
-    eye = np.eye(free.shape[1])
-    exact = np.where(both, exact, eye)
-    values, axes = np.linalg.eigh(exact)
-    wrong = values[:, 0] <= 1e-9 * values[:, -1]
-    if wrong.any():
-        lifted = np.where(both, safe, eye)[wrong]
-        values[wrong], axes[wrong] = np.linalg.eigh(lifted)
-        floor = 1e-6 * values[wrong, -1:]
-        values[wrong] = np.maximum(values[wrong], floor)
-    along = np.einsum("bij,bi->bj", axes, np.where(free, slopes, 0.0)) / values
-    step = -np.einsum("bij,bj->bi", axes, along)
+    exact, slopes = np.where(both, exact, np.eye(free.shape[1])), np.where(free, slopes, 0.0)
+    try:
+        np.linalg.cholesky(exact)
+        step = -np.linalg.solve(exact, slopes[..., None])[..., 0]
+    except np.linalg.LinAlgError:
+        step = _safe_step(slopes, exact, np.where(both, safe, np.eye(free.shape[1])))
     longest = np.abs(step).max(axis=1, keepdims=True)
     return step * np.minimum(1.0, REACH / np.maximum(longest, 1e-300))
+
+
+def _safe_step(slopes, exact, safe):
+    values, axes = np.linalg.eigh(exact)
+    wrong = values[:, 0] <= 1e-9 * values[:, -1]
+    values[wrong], axes[wrong] = np.linalg.eigh(safe[wrong])
+    values[wrong] = np.maximum(values[wrong], 1e-6 * values[wrong, -1:])
+    along = np.einsum("bij,bi->bj", axes, slopes) / values
+    return -np.einsum("bij,bj->bi", axes, along)
 
 
 def maximise(inverse: Array, start: Array, k: int) -> Factors:

@@ -34,6 +34,7 @@ from skinfluence.deletion.closed.replaced.moments import (
     ReplacedComponents,
     ReplacedCovariance,
     block_of,
+    ill,
 )
 from skinfluence.deletion.closed.secular import leading_pairs
 
@@ -85,7 +86,7 @@ class FullDeletion(_FromScatter):
         return self._shown(log_normal(distances, B.log_det, self.scatter.p))
 
     def replace(self, new: NewRows) -> Replaced | None:
-        if self.wanted != DENSITY:
+        if self.wanted != DENSITY or ill(self.values):
             return None
         return ReplacedCovariance(self.scatter, partial(fixed_of, 0.0), new, self.n_train - 1.0)
 
@@ -183,7 +184,9 @@ class ComponentsDeletion(_FromScatter):
         return np.stack(found, axis=-1)
 
     def replace(self, new: NewRows) -> Replaced | None:
-        return ReplacedComponents(self, new) if self.wanted == DENSITY else None
+        if self.wanted != DENSITY or self.ill:
+            return None
+        return ReplacedComponents(self, new)
 
 
 class _ComponentsFamily(Latent):
@@ -195,7 +198,7 @@ class _ComponentsFamily(Latent):
         K, n, p = estimator.n_components_, estimator.n_samples_, estimator.n_features_in_
         if self.wanted == ERROR and min(n - 2, p - 1) < K:
             raise ValueError(
-                f"PCA keeps {K} components of {n} rows of {p} features, and reconstructs rows "
+                f"PCA keeps {K} components of {n} rows of {p} feature(s), and reconstructs rows "
                 "from them without an error, or has as many as the rows leave directions. Set "
                 f"n_components to at most {max(min(n - 2, p - 1), 0)}."
             )

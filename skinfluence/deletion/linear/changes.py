@@ -177,12 +177,12 @@ class ReplacementInverse(NewtonInverse):
         self.spread = self._contracted(self.solved)  # S, (b, R K, R K)
         blocks = self._blocks()
         left = np.eye(blocks.shape[1]) + blocks @ self.spread
-        share = left[:, 0, 0] if left.shape[1] == 1 else smallest_share(left)
+        share = self._share(left)
         self.alone = np.abs(share) <= ALONE
         self.exact = np.zeros_like(self.alone)
         self.indefinite = share < -ALONE
         left[self.alone] = np.eye(left.shape[1])
-        self._correction = -np.linalg.solve(left, blocks)
+        self._left, self._correction = left, -np.linalg.solve(left, blocks)
         self._correction[self.alone] = 0.0
 
     def _rows(self):
@@ -205,6 +205,19 @@ class ReplacementInverse(NewtonInverse):
         blocks[:, n_outputs:, n_outputs:] = self.gone.new_bends
         return blocks
 
+    def _share(self, left):
+        """What the row that goes leaves of its own direction, once the other has come, (b,).
+
+        In this order because nothing is lost when a row comes, however far away it is.
+        """
+        if self._same:
+            return _smallest(left)
+        k = left.shape[1] // 2
+        grown = left[:, k:, k:]
+        bends, mixed = -left[:, :k, k:], left[:, k:, :k]  # C S12 and C'S21
+        share = _smallest(left[:, :k, :k] + bends @ np.linalg.solve(grown, mixed))
+        return np.minimum(share, _smallest(grown))
+
     def __call__(self, columns: Array) -> Array:
         plain = self.curvature.solve(columns, self.alpha)
         return plain + self._along(self._seen(plain))
@@ -223,10 +236,16 @@ class ReplacementInverse(NewtonInverse):
             slopes = gone.slopes - gone.new_slopes
         else:
             slopes = np.concatenate([gone.slopes, -gone.new_slopes], axis=1)
-        moves = self._along(slopes)
-        if gone.rest is not None:
-            moves += self.curvature.solve(gone.rest, self.alpha)
-        return moves + self._along(self._seen(moves))
+        # ``(I + B S)^-1 slopes`` at once: of a row far away the two parts of it are huge.
+        moves = self._along(np.linalg.solve(self._left, slopes[:, :, None])[:, :, 0])
+        if gone.rest is None:
+            return moves
+        plain = self.curvature.solve(gone.rest, self.alpha)
+        return moves + plain + self._along(self._seen(plain))
+
+
+def _smallest(left):
+    return left[:, 0, 0] if left.shape[1] == 1 else smallest_share(left)
 
 
 def _exchanged(design: Design, row, new) -> Design:

@@ -33,8 +33,10 @@ from skinfluence.objectives.coordinates import Coordinates, RowSpace
 Array = NDArray[np.float64]
 Positions = NDArray[np.intp]
 
-# New rows that share coordinates of their own, where they need some.
+# Most new rows that share coordinates of their own, where they need some.
 WIDE = 256
+# Slopes above this have overflowed, or their squares will.
+ENDLESS = 1e100
 
 
 @dataclass(frozen=True)
@@ -107,24 +109,24 @@ class LinearReplacement:
 
     def change(self, queries: Queries | Coefficients, exchange: Exchange) -> Array:
         """Value after the replacement minus before, (n_queries, n_rows)."""
-        b = len(exchange.rows)
+        b, stays = len(exchange.rows), exchange.stays()
         changes = np.zeros((queries.shape[0], b))
-        for block in _loops.slices(b, self._block(queries.shape[0], exchange)):
-            changes[:, block] = self._change(queries, exchange.of(block))
+        for block in _loops.slices(b, self._block(queries.shape[0], exchange, stays)):
+            changes[:, block] = self._change(queries, exchange.of(block), stays)
         return changes
 
-    def _block(self, n_queries, exchange):
+    def _block(self, n_queries, exchange, stays):
         floats = 4 * n_queries
         for part in self.parts:
             size, n_outputs = part.theta.shape
             floats += size * n_outputs * (8 + 6 * n_outputs) + 4 * n_queries * n_outputs
             if part.iterates:
                 floats += 6 * part.objective.n_train * n_outputs
-        block = _loops.memory_budget() / (8.0 * (floats + 2 * exchange.X.shape[1]))
-        return max(1, int(min(block, max(WIDE, exchange.X.shape[0]))))
+        block = int(_loops.memory_budget() / (8.0 * (floats + 4 * exchange.X.shape[1])))
+        wide = any(isinstance(part.objective.coordinates, RowSpace) for part in self.parts)
+        return max(1, block if stays or not wide else min(block, WIDE))
 
-    def _change(self, queries, exchange):
-        stays = exchange.stays()
+    def _change(self, queries, exchange, stays):
         wide: dict[int, list[Any]] = {}
         moved = [self._moved(k, exchange, stays, wide) for k in range(len(self.parts))]
         b = len(exchange.rows)
@@ -178,17 +180,17 @@ class LinearReplacement:
         free = unpenalised(part.objective)
         if part.method == "first_order" and free:
             outside[:] = False  # what nothing holds has no derivative
-        moved, alone = self._by_the_curvature(part, exchange, incoming, every[~outside], stays)
-        found = [moved] if moved.columns.size else []
+        moved, aside = self._by_the_curvature(part, exchange, incoming, every[~outside], stays)
+        found = [moved]
         if outside.any() and free:
-            alone = np.append(alone, every[outside])
+            aside = np.append(aside, every[outside])
         elif outside.any():
-            found.append(
-                self._widened(part, exchange, incoming, every[outside], beyond[outside], wide)
-            )
-        if alone.size:
-            found.append(self._one_by_one(part, exchange, incoming, alone))
-        return found
+            left = every[outside], beyond[outside]
+            moved, far = self._widened(part, exchange, incoming, *left, wide)
+            found, aside = [*found, moved], np.append(aside, far)
+        if aside.size:
+            found.append(self._one_by_one(part, exchange, incoming, aside))
+        return [own for own in found if own.columns.size]
 
     def _beyond(self, coordinates, exchange, stays):
         if stays or not isinstance(coordinates, RowSpace):
@@ -197,47 +199,57 @@ class LinearReplacement:
 
     def _by_the_curvature(self, part, exchange, incoming, columns, stays):
         """Moves of replacements within the span, and those that have to be looked at alone."""
-        design, own = part.objective.design, exchange.of(columns)
-        coordinates = part.objective.coordinates
-        new = design.take(own.rows) if stays else coordinates.design(own.new)
-        moves, alone = self._moves(part, part.curvature, own.rows, new, incoming.of(columns))
-        aside = alone if unpenalised(part.objective) else np.zeros_like(alone)
-        self._note(own.rows[alone & ~aside])
-        kept = np.flatnonzero(~aside)
-        return Moved(columns[kept], coordinates, moves[:, :, kept]), columns[aside]
+        own, objective = exchange.of(columns), part.objective
+        new = objective.design.take(own.rows) if stays else objective.coordinates.design(own.new)
+        return self._moves(part, part.curvature, own.rows, new, incoming, columns)
 
     def _widened(self, part, exchange, incoming, columns, beyond, wide):
-        own = exchange.of(columns)
         shared = wide.setdefault(id(part.objective.coordinates), [])
         curvature = widened(part, exchange.X, beyond, shared)
-        coordinates = curvature.objective.coordinates
-        new = coordinates.design(own.new)
-        moves, alone = self._moves(part, curvature, own.rows, new, incoming.of(columns))
-        self._note(own.rows[alone])
-        return Moved(columns, coordinates, moves)
-
-    def _note(self, rows):
-        self.notes.alone.update(rows.tolist())
+        own = exchange.of(columns)
+        new = curvature.objective.coordinates.design(own.new)
+        return self._moves(part, curvature, own.rows, new, incoming, columns)
 
     def _moves(
-        self, part: Part, curvature: LinearCurvature, rows: Positions, new: Any, incoming: Incoming
-    ) -> tuple[Array, NDArray[np.bool_]]:
-        shape = (*curvature.theta.shape, len(rows))
-        alone = np.zeros(len(rows), dtype=bool)
-        if not len(rows):
-            return np.zeros(shape), alone
-        change = replacing(curvature, rows, new.dense(), incoming)
+        self,
+        part: Part,
+        curvature: LinearCurvature,
+        rows: Positions,
+        new: Any,
+        incoming: Incoming,
+        columns: Positions,
+    ) -> tuple[Moved, Positions]:
+        """Moves of `columns` by one curvature, and those columns that it cannot tell."""
+        change = replacing(curvature, rows, new.dense(), incoming.of(columns))
+        aside = _infinite(change) & (part.method != "first_order")
+        kept = np.flatnonzero(~aside)
+        flat, alone = self._flat_moves(part, curvature, change.of(kept))
+        if unpenalised(curvature.objective):
+            # A minimum is there, but which of them the estimator takes is another question.
+            aside[kept[alone]] = True
+            flat, kept = flat[:, ~alone], kept[~alone]
+        else:
+            self.notes.alone.update(rows[kept[alone]].tolist())
+        moves = flat.reshape(*curvature.theta.shape, len(kept))
+        found = Moved(columns[kept], curvature.objective.coordinates, moves)
+        return found, columns[aside]
+
+    def _flat_moves(self, part, curvature, change):
+        """Moves (P K, b), and where a direction is left without curvature."""
+        alone = np.zeros(len(change.rows), dtype=bool)
+        if not len(alone):
+            return np.zeros((curvature.theta.size, 0)), alone
         if part.method == "first_order":
-            return curvature.inverse()(change.gradient(curvature)).reshape(shape), alone
+            return curvature.inverse()(change.gradient(curvature)), alone
         inverse = ReplacementInverse(curvature, change)
         if part.method == "newton":
-            self.notes.indefinite.update(rows[inverse.indefinite].tolist())
-            return inverse.move().reshape(shape), inverse.alone
-        result = refit(curvature, change, inverse)
+            self.notes.indefinite.update(change.rows[inverse.indefinite].tolist())
+            return inverse.move(), inverse.alone
+        with np.errstate(over="ignore", invalid="ignore"):  # what overflows is searched for alone
+            result = refit(curvature, change, inverse)
         self.notes.failed.update(result.failed)
-        # A search has found a minimum without what a Newton step misses, but not the smallest.
-        alone = inverse.alone if unpenalised(curvature.objective) else alone
-        return result.moves.reshape(shape), alone
+        # Where there is a penalty, the search has found what a Newton step misses.
+        return result.moves, inverse.alone & unpenalised(curvature.objective)
 
     def _one_by_one(self, part, exchange, incoming, columns):
         both, n = stacked(exchange.X, exchange.new), exchange.X.shape[0]
@@ -250,6 +262,12 @@ class LinearReplacement:
             if not converged:
                 self.notes.failed.add(row)
         return Moved(columns, _plain(part), np.stack(moves, axis=2))
+
+
+def _infinite(change):
+    """Which rows have no derivatives at the fitted parameters: their loss overflows there."""
+    largest = np.abs(change.new_bends).max(axis=(1, 2), initial=0.0)
+    return ~(np.maximum(largest, np.abs(change.new_slopes).max(axis=1)) <= ENDLESS)
 
 
 def _plain(part):

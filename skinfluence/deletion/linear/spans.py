@@ -1,4 +1,4 @@
-"""Replacements that leave the span of the training rows, where coordinates were made for it."""
+"""Replacements for which the coordinates of the training rows were not made."""
 
 from __future__ import annotations
 
@@ -159,10 +159,10 @@ def like(curvature: LinearCurvature, objective: Objective, theta: Array) -> Line
 def in_its_own_span(
     part: Part, X: Any, both: Any, row: int, place: int, incoming: Incoming
 ) -> tuple[Array, bool]:
-    """Move of the user's parameters when one row of an unpenalised fit is replaced.
+    """Move of the user's parameters when one row is replaced, in coordinates for these rows.
 
-    Nothing holds coefficients along what no row spans: like the estimator, which starts at 0 or
-    takes the solution of least norm, the fit then has no part there.
+    Without a penalty nothing holds coefficients along what no row spans: like the estimator, which
+    starts at 0 or takes the solution of least norm, the fit then has no part there.
 
     Parameters
     ----------
@@ -187,13 +187,35 @@ def in_its_own_span(
     objective, theta = build(_problem_with(part, before, row, incoming), rows)
     converged = True
     if part.method == "refit":
-        found = minimise(objective, theta)
+        found = minimise(objective, _start(objective, theta, before, X.shape[1]))
         end, converged = found.theta, found.converged
     else:
-        curvature = like(part.curvature, objective, theta)
-        gradient = np.where(curvature.moving, objective.gradient(theta), 0.0)
-        end = theta - curvature.inverse()(gradient.reshape(-1, 1)).reshape(theta.shape)
+        end = theta + _newton_step(part.curvature, objective, theta, row)
     return objective.coordinates.to_user(end) - before, converged
+
+
+def _start(objective: Objective, theta: Array, before: Array, n_features: int) -> Array:
+    """The fitted parameters, or their intercept alone where that is nearer to a minimum."""
+    alone = before.copy()
+    alone[:n_features] = 0.0
+    without = np.where(objective.free, objective.coordinates.from_user(alone), 0.0)
+    with np.errstate(all="ignore"):
+        return theta if objective.value(theta) <= objective.value(without) else without
+
+
+def _newton_step(
+    curvature: LinearCurvature, objective: Objective, theta: Array, row: int
+) -> Array:
+    with np.errstate(all="ignore"):
+        gradient = np.where(objective.moving(theta), objective.gradient(theta), 0.0)
+    if not np.isfinite(gradient).all():
+        raise ValueError(
+            f"The loss of what takes the place of row {row} is infinite at the fitted parameters, "
+            "from which a Newton step would start. Use method='refit', or a row nearer to the "
+            "others."
+        )
+    own = like(curvature, objective, theta)
+    return -own.inverse()(gradient.reshape(-1, 1)).reshape(theta.shape)
 
 
 def _problem_with(part: Part, theta: Array, row: int, incoming: Incoming) -> Problem:

@@ -24,11 +24,13 @@ from skinfluence.deletion.svm.heads import Margins, Novelty, Tubes
 from skinfluence.deletion.svm.machine import SVMDeletion
 from skinfluence.deletion.svm.reading import pairs_of, read_machine
 from skinfluence.deletion.svm.smoothed import SmoothedMachine
-from skinfluence.exceptions import NotStationaryWarning
+from skinfluence.exceptions import DegenerateDeletionWarning, NotStationaryWarning
 
 # Violation of the conditions of optimality, relative to the size of gradients, above which a fit
 # is loose.
 LOOSE = 3e-2
+# Rows in the kinks of a smoothed loss below which nothing holds its offset.
+ADRIFT = 0.1
 # Methods that approximate, from the minimum of a smoothed loss.
 SMOOTHED = ("first_order", "newton")
 
@@ -41,6 +43,17 @@ def _warn_if_loose(estimator, off, how):
             "is loose. Scores belong to the optimum: pass what it was fitted on, or refit "
             "with a smaller tol.",
             NotStationaryWarning,
+        )
+
+
+def _warn_if_adrift(estimator, smoothed):
+    if smoothed.at_kinks < ADRIFT:
+        warn(
+            f"At temperature {smoothed.temperature:.1e} no training row is near a kink of the "
+            f"loss of {type(estimator).__name__} (all together count as {smoothed.at_kinks:.1e} "
+            "of one), so that next to nothing holds its offset and the steps of a deletion are "
+            "far too long. Raise smoothing, or use method='auto', which takes none.",
+            DegenerateDeletionWarning,
         )
 
 
@@ -83,6 +96,7 @@ class _Machines(Family):
             smoothed = SmoothedMachine(machine, settings.method, settings.smoothing)
             how = f"it could fall by {smoothed.excess:.1e}, relatively"
             _warn_if_loose(estimator, smoothed.excess, how)
+            _warn_if_adrift(estimator, smoothed)
             return smoothed
         deletion = SVMDeletion(machine)
         gap = f"its conditions are violated by {deletion.gap:.1e} of the size of its gradients"

@@ -47,6 +47,11 @@ class FeatureRows:
         product = self.Z[which] @ self.Z.T
         return product.toarray() if sparse.issparse(product) else product
 
+    def block(self, which: Indices) -> Array:
+        """Kernel of some rows with each other, (len(which), len(which))."""
+        product = self.Z[which] @ self.Z[which].T
+        return product.toarray() if sparse.issparse(product) else product
+
     def products(self, beta: Array) -> Array:
         """``K beta``, (n,)."""
         return np.asarray(self.Z @ self.features(beta))

@@ -92,7 +92,7 @@ class FreeSet:
         self._system[:n_groups, n_groups:k] = border
         self._system[n_groups:k, :n_groups] = border.T
         rows = programme.row[members]
-        self._system[n_groups:k, n_groups:k] = programme.kernel.rows(rows)[:, rows]
+        self._system[n_groups:k, n_groups:k] = programme.kernel.block(rows)
         self._invert()
 
     def _invert(self):

@@ -178,4 +178,6 @@ class Novelty(Head):
         return np.maximum(0.0, -outputs[..., 0])
 
     def slopes(self, target: str, outputs: Array, asked: Any) -> Array:
-        return np.ones_like(outputs) if target == "decision_function" else -1.0 * (outputs < 0)
+        if target == "decision_function":
+            return np.ones_like(outputs)
+        return np.where(outputs < 0, -1.0, 0.0)

@@ -139,6 +139,9 @@ class Gram(Protocol):
     def rows(self, which: Indices) -> Array:
         """Several rows at once, (len(which), n)."""
 
+    def block(self, which: Indices) -> Array:
+        """Kernel of some rows with each other, (len(which), len(which))."""
+
     def products(self, beta: Array) -> Array:
         """``K beta``, (n,)."""
 
@@ -209,6 +212,14 @@ class KernelRows:
         if len(missing) > 1:
             return self.kernel.among(self.positions[which], self.positions)
         return np.stack([self.row(j) for j in which]) if len(which) else np.empty((0, self.n))
+
+    def block(self, which: Indices) -> Array:
+        """Kernel of some rows with each other, (len(which), len(which))."""
+        if self._matrix is not None:
+            return self._matrix[np.ix_(which, which)]
+        if not len(which):  # scikit-learn's kernels refuse nothing
+            return np.zeros((0, 0))
+        return self.kernel.among(self.positions[which], self.positions[which])
 
     def products(self, beta: Array) -> Array:
         """``K beta``, (n,), by blocks of rows where the matrix is not held."""

@@ -11,9 +11,10 @@ import numpy as np
 from skinfluence.deletion.base import Array
 from skinfluence.deletion.closed.base import NewRows, Replaced
 from skinfluence.deletion.svm.free import FreeSet
-from skinfluence.deletion.svm.kernel import Indices, Kernel, KernelRows
+from skinfluence.deletion.svm.kernel import Gram, Indices, Kernel
 from skinfluence.deletion.svm.path import follow
-from skinfluence.deletion.svm.point import GONE, LOWER, UPPER, Point, gradient
+from skinfluence.deletion.svm.point import GONE, LOWER, UPPER, Point, gradient, near
+from skinfluence.deletion.svm.polish import MANY
 from skinfluence.deletion.svm.problems import Margin, Problem
 from skinfluence.deletion.svm.programme import Motion
 
@@ -23,7 +24,7 @@ class RowsAndNew:
 
     Parameters
     ----------
-    rows : KernelRows
+    rows : Gram
         Of the n rows of the problem.
     across : ndarray of shape (b, n)
         Kernel of the new rows with them.
@@ -31,7 +32,7 @@ class RowsAndNew:
         Kernel of the new rows with each other.
     """
 
-    def __init__(self, rows: KernelRows, across: Array, own: Array):
+    def __init__(self, rows: Gram, across: Array, own: Array):
         self.base, self.across, self.own = rows, across, own
         self.n = rows.n + len(own)
 
@@ -63,6 +64,10 @@ class RowsAndNew:
     def apart(self, row: Any, others: Indices, weights: Array) -> float | None:
         """None: there are no features to subtract from each other."""
         return None
+
+    def block(self, which: Indices) -> Array:
+        """Kernel of some rows with each other, (len(which), len(which))."""
+        return self.rows(which)[:, which]
 
     def products(self, beta: Array) -> Array:
         """``K beta``, (n + b,)."""
@@ -127,6 +132,8 @@ class Extended:
             hi=np.concatenate([programme.hi, np.zeros(each * b)]),
         )
         self.start = self._start(point, rows, each * b)
+        self._near = near(self.programme, self.start) if self.n_old > MANY else None
+        self.start.near = self._near
 
     def _start(self, point, rows, n_new):
         beta = np.concatenate([point.beta, np.zeros(n_new)])
@@ -166,9 +173,26 @@ class Extended:
             dlo[mine], dhi[mine] = grow * self.opens[0][:, j], grow * self.opens[1][:, j]
             place = start.place.copy()
             place[mine] = np.where(gradient(self.programme, start)[mine] < 0, UPPER, LOWER)
-            start = replace(start, place=place)
+            start = replace(start, place=place, near=self._watching(j, mine))
         gone = self.problem.programme.variables_of(own)
         return follow(self.programme, start, Motion(dc, gone, dlo=dlo, dhi=dhi))
+
+    def _watching(self, j, mine):
+        """What is watched on the way: what is near, and the variables of the new row."""
+        seen = self._near
+        if seen is None:
+            return None
+        row = self.programme.row[mine[:1]]
+        place_of = seen.place_of.copy()
+        place_of[mine] = len(seen.variables) + np.arange(len(mine))
+        return replace(
+            seen,
+            variables=np.append(seen.variables, mine),
+            rows=np.append(seen.rows, row),
+            row=np.append(seen.row, np.full(len(mine), len(seen.rows))),
+            place_of=place_of,
+            base=np.hstack([seen.base, self.start.free.part_of_base(row)]),
+        )
 
     def _ratios(self, j):
         """By how much class weights change that follow the rows; None where they do not."""

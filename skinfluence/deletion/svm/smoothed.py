@@ -50,6 +50,9 @@ class SmoothedMachine(ExactModel):
     excess : float
         The first of these.
     temperature : float
+    at_kinks : float
+        How many rows the curvature of the losses amounts to that holds an offset, where that is
+        least: one in the middle of a kink counts as 1.
 
     References
     ----------
@@ -72,6 +75,7 @@ class SmoothedMachine(ExactModel):
             self.steps.append(Steps(problem, smooth, point, newton=method == "newton"))
             excess = max(excess, _excess(smooth, problem.fitted, point))
         self.excess = excess
+        self.at_kinks = min(steps.at_kinks for steps in self.steps)
         self.stationarity = excess, max(point.stationarity for point in self.points)
         self.alone = np.array(
             last_of_their_class(machine.codes) if len(machine.pairs) else [], dtype=np.intp

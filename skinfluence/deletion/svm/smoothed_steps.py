@@ -47,6 +47,13 @@ class Steps:
         self.beta, self._curvature = smooth.derivatives(self.gaps, programme.lo, programme.hi)
         self._systems: dict[Any, Any] = {}
 
+    @property
+    def at_kinks(self) -> float:
+        """How many rows there are in the kinks of a group of sites, at least."""
+        t, programme = self.smooth.temperature, self.smooth.programme
+        held = self.smooth.members.T @ self._curvature
+        return float(4.0 * t * held.min() / (programme.size or 1.0))
+
     def without(self, deletions: Sequence[Indices]) -> tuple[Array, Array]:
         """Changes of coefficients of rows (n, b), and of offsets (n_groups, b).
 

@@ -47,7 +47,7 @@ class Tableau:
         self.k = programme.n_sums
         self.n_swept = self.k + len(free)
         self.rows, self.row = np.unique(programme.row[self.variables], return_inverse=True)
-        self.kernel = programme.kernel.rows(self.rows)[:, self.rows]
+        self.kernel = programme.kernel.block(self.rows)
         self._sweep()
         self.size = gradient_size(programme, point)
         self.products = point.products[self.rows]

@@ -13,7 +13,7 @@ from skinfluence.deletion.svm.tableau import Tableau
 # Events after which a path is left to a walk of its own, and those without progress.
 EVENTS, STANDSTILL = 64, 6
 # Speeds below this share of the largest are rounding; so are pivots, of the kernel's size.
-STILL, PIVOT = 1e-12, 1e-9
+STILL, PIVOT = 1e-12, 1e-11
 # Shares of the size of gradients, and of boxes, by which an optimum may violate its conditions.
 CERTAIN, INSIDE = 1e-11, 1e-10
 # Share of the paths that have ended when these are put aside.

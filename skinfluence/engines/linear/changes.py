@@ -18,6 +18,9 @@ from skinfluence.engines.linear import trust
 from skinfluence.engines.linear.classes import classes_of_rows
 from skinfluence.objectives import Rows, reader_of
 
+# Products of three of them are still numbers.
+HUGE = 1e100
+
 
 def perturbation(engine: Any, queries: Any, rows: Positions, features: Positions | None) -> Array:
     """Derivative of each query's value in the inputs of some training rows."""
@@ -30,7 +33,8 @@ def perturbation(engine: Any, queries: Any, rows: Positions, features: Positions
 
 def score_replacement(engine: Any, queries: Any, rows: Positions, new: Any, new_y: Any) -> Array:
     """Value at each query after replacing each row minus before, by the engine's method."""
-    new = _like(engine.X, new)
+    new = _like(engine.X, engine.X[rows] if new is None else new)
+    _refuse_overflow(new)
     targets = engine.y[rows] if new_y is None else _targets(engine, rows, new_y)
     exchange = Exchange(engine.X, rows, new, _incoming(engine, rows, targets))
     replacement = LinearReplacement(engine.parts, engine.target)
@@ -70,6 +74,15 @@ def _like(X, new):
     if sparse.issparse(X):
         return sparse.csr_array(new)
     return new.toarray() if sparse.issparse(new) else new
+
+
+def _refuse_overflow(X):
+    largest = float(abs(X).max()) if min(X.shape) else 0.0
+    if largest > HUGE:
+        raise ValueError(
+            f"The new rows hold {largest:.1e}, and sums of products of such numbers are beyond "
+            "float64. Rescale the columns, or replace by rows nearer to the others."
+        )
 
 
 def _targets(engine, rows, y):

@@ -18,6 +18,8 @@ Positions = NDArray[np.intp]
 
 # Condition number from which on a covariance counts as singular.
 SINGULAR = 1e12
+# The same, from which on inverses of moments have lost too many digits: there are refits then.
+ILL = 1e8
 # Numbers of a block of matrices, or of tables.
 MATRICES = 2**21
 
@@ -25,6 +27,11 @@ MATRICES = 2**21
 def block_of(size: int) -> int:
     """How many new rows are handled together, whose models take `size` numbers each."""
     return int(np.clip(MATRICES // max(size, 1), 16, 2048))
+
+
+def ill(values: Array) -> bool:
+    """Whether eigenvalues of a covariance are too far apart for what is read off its moments."""
+    return bool(values.min() * ILL < values.max())
 
 
 class Exchange:

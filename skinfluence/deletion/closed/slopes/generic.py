@@ -35,7 +35,7 @@ def spreads(X: Any) -> Array:
 
 
 def by_imaginary_steps(
-    replace: Callable[[NewRows], Replaced],
+    replace: Callable[[NewRows], Replaced | None],
     new: NewRows,
     X: Any,
     features: Positions,
@@ -69,7 +69,7 @@ def by_imaginary_steps(
     """
     moved, h = _moved(new, features, 1j * IMAGINARY * steps, np.ones(1))
     replaced = replace(moved)
-    if replaced.broken.any():
+    if replaced is None or replaced.broken.any():
         return None
     outputs = replaced.outputs(X).imag / h[:, None]
     return outputs.reshape(outputs.shape[0], len(new), len(features), -1)
