@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -242,6 +243,13 @@ class ReplacementInverse(NewtonInverse):
             return moves
         plain = self.curvature.solve(gone.rest, self.alpha)
         return moves + plain + self._along(self._seen(plain))
+
+
+def stacked(X: Any, new: Any) -> Any:
+    """Training rows, and new ones behind them."""
+    if sparse.issparse(X):
+        return sparse.vstack([X, sparse.csr_array(new)], format="csr")
+    return np.vstack([X, new.toarray() if sparse.issparse(new) else new])
 
 
 def _smallest(left):

@@ -12,11 +12,13 @@ from skinfluence import _loops
 from skinfluence._output import few
 from skinfluence.curvature import LinearCurvature
 from skinfluence.deletion.linear.coefficients import Coefficients
+from skinfluence.deletion.linear.kinks import KinkedPart
 from skinfluence.deletion.linear.part import BasePart, Part
+from skinfluence.deletion.linear.pinned import Pinned
 from skinfluence.deletion.linear.programme import ProgrammePart
 from skinfluence.deletion.linear.queries import Queries, known
 from skinfluence.deletion.linear.spans import beyond, unpenalised
-from skinfluence.deletion.linear.targets import Target
+from skinfluence.deletion.linear.targets import Loss, Target
 from skinfluence.objectives.coordinates import ColumnSpace, RowSpace
 
 Array = NDArray[np.float64]
@@ -32,8 +34,9 @@ class LinearPerturbation:
         d value(z) / d x_i = -w_i (V_z l'_i + W C_i V_z'x_i),    V_z = H^-1 g_z,
 
     with the coefficients of V_z and W in the user's columns. H and C are the observed ones.
-    Coefficients that an l1 penalty or a bound holds at 0 stay there. A linear programme goes on
-    passing through the rows that it passes through, and feels no small change of the others.
+    Coefficients that an l1 penalty or a bound holds at 0 stay there, and rows on a kink of their
+    loss stay on it. So a linear programme feels no small change of rows that it does not pass
+    through.
 
     Parameters
     ----------
@@ -50,6 +53,8 @@ class LinearPerturbation:
     def __init__(
         self, parts: Sequence[BasePart], target: Target | None, feature_names: Sequence[str]
     ):
+        if isinstance(target, Loss) and isinstance(parts[0], KinkedPart):
+            target = Loss([loss.raw for loss in target.losses])  # as exact as the moves
         self.parts, self.target, self.feature_names = parts, target, feature_names
 
     def __call__(
@@ -79,6 +84,10 @@ class LinearPerturbation:
             coef = part.path.theta[features]
             slopes[which] += dragged[:, :, None] * coef
             return
+        if isinstance(part, KinkedPart):
+            self._add_pinned(slopes, part, rows, features, inner, outer, which)
+            self._beyond(slopes, queries, own, part, rows, features, inner, outer, which)
+            return
         assert isinstance(part, Part)
         curvature = observed(part.curvature)
         size, n_outputs = part.theta.shape
@@ -93,6 +102,16 @@ class LinearPerturbation:
         for place, z in enumerate(which):
             slopes[z] -= pull @ along[:, :, place].T + bent[place] @ coef.T
         self._beyond(slopes, queries, own, part, rows, features, inner, outer, which)
+
+    def _add_pinned(self, slopes, part, rows, features, inner, outer, which):
+        pinned, p = Pinned(part.fit), len(part.problem.coef)
+        along, push = pinned.solve((inner * outer).T)
+        coordinates = part.objective.coordinates
+        user = coordinates.to_user(along)[:p][features]
+        coef = coordinates.to_user(part.theta)[:p, 0][features]
+        beta = pinned.beta[rows]
+        for place, z in enumerate(which):
+            slopes[z] += np.outer(beta, user[:, place]) + np.outer(push[rows, place], coef)
 
     def _functionals(self, queries, index):
         """Value of each query as it depends on one part: rows (b, P), slopes (b, K), which."""
@@ -154,12 +173,16 @@ def observed(curvature: LinearCurvature) -> LinearCurvature:
     )
 
 
-def dual(part: Part) -> Array:
+def dual(part: BasePart) -> Array:
     """Weights a (n, K) of the rows in the coefficients: ``W = sum_i a_i x_i``, of sum 0 each."""
     objective, coordinates = part.objective, part.objective.coordinates
     assert isinstance(coordinates, RowSpace)
+    strength = objective.m * float(np.ravel(part.problem.l2)[0])
+    if isinstance(part, KinkedPart):
+        return Pinned(part.fit).beta[:, None] / strength
     if not unpenalised(objective):
-        return -part.curvature.slopes / (objective.m * np.ravel(part.problem.l2)[0])
+        assert isinstance(part, Part)
+        return -part.curvature.slopes / strength
     inner = coordinates.lift @ part.theta[: len(coordinates.spread)]
     if coordinates.shift is not None:
         inner = inner - np.outer(coordinates.share, inner.sum(axis=0))
