@@ -28,7 +28,7 @@ from torch import nn
 from skinfluence import InfluenceExplainer
 
 COUNTS = (1, 2, 10)
-PAPER = {1: "57 %", 2: "77 %", 10: "590 of 591"}
+PAPER = {1: "57%", 2: "77%", 10: "590 of 591"}
 
 
 # -- images and features --------------------------------------------------------------------------
@@ -457,7 +457,22 @@ def report(found):
     )
 
 
-NOTES = ""
+NOTES = """\
+Cut: there are no Inception network and no ImageNet here; 30 test images are attacked instead of
+591, in a tenth of the authors' 100 steps (each half of what is allowed); one row is the first in
+the order, where they try the second after it; rows are chosen among the hundred with the largest
+derivatives in their features.
+
+The attack does what it is said to do: it flips predictions where the same pixels, pushed as far at
+random, flip none, and every flip that was checked is one after training from scratch. *Its
+strength in the paper is not found here.* Within what rounds to the same image one or two rows flip
+next to nothing, and ten rows 3 to 10 % of the predictions. Such an image has 3,072 pixels, the
+paper's 268,203: pushed as far in all (by 4.7 levels each, which can be seen), ten rows flip 87 %
+under the authors' penalty, one row 3 %. And these features amplify less: relative to the images of
+its class the row moves four to eight times as far in them as in pixels, and still by no more than
+6 % of the mean distance, where in Inception's it moves by about all of it. More penalty makes
+flips by ten rows rarer, for the model follows single rows less; what one row flips are predictions
+on the edge."""
 
 
 def main(argv=None):
