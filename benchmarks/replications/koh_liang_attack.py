@@ -333,12 +333,12 @@ The attack does what it is said to do: it flips predictions where the same pixel
 random, flip none, and every flip that was checked is one after training from scratch. *Its
 strength in the paper is not found here.* Within what rounds to the same image one or two rows flip
 next to nothing, and ten rows 3 to 10 % of the predictions. Such an image has 3,072 pixels, the
-paper's 268,203: pushed as far in all (by 4.7 levels each, which round to another image), ten
-rows flip 87 % under the authors' penalty, one row 3 %. And these features amplify less: relative to the images of
-its class the row moves four to eight times as far in them as in pixels, and still by no more than
-6 % of the mean distance, where in Inception's it moves by about all of it. More penalty makes
-flips by ten rows rarer, for the model follows single rows less; what one row flips are predictions
-on the edge."""
+paper's 268,203: pushed as far in all (by 4.7 levels each, which round to another image), ten rows
+flip 87 % under the authors' penalty, one row 3 %. And these features amplify less: relative to the
+images of its class the row moves four to eight times as far in them as in pixels, and still by no
+more than 6 % of the mean distance, where in Inception's it moves by about all of it. More penalty
+makes flips by ten rows rarer, for the model follows single rows less; what one row flips are
+predictions on the edge."""
 
 
 def main(argv=None):
