@@ -167,6 +167,26 @@ def test_labels_are_those_of_the_rows():
     assert_array_equal(flip.labels, [names[i] for i in flip.rows])
 
 
+@pytest.mark.parametrize("name", ["logistic", "naive Bayes", "kernel machine", "neighbours"])
+def test_order_of_rows_and_queries_does_not_matter(name):
+    X, y, queries = rows(2)
+    new = np.random.default_rng(1).permutation(30)
+    together = explain(clone(MODELS[name]), X, y, queries)
+    permuted = explain(clone(MODELS[name]), X[new], y[new], queries[::-1])[::-1]
+    alone = [explain(clone(MODELS[name]), X, y, query[None])[0] for query in queries]
+    for first, second, third in zip(together, permuted, alone, strict=True):
+        assert set(first.rows) == set(new[second.rows])
+        assert_array_equal(first.rows, third.rows)
+
+
+def test_a_bar_over_the_queries(capsys):
+    import_optional("tqdm")
+    X, y, queries = rows(2)
+    explainer = InfluenceExplainer(RidgeClassifier(), progress=True).fit(X, y)
+    explainer.smallest_flip(queries, n_random=0)
+    assert "smallest_flip: 100%" in capsys.readouterr().err
+
+
 # -- random sets ----------------------------------------------------------------------------------
 
 
