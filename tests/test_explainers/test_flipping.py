@@ -16,7 +16,7 @@ from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier, SGD
 from sklearn.model_selection import FixedThresholdClassifier
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.naive_bayes import GaussianNB
-from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, LinearSVC
@@ -214,7 +214,26 @@ def test_more_rows_than_allowed():
 def test_every_class_keeps_a_row():
     X = np.array([[0.0], [0.1], [5.0], [5.1]])
     flip = explain(KNeighborsClassifier(1), X, [0, 0, 1, 1], [[0.0]])[0]
-    assert not flip.found and "without which every class keeps a row" in flip.reason
+    assert not flip.found and "no set was found that leaves every class a row" in flip.reason
+
+
+@pytest.mark.parametrize(
+    "model",
+    [SVC(), KNeighborsClassifier(9, weights=lambda d: np.exp(-d)), NearestCentroid()],
+    ids=["one order", "too few rows", "rows that are all alike"],
+)
+def test_what_cannot_be_fitted_is_no_answer(model):
+    """Nor is one order always enough: then all that is left of the class is tried."""
+    X, y, _ = rows(2, n=24)
+    explainer = InfluenceExplainer(model)
+    if isinstance(model, SVC):
+        explainer.set_params(method="refit")
+    explainer.fit(X, y)
+    for query in ([[-3.0, 0.0]], [[0.2, 0.1]]):
+        flip = explainer.smallest_flip(query, n_random=1, random_state=0)[0]
+        if flip.found:
+            assert label_without(model, X, y, flip.rows, np.array(query)[0]) == flip.label_after
+    assert flip.found
 
 
 def test_what_the_answer_looks_like():

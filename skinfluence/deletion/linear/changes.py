@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -126,7 +125,7 @@ class Replacing(Leaving):
         if self.ratios is not None and objective.rebalance is not None:
             weights *= self.ratios[objective.rebalance.group_of_row, index]
         y[row], weights[row] = self.y[index], self.weights[index]
-        design = _exchanged(objective.design, row, self.new[index])
+        design = exchanged(objective.design, row, self.new[index])
         return dataclasses.replace(objective, design=design, y=y, weights=weights, rebalance=None)
 
 
@@ -245,18 +244,11 @@ class ReplacementInverse(NewtonInverse):
         return moves + plain + self._along(self._seen(plain))
 
 
-def stacked(X: Any, new: Any) -> Any:
-    """Training rows, and new ones behind them."""
-    if sparse.issparse(X):
-        return sparse.vstack([X, sparse.csr_array(new)], format="csr")
-    return np.vstack([X, new.toarray() if sparse.issparse(new) else new])
-
-
 def _smallest(left):
     return left[:, 0, 0] if left.shape[1] == 1 else smallest_share(left)
 
 
-def _exchanged(design: Design, row, new) -> Design:
+def exchanged(design: Design, row, new) -> Design:
     """The design with another row, (P,), at one position."""
     if not isinstance(design, SparseDesign):
         rows = design.dense().copy()

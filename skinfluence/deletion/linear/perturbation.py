@@ -11,14 +11,14 @@ from scipy import sparse
 from skinfluence import _loops
 from skinfluence._output import few
 from skinfluence.curvature import LinearCurvature
+from skinfluence.deletion.linear import kink_changes
 from skinfluence.deletion.linear.coefficients import Coefficients
 from skinfluence.deletion.linear.kinks import KinkedPart
 from skinfluence.deletion.linear.part import BasePart, Part
-from skinfluence.deletion.linear.pinned import Pinned
 from skinfluence.deletion.linear.programme import ProgrammePart
 from skinfluence.deletion.linear.queries import Queries, known
 from skinfluence.deletion.linear.spans import beyond, unpenalised
-from skinfluence.deletion.linear.targets import Loss, Target
+from skinfluence.deletion.linear.targets import Target
 from skinfluence.objectives.coordinates import ColumnSpace, RowSpace
 
 Array = NDArray[np.float64]
@@ -34,9 +34,8 @@ class LinearPerturbation:
         d value(z) / d x_i = -w_i (V_z l'_i + W C_i V_z'x_i),    V_z = H^-1 g_z,
 
     with the coefficients of V_z and W in the user's columns. H and C are the observed ones.
-    Coefficients that an l1 penalty or a bound holds at 0 stay there, and rows on a kink of their
-    loss stay on it. So a linear programme feels no small change of rows that it does not pass
-    through.
+    Coefficients that an l1 penalty or a bound holds at 0 stay there. A linear programme goes on
+    passing through the rows that it passes through, and feels no small change of the others.
 
     Parameters
     ----------
@@ -53,8 +52,6 @@ class LinearPerturbation:
     def __init__(
         self, parts: Sequence[BasePart], target: Target | None, feature_names: Sequence[str]
     ):
-        if isinstance(target, Loss) and isinstance(parts[0], KinkedPart):
-            target = Loss([loss.raw for loss in target.losses])  # as exact as the moves
         self.parts, self.target, self.feature_names = parts, target, feature_names
 
     def __call__(
@@ -85,8 +82,9 @@ class LinearPerturbation:
             slopes[which] += dragged[:, :, None] * coef
             return
         if isinstance(part, KinkedPart):
-            self._add_pinned(slopes, part, rows, features, inner, outer, which)
-            self._beyond(slopes, queries, own, part, rows, features, inner, outer, which)
+            vectors, offsets = self._user_vectors(queries, own, part, which)
+            pulls = kink_changes.slopes(part, inner, vectors, offsets, rows)[:, :, features]
+            slopes[which] += outer[:, 0][:, None, None] * pulls
             return
         assert isinstance(part, Part)
         curvature = observed(part.curvature)
@@ -103,16 +101,6 @@ class LinearPerturbation:
             slopes[z] -= pull @ along[:, :, place].T + bent[place] @ coef.T
         self._beyond(slopes, queries, own, part, rows, features, inner, outer, which)
 
-    def _add_pinned(self, slopes, part, rows, features, inner, outer, which):
-        pinned, p = Pinned(part.fit), len(part.problem.coef)
-        along, push = pinned.solve((inner * outer).T)
-        coordinates = part.objective.coordinates
-        user = coordinates.to_user(along)[:p][features]
-        coef = coordinates.to_user(part.theta)[:p, 0][features]
-        beta = pinned.beta[rows]
-        for place, z in enumerate(which):
-            slopes[z] += np.outer(beta, user[:, place]) + np.outer(push[rows, place], coef)
-
     def _functionals(self, queries, index):
         """Value of each query as it depends on one part: rows (b, P), slopes (b, K), which."""
         part = self.parts[index]
@@ -123,6 +111,18 @@ class LinearPerturbation:
             return rows, np.eye(n_outputs)[queries.output[which]], which
         gradient = known(self.target).gradient(queries)[index]
         return queries.designs[index].dense(), gradient, np.arange(queries.shape[0])
+
+    def _user_vectors(self, queries, own, part, which):
+        """Coefficients (b, p) and intercepts (b,) that each query's value counts."""
+        has_intercept = part.problem.intercept is not None
+        if not isinstance(queries, Coefficients):
+            rows = own.toarray() if sparse.issparse(own) else own
+            return rows, np.full(len(rows), float(has_intercept))
+        number, p = queries.row[which], len(part.problem.coef)
+        vectors = np.zeros((len(number), p))
+        of_feature = np.flatnonzero(number < p)
+        vectors[of_feature, number[of_feature]] = 1.0
+        return vectors, (number == p).astype(np.float64)
 
     # -- what the training rows do not span -----------------------------------------------------
 
@@ -173,16 +173,12 @@ def observed(curvature: LinearCurvature) -> LinearCurvature:
     )
 
 
-def dual(part: BasePart) -> Array:
+def dual(part: Part) -> Array:
     """Weights a (n, K) of the rows in the coefficients: ``W = sum_i a_i x_i``, of sum 0 each."""
     objective, coordinates = part.objective, part.objective.coordinates
     assert isinstance(coordinates, RowSpace)
-    strength = objective.m * float(np.ravel(part.problem.l2)[0])
-    if isinstance(part, KinkedPart):
-        return Pinned(part.fit).beta[:, None] / strength
     if not unpenalised(objective):
-        assert isinstance(part, Part)
-        return -part.curvature.slopes / strength
+        return -part.curvature.slopes / (objective.m * np.ravel(part.problem.l2)[0])
     inner = coordinates.lift @ part.theta[: len(coordinates.spread)]
     if coordinates.shift is not None:
         inner = inner - np.outer(coordinates.share, inner.sum(axis=0))

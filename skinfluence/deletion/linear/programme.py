@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skinfluence.deletion.linear.changes import Incoming, stacked
+from skinfluence.deletion.linear.changes import Incoming
 from skinfluence.deletion.linear.part import BasePart, Notes
+from skinfluence.deletion.linear.spans import stacked
 from skinfluence.deletion.quantile import QuantilePath
 from skinfluence.objectives import Objective, Problem
 

@@ -12,14 +12,10 @@ from scipy import sparse
 
 from skinfluence import _loops
 from skinfluence.curvature import LinearCurvature
-from skinfluence.deletion.linear.changes import (
-    Incoming,
-    ReplacementInverse,
-    replacing,
-    stacked,
-)
+from skinfluence.deletion.linear.changes import Incoming, ReplacementInverse, replacing
 from skinfluence.deletion.linear.coefficients import Coefficients
 from skinfluence.deletion.linear.deletion import outputs_moved
+from skinfluence.deletion.linear.kink_changes import replaced
 from skinfluence.deletion.linear.kinks import KinkedPart
 from skinfluence.deletion.linear.part import BasePart, Notes, Part
 from skinfluence.deletion.linear.programme import ProgrammePart
@@ -29,6 +25,7 @@ from skinfluence.deletion.linear.spans import (
     Plain,
     in_its_own_span,
     outside_parts,
+    stacked,
     unpenalised,
     widened,
 )
@@ -180,7 +177,9 @@ class LinearReplacement:
             self.notes.not_unique.update(exchange.rows[~unique].tolist())
             return [Moved(every, _plain(part), moves)]
         if isinstance(part, KinkedPart):
-            return [self._one_by_one(part, exchange, incoming, every)]
+            moves, ends = replaced(part, exchange.X, exchange.rows, exchange.new, incoming)
+            self.notes.failed.update(exchange.rows[~ends].tolist())
+            return [Moved(every, _plain(part), moves)]
         assert isinstance(part, Part)
         beyond = self._beyond(part.objective.coordinates, exchange, stays)
         outside = beyond.any(axis=1)

@@ -11,9 +11,7 @@ from scipy import linalg, sparse
 
 from skinfluence.curvature import LinearCurvature
 from skinfluence.deletion.linear.changes import Incoming
-from skinfluence.deletion.linear.fit import exact_minimum
-from skinfluence.deletion.linear.kinks import KinkedPart
-from skinfluence.deletion.linear.part import Part
+from skinfluence.deletion.linear.part import BasePart, Part
 from skinfluence.objectives import Objective, Problem, build
 from skinfluence.objectives.coordinates import Coordinates, RowSpace
 from skinfluence.objectives.design import DenseDesign, Design, SparseDesign
@@ -25,8 +23,6 @@ Array = NDArray[np.float64]
 OUTSIDE = 1e-10
 # A direction is no other one if it lies in the span but for this share.
 LITTLE = 0.1
-# Gradients of an exact minimum are rounding; above this share of their size it was not found.
-LOOSE = 1e-6
 
 
 class Plain(Coordinates):
@@ -47,6 +43,13 @@ class Plain(Coordinates):
 
     def from_user(self, theta: Array) -> Array:
         return theta
+
+
+def stacked(X: Any, new: Any) -> Any:
+    """Training rows, and new ones behind them."""
+    if sparse.issparse(X):
+        return sparse.vstack([X, sparse.csr_array(new)], format="csr")
+    return np.vstack([X, new.toarray() if sparse.issparse(new) else new])
 
 
 def outside_parts(coordinates: RowSpace, X: Any) -> Array:
@@ -154,7 +157,7 @@ def like(curvature: LinearCurvature, objective: Objective, theta: Array) -> Line
 
 
 def in_its_own_span(
-    part: Part | KinkedPart, X: Any, both: Any, row: int, place: int, incoming: Incoming
+    part: Part, X: Any, both: Any, row: int, place: int, incoming: Incoming
 ) -> tuple[Array, bool]:
     """Move of the user's parameters when one row is replaced, in coordinates for these rows.
 
@@ -163,7 +166,7 @@ def in_its_own_span(
 
     Parameters
     ----------
-    part : Part or KinkedPart
+    part : Part
     X : ndarray or sparse array of shape (n, p)
     both : ndarray or sparse array
         Training rows, and new ones behind them.
@@ -181,12 +184,9 @@ def in_its_own_span(
     order[row] = place
     rows = both[order]
     before = part.objective.coordinates.to_user(part.theta)
-    objective, theta = build(_problem_with(part, before, row, incoming), rows)
+    objective, theta = build(problem_with(part, before, row, incoming), rows)
     converged = True
-    if isinstance(part, KinkedPart):
-        exact, _ = exact_minimum(objective, theta)
-        end, converged = exact.theta, exact.gap <= LOOSE
-    elif part.method == "refit":
+    if part.method == "refit":
         found = minimise(objective, _start(objective, theta, before, X.shape[1]))
         end, converged = found.theta, found.converged
     else:
@@ -218,7 +218,8 @@ def _newton_step(
     return -own.inverse()(gradient.reshape(-1, 1)).reshape(theta.shape)
 
 
-def _problem_with(part: Part | KinkedPart, theta: Array, row: int, incoming: Incoming) -> Problem:
+def problem_with(part: BasePart, theta: Array, row: int, incoming: Incoming) -> Problem:
+    """The problem with the target and the weight of a new row in the place of another."""
     problem, rebalance = part.problem, part.objective.rebalance
     ratios, _, arriving = incoming.ratios(rebalance, np.array([row]))
     y, weights = problem.y.copy(), problem.weights.copy()

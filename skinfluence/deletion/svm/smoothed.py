@@ -9,7 +9,6 @@ import numpy as np
 from skinfluence import _loops
 from skinfluence.deletion.base import Array
 from skinfluence.deletion.closed.base import EVERY, ExactModel, Meeting, Positions
-from skinfluence.deletion.closed.replaced.base import NewRows, Replaced
 from skinfluence.deletion.svm.point import gradient_size
 from skinfluence.deletion.svm.polish import polish
 from skinfluence.deletion.svm.problems import NuMargin, OneClass, Problem
@@ -17,7 +16,6 @@ from skinfluence.deletion.svm.reading import Machine, last_of_their_class
 from skinfluence.deletion.svm.smoothed_optimum import smooth_optimum
 from skinfluence.deletion.svm.smoothed_programme import SmoothedProgramme, SmoothPoint
 from skinfluence.deletion.svm.smoothed_steps import Steps
-from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.objectives.smoothing import TEMPERATURE
 
 # Dense matrices of all rows that are alive at once.
@@ -101,21 +99,6 @@ class SmoothedMachine(ExactModel):
         moves = np.full(len(rows), problem.follows) | np.isin(rows, problem.positions)
         columns = np.flatnonzero(moves)
         return columns, *steps.without([rows[[column]] for column in columns])
-
-    # -- other values of rows ---------------------------------------------------------------------
-
-    def replace(self, new: NewRows) -> Replaced | None:
-        raise self._exact_only("score_replacement")
-
-    def slopes(self, X: Any, rows: Positions, features: Positions) -> Array | None:
-        raise self._exact_only("perturbation")
-
-    def _exact_only(self, question):
-        return UnsupportedEstimatorError(
-            f"{question} asks for other values of rows, and method={self.method!r} of a support "
-            "vector machine takes its steps for deletions only. Use method='auto', which is exact "
-            "for both."
-        )
 
     # -- outputs ----------------------------------------------------------------------------------
 

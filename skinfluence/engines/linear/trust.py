@@ -121,7 +121,7 @@ def warn_of_intervals(settled: bool) -> None:
     warn(
         "No row lies on the margin, so that an interval of intercepts is optimal and a small "
         "change of a row moves none that is known. The derivatives hold the intercept where it "
-        "is. Set intercept_scaling, which penalises it, or another C or alpha.",
+        "is. Choose another C or alpha, with which some rows lie on the margin.",
         DegenerateDeletionWarning,
     )
 
