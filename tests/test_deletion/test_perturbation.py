@@ -13,7 +13,7 @@ from sklearn.linear_model import (
     Ridge,
     SGDClassifier,
 )
-from sklearn.svm import LinearSVC, LinearSVR
+from sklearn.svm import LinearSVC
 
 from skinfluence import InfluenceExplainer
 from skinfluence.exceptions import DegenerateDeletionWarning
@@ -24,6 +24,7 @@ from tests.test_deletion.test_replacement import (
     NEW,
     REAL,
     ROW,
+    TIGHT,
     WIDE,
     dense,
     explain_output,
@@ -133,30 +134,26 @@ def test_conjugate_gradients_agree(case):
 # -- losses with kinks ----------------------------------------------------------------------
 
 
-KINKED = {
-    "hinge": LinearSVC(loss="hinge", C=0.5, random_state=0),
-    "epsilon": LinearSVR(epsilon=0.2, C=0.5, fit_intercept=False, random_state=0),
-    "free intercept": SGDClassifier("hinge", alpha=0.1, random_state=0),
-}
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_losses_of_queries_keep_their_kinks():
+    X, y = WIDE[:, :3], (REAL + WIDE[:, 0] - WIDE[:, 1] > 0).astype(int)
+    model = LinearSVC(loss="hinge", C=0.5, **TIGHT).fit(X, y)
+    e = InfluenceExplainer(model).fit(X, y)
+    assert e.method_ == "exact"
+    w, b = model.coef_[0], model.intercept_[0]
+    beside = (1.0 + np.array([[0.015], [-0.015]]) - b) * w / (w @ w)  # outputs 1.015 and 0.985
+    queries, rows = e._queries(beside, np.ones(2, dtype=int)), np.arange(0, 24, 4)
+    found = e._engine.perturbation(queries, rows)
+    assert_allclose(found, differences(e, queries, rows, 1e-5), rtol=1e-5, atol=1e-8)
+    assert not found[0].any() and found[1].any()
 
 
 @pytest.mark.filterwarnings("ignore::skinfluence.exceptions.NotStationaryWarning")
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-@pytest.mark.parametrize(
-    "name, target, n_features",
-    [*((name, "params", 3) for name in KINKED), ("hinge", "loss", 3), ("epsilon", "params", 40)],
-)
-def test_rows_on_a_kink_stay_on_it(name, target, n_features):
-    X, y = WIDE[:, :n_features], REAL if name == "epsilon" else (REAL > 0).astype(int)
-    e = InfluenceExplainer(clone(KINKED[name]).fit(X, y), target=target).fit(X, y)
-    assert e.method_ == "exact"
-    asked = (None, None) if target == "params" else (FRESH[:, :n_features], y[:5])
-    queries, features = e._queries(*asked), np.array([2])
-    found = e._engine.perturbation(queries, np.arange(24), features)
-    felt = found.any(axis=(0, 2))
-    rows = np.concatenate([np.flatnonzero(felt)[:5], np.flatnonzero(~felt)[:1]])
-    expected = differences(e, queries, rows, 1e-5, features)
-    assert_allclose(found[:, rows], expected, rtol=1e-5, atol=1e-8)
+def test_an_interval_of_intercepts_has_no_known_derivative():
+    X, y = WIDE[:, :2], np.arange(24) % 2
+    e = explain_output(SGDClassifier("hinge", alpha=100.0, random_state=0), X, y)
+    with pytest.warns(DegenerateDeletionWarning, match="No row lies on the margin"):
+        e._engine.perturbation(e._queries(X[:3], None), AT)
 
 
 @pytest.mark.parametrize("target", ["loss", "decision_function", "params"])

@@ -270,13 +270,14 @@ def parameters(model):
 )
 def test_kinks_are_kept(kind, form):
     X, at = WIDE[:, :3], np.array([5, 11])
-    new, y = X[at] + FAR[0, :3], np.digitize(REAL, [-0.5, 0.5])
+    signal = REAL + X @ [1.0, -1.0, 0.5]
+    new, y = X[at] + FAR[0, :3], np.digitize(signal, [-0.7, 0.7])
     new_y = (y[at] + 1) % 3
     model = LinearSVC(loss="hinge", C=0.5, **TIGHT)
     if kind == "balanced":
         model.set_params(class_weight="balanced")
     elif kind == "epsilon":
-        model, y, new_y = LinearSVR(epsilon=0.3, C=0.5, **TIGHT), REAL, REAL[at] + 2.0
+        model, y, new_y = LinearSVR(epsilon=0.3, C=0.5, **TIGHT), signal, signal[at] + 2.0
     before = clone(model).fit(X, y)
     e = InfluenceExplainer(before, target="params").fit(form(X), y)
     found = e.score_replacement(form(new), new_y, rows=at, queries=None)
