@@ -15,7 +15,11 @@ from skinfluence.deletion.closed.base import Family, TrainingRows, difference
 from skinfluence.deletion.closed.deletion import values_of
 from skinfluence.engines.linear import refits
 
-DELETIONS, INPUTS, LABELS = "deletion", "other inputs", "other label"
+DELETIONS, INPUTS, FAR, LABELS = "deletion", "other inputs", "far inputs", "other label"
+# How far other inputs lie on the way to another row, and beyond.
+SHARES = {INPUTS: (0.5, 1.0), FAR: (1.0, 2.0)}
+# Changes below this are rounding.
+NOTHING = 1e-12
 
 
 @dataclass
@@ -65,9 +69,9 @@ def changes_of(
 ) -> Changes:
     """Changes of one kind, of rows drawn at random.
 
-    Other inputs lie between half-way to another row and twice as far; with `whole` they are those
-    of another row, as counts and categories have to be. Other labels are another class, or another
-    row's number.
+    Other inputs lie half-way to another row or nearer to it, far ones up to as far behind it; with
+    `whole` they are those of another row, as counts and categories have to be. Other labels are
+    another class, or another row's number.
     """
     rng = np.random.default_rng(0)
     rows = np.sort(rng.choice(len(X), min(len(X), n_changes), replace=False))
@@ -79,7 +83,7 @@ def changes_of(
     if whole:
         return Changes(X, y, rows, new=X[others])
     noise = 0.1 * X.std(axis=0) * rng.standard_normal((len(rows), X.shape[1]))
-    share = rng.uniform(0.5, 2.0, (len(rows), 1))
+    share = rng.uniform(*SHARES[kind], (len(rows), 1))
     return Changes(X, y, rows, new=X[rows] + share * (X[others] - X[rows]) + noise)
 
 
@@ -146,5 +150,6 @@ def largest_error(scores: np.ndarray, actual: np.ndarray) -> float:
     if (scores[~finite] != actual[~finite]).any() or not np.isfinite(scores[finite]).all():
         return np.inf
     error = np.abs(scores - actual)[finite].max(initial=0.0)
+    scale = np.abs(actual[finite]).max(initial=0.0)
     # Where nothing changes, nothing may be said to.
-    return float(error / (np.abs(actual[finite]).max(initial=0.0) or 1.0))
+    return float(error / (scale if scale > NOTHING else 1.0))

@@ -12,7 +12,7 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
-from changed import DELETIONS, INPUTS, LABELS, changes_of, largest_error, truth
+from changed import DELETIONS, FAR, INPUTS, LABELS, changes_of, largest_error, truth
 from common import note, parser, publish, table
 from members import MEMBERS, WHOLE, data_of, machines
 from sklearn.base import clone
@@ -26,10 +26,11 @@ from skinfluence.metrics import agreement
 TARGET = 1e-8
 ABOUT = """\
 Changes of the loss, or of what is named, at all rows when one row is deleted, takes other inputs
-(half-way to another row, up to twice as far; another row's counts), or another label (another
-row's number): {n} rows at random each, against polished refits. What stands there is the largest difference of
-all pairs over the largest change. `refit`: the model has no closed form, and its scores are
-refits of their own. Kernels and widths are held; nothing else is.
+(half-way to another row or nearer to it; another row's counts), far ones (up to as far behind that
+row), or another label (another row's number): {n} rows at random each, against polished refits.
+What stands there is the largest difference of all pairs over the largest change. `refit`: the
+model has no closed form, and its scores are refits of their own. Kernels and widths are held;
+nothing else is.
 
 """
 KERNEL_HEADER = ["model", "data", "rows", "method", "t", "Pearson", "slope", "relative error"]
@@ -53,7 +54,7 @@ def exact(quick):
     missing = {cls.__name__ for cls in set(registered()) - seen}
     if missing:
         raise RuntimeError(f"no member for {sorted(missing)}: add one to members.py")
-    header = ["model", "data", "rows", "method", DELETIONS, INPUTS, LABELS, "target"]
+    header = ["model", "data", "rows", "method", DELETIONS, INPUTS, FAR, LABELS, "target"]
     return ABOUT.format(n=n_changes) + table(header, rows)
 
 
@@ -63,8 +64,8 @@ def _errors(member, n, n_changes):
     model = clone(member.estimator).fit(*given)
     explainer = InfluenceExplainer(model, **member.options).fit(*given)
     cells, worst = [], 0.0
-    for kind in (DELETIONS, INPUTS, LABELS):
-        if y is None and kind == LABELS:
+    for kind in (DELETIONS, INPUTS, FAR, LABELS):
+        if (y is None and kind == LABELS) or (member.data in WHOLE and kind == FAR):
             cells.append("")
             continue
         try:
