@@ -369,6 +369,31 @@ def test_no_row_in_reach_of_a_kink():
     InfluenceExplainer(model, method="newton", smoothing=1.0).fit(rows, y)
 
 
+def test_a_row_that_holds_the_offset_alone():
+    rows = np.random.default_rng(0).normal(size=(60, 1))
+    model = OneClassSVM(nu=0.99).fit(rows)
+    explainer = InfluenceExplainer(model, method="newton", smoothing=1e-4).fit(rows)
+    with pytest.warns(DegenerateDeletionWarning, match="Without some rows"):
+        scores = explainer.score_influence(rows)
+    assert np.isfinite(scores).all()
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        (NuSVC(kernel="linear", nu=0.2), np.tile(["a", "b", "b"], N // 3), None),
+        (OneClassSVM(kernel="linear"), None, None),
+    ],
+    ids=name,
+)
+def test_machines_that_answer_nothing(case):
+    """Whose margin or whose decisions are 0, so that nothing says how far to smooth."""
+    model = clone(case[0]).fit(X - X.mean(axis=0), case[1])
+    with pytest.warns(NotStationaryWarning, match="it could fall by"):
+        explainer = InfluenceExplainer(model, method="newton").fit(X - X.mean(axis=0), case[1])
+    assert np.isfinite(explainer.self_influence()).all()
+
+
 def test_other_targets_than_those_it_was_fitted_on():
     model = SVC(**RBF).fit(X, TWO)
     with pytest.warns(NotStationaryWarning, match="it could fall by"):
