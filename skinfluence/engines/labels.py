@@ -64,6 +64,11 @@ class Labels(ABC):
         margins : ndarray of shape (n_rivals,)
         changes : ndarray of shape (n_rivals, n_train)
             When one more row is deleted, by the explainer's method; 0 for rows that are gone.
+
+        Raises
+        ------
+        NoModel
+            As :meth:`without`, and if nothing is known of what is left.
         """
 
     def best_order(self, query: int, label: int) -> Positions | None:

@@ -119,7 +119,7 @@ class ChangedRows(EngineBacked):
             columns of the training rows as they were passed, before the first steps of a
             pipeline, which are held fixed. None for the inputs that these rows have, under other
             targets.
-        y_new : array-like of shape (n_rows,), default=None
+        y_new : array-like of shape (n_rows,), or one target, default=None
             Targets of the new rows; None for those that the rows at `rows` have.
         rows : array-like of int of shape (n_rows,)
             Positions of training rows; one may come several times.
@@ -157,6 +157,7 @@ class ChangedRows(EngineBacked):
         new = self._model_rows(self._inputs_at(at) if X_new is None else X_new)
         _check_as_many(new.shape[0], at, "rows")
         if y_new is not None:
+            y_new = np.full(len(at), y_new) if np.ndim(y_new) == 0 else y_new
             _check_as_many(len(y_new), at, "targets")
             y_new = self._kind.model_targets(self.estimator_, y_new)
         scores = self._engine.score_replacement(asked, at, new, y_new)
@@ -165,7 +166,7 @@ class ChangedRows(EngineBacked):
     # -- what is asked about ----------------------------------------------------------------------
 
     def _checked_rows(self, rows):
-        return attribution.positions(rows, self.n_samples_fit_, "rows")
+        return attribution.positions(np.atleast_1d(rows), self.n_samples_fit_, "rows")
 
     def _inputs_at(self, at):
         """The inputs that some training rows have, as the user passed them."""

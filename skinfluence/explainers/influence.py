@@ -73,10 +73,11 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
     reconstruction after it). They have no `method` beside these, no parameters to ask about, and
     no ``diagnostics`` or ``transform``.
 
-    Use it to find the training rows behind a prediction (``proponents``, ``opponents``), rows that
-    are mislabelled or foreign (``self_influence``, ``rank_outliers``), and what other values of
-    rows would have changed (``perturbation``, ``score_replacement``). Densities have explainers of
-    their own. The first steps of a pipeline are held fixed: only the model is refitted.
+    Use it to find the training rows behind a prediction (``proponents``, ``opponents``) and those
+    that it hangs on (``smallest_flip``), rows that are mislabelled or foreign (``self_influence``,
+    ``rank_outliers``), and what other values of rows would have changed (``perturbation``,
+    ``score_replacement``, ``score_augmentation``). Densities have explainers of their own. The
+    first steps of a pipeline are held fixed: only the model is refitted.
 
     Parameters
     ----------

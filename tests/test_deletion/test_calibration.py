@@ -19,7 +19,7 @@ from sklearn.model_selection import (
     StratifiedKFold,
     cross_val_predict,
 )
-from sklearn.naive_bayes import GaussianNB
+from sklearn.naive_bayes import BernoulliNB, GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -264,6 +264,14 @@ def test_refusals():
     some = CalibratedClassifierCV(LogisticRegression(), cv=late).fit(ROWS, CLASSES)
     with pytest.raises(UnsupportedEstimatorError, match=r"has 3 classes.*only saw 2 of them"):
         InfluenceExplainer(some).fit(ROWS, CLASSES)
+
+
+@pytest.mark.parametrize("base", [RandomForestClassifier(3), BernoulliNB(binarize=2.0)])
+def test_scores_that_jump_have_no_slopes(base):
+    model = CalibratedClassifierCV(base, cv=3).fit(ROWS, PAIRS)
+    explainer = InfluenceExplainer(model).fit(ROWS, PAIRS)
+    with pytest.raises(UnsupportedEstimatorError, match=r"curves over scores of \w+, which jump"):
+        explainer.perturbation(ROWS[:1], PAIRS[:1])
 
 
 def test_rows_may_be_in_several_folds_or_none():

@@ -223,6 +223,16 @@ def test_new_rows_pass_through_the_first_steps():
     assert_array_equal(asked.new_y, [1, 2])
 
 
+def test_one_row_and_one_label():
+    words = np.array(["no", "maybe", "yes"])[CLASSES]
+    explainer, asked = explained(y=words)
+    explainer.score_replacement(y_new="yes", rows=[3, 4], queries=(ROWS, words))
+    assert_array_equal(asked.new_y, ["yes", "yes"])
+    found = explainer.score_replacement(ROWS[:1], "no", rows=3, queries=(ROWS, words))
+    assert found.shape == (12, 1)
+    assert explainer.perturbation(ROWS, words, rows=3).shape == (12, 1, 3)
+
+
 @pytest.mark.parametrize(
     ("new", "new_y", "rows", "match"),
     [

@@ -8,8 +8,11 @@ from typing import Any
 
 import numpy as np
 from sklearn.calibration import CalibratedClassifierCV
+from sklearn.ensemble import BaseEnsemble, HistGradientBoostingClassifier
 from sklearn.frozen import FrozenEstimator
+from sklearn.tree import DecisionTreeClassifier
 
+from skinfluence._peel import peel
 from skinfluence.deletion.closed.base import (
     ROWS,
     TILE,
@@ -21,6 +24,7 @@ from skinfluence.deletion.closed.base import (
     Positions,
     Replaced,
     TrainingRows,
+    find_family,
     register,
     relative_difference,
 )
@@ -30,6 +34,8 @@ from skinfluence.exceptions import UnsupportedEstimatorError
 
 # Slope of the loss, in rows, at which the optimiser of scikit-learn's may have stopped.
 STOPPED = 1e-3
+# Scores that are constant between jumps.
+TREES = (DecisionTreeClassifier, HistGradientBoostingClassifier, BaseEnsemble)
 
 
 class CalibratedDeletion(ExactModel):
@@ -149,6 +155,13 @@ class _CalibratedFamily(Family):
                 "to other rows when one goes, so that most changes are 0 and the others sudden. "
                 "Use method='sigmoid' or 'temperature'."
             )
+
+    def jumps(self, estimator: Any) -> str:
+        inner = peel(estimator.estimator)[1]
+        family = find_family(inner)
+        if isinstance(inner, TREES) or (family is not None and family.jumps(inner)):
+            return f"has curves over scores of {type(inner).__name__}, which jump"
+        return ""
 
     def head(self, estimator: Any) -> Head:
         return Votes(estimator.classes_)

@@ -217,6 +217,8 @@ class KernelRows:
         """Kernel of some rows with each other, (len(which), len(which))."""
         if self._matrix is not None:
             return self._matrix[np.ix_(which, which)]
+        if not len(which):  # scikit-learn's kernels refuse nothing
+            return np.zeros((0, 0))
         return self.kernel.among(self.positions[which], self.positions[which])
 
     def products(self, beta: Array) -> Array:
