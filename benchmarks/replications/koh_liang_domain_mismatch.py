@@ -140,7 +140,7 @@ def report(found):
 
 
 def stays(options):
-    """Stays that are made up for a quick look, or those of the data; None where it is not there."""
+    """Stays that are made up for a quick look, or those of the data; None where there are none."""
     if options.quick:
         return made_up_stays()
     found = read(options, "readmission.npz")
