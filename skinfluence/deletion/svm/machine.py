@@ -208,8 +208,10 @@ def _moves(problem: Problem, point: Point, n_train: int) -> NDArray[np.bool_]:
 
 def _undetermined(problem, point, ends):
     """Which ends of paths are no optimum, or have no margin to divide decisions by, (b,)."""
-    offsets = (point.offset[:, None] + ends.offset).T
-    return ~ends.complete | [problem.has_no_margin(offset) for offset in offsets]
+    found = ~ends.complete
+    for j, offset in enumerate((point.offset[:, None] + ends.offset).T):
+        found[j] |= problem.has_no_margin(offset)
+    return found
 
 
 def _matters(problem, point, moved):
