@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +17,18 @@ Array = NDArray[np.float64]
 
 # Training rows that are compared.
 COMPARED = 256
+
+
+def nameless(model: Any) -> Any:
+    """The estimator without names of columns: rows in model space are arrays, which have none.
+
+    It would warn that they lack them at each question.
+    """
+    if "feature_names_in_" not in vars(model):
+        return model
+    model = copy.copy(model)
+    del model.feature_names_in_
+    return model
 
 
 def agreed_model(
