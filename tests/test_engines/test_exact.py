@@ -136,6 +136,18 @@ def test_pickling(case):
     assert_array_equal(copy.self_influence(), explainer.self_influence())
 
 
+def first_output(outputs, y):
+    return outputs[:, 0]
+
+
+@pytest.mark.parametrize("target", ["loss", first_output], ids=["loss", "function"])
+@pytest.mark.parametrize("method", ["auto", "first_order"])
+def test_pickling_of_targets(target, method):
+    explainer = InfluenceExplainer(SVC(), method=method, target=target).fit(ROWS, PAIRS)
+    copy = pickle.loads(pickle.dumps(explainer))
+    assert_array_equal(copy.score_influence(ROWS, PAIRS), explainer.score_influence(ROWS, PAIRS))
+
+
 @pytest.mark.parametrize(
     ("estimator", "X", "y"),
     [
