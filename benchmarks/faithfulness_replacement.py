@@ -70,8 +70,8 @@ def overlapping() -> Iterator[families.Family]:
 
 
 def _families(quick):
-    groups = [families.linear] if quick else families.FAMILIES.values()
-    for group in (*groups, overlapping):
+    groups = [families.linear] if quick else [*families.FAMILIES.values(), overlapping]
+    for group in groups:
         for family in group():
             kinked = getattr(family.model, "loss", None) == "hinge" or hasattr(
                 family.model, "quantile"
