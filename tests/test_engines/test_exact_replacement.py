@@ -399,3 +399,13 @@ def test_rows_of_no_weight_change_nothing():
     assert_allclose(scores, 0.0, rtol=0, atol=1e-12)
     slopes = explainer.perturbation(ROWS, NUMBERS, rows=[5])
     assert_array_equal(slopes, 0.0)
+
+
+@pytest.mark.parametrize(
+    "estimator", [SVC(), KernelRidge(), GaussianNB()], ids=lambda model: type(model).__name__
+)
+def test_no_rows_or_features_have_no_slopes(estimator):
+    y = NUMBERS if isinstance(estimator, KernelRidge) else CLASSES
+    explainer = InfluenceExplainer(estimator).fit(ROWS, y)
+    assert explainer.perturbation(ROWS[:2], y[:2], rows=[]).shape == (2, 0, ROWS.shape[1])
+    assert explainer.perturbation(ROWS[:2], y[:2], features=[]).shape == (2, len(ROWS), 0)

@@ -50,6 +50,8 @@ def perturbation(
     p = engine.rows.X.shape[1]
     features = np.arange(p) if features is None else features
     found = np.zeros((queries.shape[0], len(rows), len(features)))
+    if not found.size:
+        return found
     exact = _to_differentiate(engine)
     query_block, row_block = _blocks(exact, len(rows), len(features))
     for some in _loops.slices(queries.shape[0], query_block):
