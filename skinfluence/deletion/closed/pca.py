@@ -140,7 +140,7 @@ class ComponentsDeletion(_FromScatter):
         dropped = values[: self.scatter.p - K].sum() - lost
         noise = dropped / self._left(self.n_train - 1)
         if "density" in self.wanted:
-            noise[~(noise * SINGULAR > kept[:, 0])] = 0.0
+            noise[~(noise * SINGULAR > kept.max(axis=1, initial=0.0))] = 0.0
             self._sunk.update(rows[noise == 0.0].tolist())
         return rows, kept, noise, axes
 
