@@ -229,6 +229,11 @@ class _ComponentsFamily(Latent):
 
     def read(self, estimator: Any, rows: TrainingRows, settings: Any) -> ExactModel | None:
         n, p = rows.X.shape
+        if n < 3:
+            raise ValueError(
+                f"PCA was fitted on {n} rows, and a deletion leaves one, which has no variance. "
+                "Pass 3 rows or more."
+            )
         K = int(estimator.n_components_)
         scatter = Scatter(rows.X, centred=True)
         if min(n - 1, p) > K:
