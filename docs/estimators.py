@@ -33,8 +33,12 @@ NAMES = {*ESTIMATORS, *skinfluence.__all__, "BetaVAE"}
 CODE = re.compile(r"\w+\([^()]*(?:\([^()]*\))?\)|\w+=\"?\w+\"?|\w*_\w*|[A-Z]\w+")
 
 
+def _alphabet(item):
+    return item[0].lower()
+
+
 def marked(text):
-    """Sentences of a refusal with code set as code, and links on classes."""
+    """Sentences of a refusal with code and the names of classes set as code."""
 
     def mark(found):
         code = found[0]
@@ -46,9 +50,9 @@ def marked(text):
 
 
 def row_of(name, cls):
-    """Estimator, module, answer, by what or why not, and what instead or beside it."""
+    """Estimator, answer, by what or why not, and what instead or beside it."""
     line = line_of(example_of(cls))
-    start = [f"`{name}`", cls.__module__.split(".")[1]]
+    start = [f"`{name}`"]
     if not line.explainers:
         refusal = reason_of(line.estimator)
         reason = f"{refusal.reason[0].upper()}{refusal.reason[1:]}."
@@ -67,10 +71,10 @@ def row_of(name, cls):
     ]
 
 
-header = ("Estimator", "Module", "Answer", "By what, or why not", "Instead, or to be known")
-rows = [row_of(name, cls) for name, cls in ESTIMATORS.items()]
+header = ("Estimator", "Answer", "By what, or why not", "Instead, or to be known")
+rows = [row_of(name, cls) for name, cls in sorted(ESTIMATORS.items(), key=_alphabet)]
 
-counts = Counter(row[2] for row in rows)
+counts = Counter(row[1] for row in rows)
 count_header = ("Answer", "Estimators")
 count_rows = [
     [answer, counts[answer]] for answer in ("exact", "approximate", "as what is inside", "refused")

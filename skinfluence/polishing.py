@@ -13,6 +13,7 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
 from skinfluence._compat import BaseSearchCV, check_weights
+from skinfluence.deletion.linear.fit import exact_minimum, has_paths
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.objectives import Rows, build_all, reader_of
 from skinfluence.solvers.minimise import minimise
@@ -23,7 +24,8 @@ def polish(estimator: Any, X: Any, y: ArrayLike, sample_weight: ArrayLike | None
 
     Solvers stop when their tolerance is met, which is often further from the minimum than the
     deletion of a row moves it: a comparison of two fits then measures the solver. Newton's method
-    from the fitted parameters removes that.
+    from the fitted parameters removes that; with a hinge or an epsilon-insensitive loss and an l2
+    penalty, the path of the optimum does.
 
     Parameters
     ----------
@@ -75,13 +77,18 @@ def polish(estimator: Any, X: Any, y: ArrayLike, sample_weight: ArrayLike | None
             "Pass its best_estimator_."
         )
     fit = reader_of(estimator).read(estimator, Rows(X, np.asarray(y), weights))
-    if fit.linear_programme or fit.smoothed or not hasattr(estimator, "coef_"):
+    kinked = has_paths(fit)
+    if fit.linear_programme or (fit.smoothed and not kinked) or not hasattr(estimator, "coef_"):
         raise UnsupportedEstimatorError(
-            f"{type(estimator).__name__} is no linear model with a smooth loss of its own, so "
-            "there is nothing to polish. Refit it with a small tol."
+            f"{type(estimator).__name__} is no linear model with a smooth loss of its own, or an "
+            "l2 penalty, so there is nothing to polish. Refit it with a small tol."
         )
     found = []
     for objective, theta in build_all(fit.problems, X):
+        if kinked:
+            exact, _ = exact_minimum(objective, theta)
+            found.append(objective.coordinates.to_user(exact.theta))
+            continue
         minimum = minimise(objective, theta)
         if not minimum.converged:
             raise ValueError(

@@ -23,7 +23,7 @@ from sklearn.linear_model import (
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler, scale
-from sklearn.svm import LinearSVC
+from sklearn.svm import LinearSVC, LinearSVR
 from sklearn.utils._testing import ignore_warnings
 
 from skinfluence import InfluenceExplainer, polish
@@ -85,7 +85,7 @@ def test_sample_weights_belong_to_the_objective():
 
 @pytest.mark.parametrize(
     "estimator",
-    [QuantileRegressor(), LinearSVC(loss="hinge", random_state=0)],
+    [QuantileRegressor(), SGDClassifier(penalty="l1", random_state=0)],
     ids=lambda value: type(value).__name__,
 )
 @ignore_warnings(category=ConvergenceWarning)
@@ -93,6 +93,23 @@ def test_kinks_cannot_be_polished(estimator):
     targets = y if isinstance(estimator, QuantileRegressor) else (y > 3).astype(int)
     with pytest.raises(UnsupportedEstimatorError, match="Refit it with a small tol"):
         polish(estimator.fit(X, targets), X, targets)
+
+
+@ignore_warnings(category=ConvergenceWarning)
+@pytest.mark.parametrize(
+    "estimator",
+    [LinearSVC(loss="hinge", random_state=0), LinearSVR(random_state=0), SGDClassifier(alpha=0.1)],
+    ids=lambda value: type(value).__name__,
+)
+def test_kinks_under_an_l2_penalty_are_polished_exactly(estimator):
+    targets = y if isinstance(estimator, LinearSVR) else (y > 3).astype(int)
+    polished = polish(estimator.fit(X, targets), X, targets)
+    explainer = InfluenceExplainer(polished).fit(X, targets)
+    assert max(explainer.stationarity_) < 1e-12
+    loss = "absolute_error" if isinstance(estimator, LinearSVR) else "hinge"
+    truth = leave_one_out(polished, X, targets, loss=loss, rows=[0, 7, 40], polish=polish)
+    scores = explainer.score_influence(X, targets)[:, [0, 7, 40]]
+    assert_allclose(scores, truth, rtol=1e-7, atol=1e-9)
 
 
 @ignore_warnings(category=(ConvergenceWarning, RuntimeWarning))

@@ -10,157 +10,22 @@ model is trained again; until the prediction flips.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
-import warnings
-from collections.abc import Callable
 
 import numpy as np
 import torch
-from networks_shared import parameters, with_parameters
-from representer_shared import FEATURES, LAST, Recipe, fit, network
+from attack_images import cifar_to_attack, digits_to_attack
 from scipy.linalg import cho_factor, cho_solve
 from scipy.special import expit
-from shared import Checkpoints, note, parser, picture, publish, read, table
-from sklearn.datasets import load_digits
+from shared import Checkpoints, note, parser, publish, table
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from skinfluence import InfluenceExplainer
 
-DECAY = 1e-3  # lambda / 2 |w|^2 beside the mean loss, the authors' own
 COUNTS = (1, 2, 10)
-PAPER = {1: "57 %", 2: "77 %", 10: "590 of 591"}
-
-
-# -- images and features --------------------------------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True)
-class Images:
-    """Images of two classes in whole levels, and the frozen network that sees them.
-
-    Parameters
-    ----------
-    X, Z : ndarray of shape (n, channels, side, side)
-        Training and test images, whole numbers from 0 to `levels`.
-    y, z_y : ndarray of int
-        -1 and 1.
-    levels : int
-    features : callable
-        From a tensor of images in levels to features, (n, d), float64 in and out.
-    source : str
-    """
-
-    X: np.ndarray
-    y: np.ndarray
-    Z: np.ndarray
-    z_y: np.ndarray
-    levels: int
-    features: Callable[[torch.Tensor], torch.Tensor]
-    source: str
-
-    def of(self, X: np.ndarray, size: int = 200) -> np.ndarray:
-        """Features of images."""
-        with torch.no_grad():
-            parts = torch.as_tensor(X, dtype=torch.float64).split(size)
-            return torch.cat([self.features(part) for part in parts]).numpy()
-
-    def pulled_back(self, X: np.ndarray, slopes: np.ndarray) -> np.ndarray:
-        """Derivative in the pixels of ``sum_i <slopes_i, features(x_i)>``."""
-        x = torch.as_tensor(X, dtype=torch.float64).clone().requires_grad_()
-        (self.features(x) * torch.as_tensor(slopes)).sum().backward()
-        return x.grad.numpy()
-
-
-class Frozen(nn.Module):
-    """Layers up to the features, from images in levels; features have mean square 1.
-
-    It runs in the type of its parameters, which is chosen for speed, between float64s.
-    """
-
-    def __init__(self, layers, mean, spread, scale=1.0):
-        super().__init__()
-        self.layers = layers.eval().requires_grad_(False)
-        self.kind = next(layers.parameters()).dtype
-        self.mean, self.spread, self.scale = mean, spread, scale
-
-    def forward(self, x):
-        standardised = ((x - self.mean) / self.spread).to(self.kind)
-        return self.layers(standardised).double() / self.scale
-
-
-def frozen(layers, X):
-    """A network that is not trained any more, scaled by the training images."""
-    module = Frozen(layers, float(X.mean()), float(X.std()))
-    with torch.no_grad():
-        found = module(torch.as_tensor(X, dtype=torch.float64))
-    module.scale = float(found.square().mean().sqrt())
-    return module
-
-
-def digits_to_attack():
-    """Threes and eights of scikit-learn, and convolutions at random."""
-    X, y = load_digits(return_X_y=True)
-    X, y = X[np.isin(y, (3, 8))].reshape(-1, 1, 8, 8), y[np.isin(y, (3, 8))]
-    order = np.random.default_rng(0).permutation(len(X))
-    X, y = X[order], np.where(y[order] == 8, 1, -1)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        layers = nn.Sequential(
-            nn.Conv2d(1, 16, 3), nn.Tanh(), nn.Conv2d(16, 24, 3, stride=2), nn.Tanh(), nn.Flatten()
-        )
-    rows, tests = slice(0, 200), slice(200, 260)
-    source = "threes and eights of scikit-learn's 8 x 8 digits, 17 levels; convolutions at random"
-    return Images(
-        X[rows], y[rows], X[tests], y[tests], 16, frozen(layers.double(), X[rows]), source
-    )  # fmt: skip
-
-
-RECIPE = Recipe("eight classes of CIFAR-10", 8_000, 0, (32, 64, 64), 512, epochs=6)
-
-
-def cifar_to_attack(options, pair=("dog", "ship")):
-    """Dogs and ships of CIFAR-10, and a network trained on the other classes; None without it."""
-    found = read(options, "cifar10_jpegbytes.npz")
-    if found is None:
-        return None
-    classes, train = [str(name) for name in found["classes"]], found["is_train"].astype(bool)
-    two = [classes.index(name) for name in pair]
-    rng = np.random.default_rng(0)
-
-    def some(sign, from_train, n):
-        return rng.permutation(np.flatnonzero((found["y"] == two[sign]) & (train == from_train)))[
-            :n
-        ]
-
-    sets = []
-    for from_train, n in ((True, 900), (False, 300)):
-        rows = np.concatenate([some(0, from_train, n), some(1, from_train, n)])
-        sets += [np.stack([picture(found, i) for i in rows]).astype(float)]
-        sets += [np.repeat([-1, 1], n)]
-    checkpoints = Checkpoints("koh-liang-attack-network", (RECIPE, pair), options)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        module = network((3, 32, 32), RECIPE, n_classes=8)
-    mean, spread = sets[0].mean(), sets[0].std()
-
-    def train_it():
-        rows = rng.permutation(np.flatnonzero(train & ~np.isin(found["y"], two)))
-        rows = rows[: RECIPE.n_train]
-        X = np.stack([picture(found, i) for i in rows])
-        y = np.searchsorted(np.setdiff1d(np.arange(10), two), found["y"][rows])
-        X = torch.as_tensor((X - mean) / spread, dtype=torch.float32)
-        return parameters(fit(module, X, torch.as_tensor(y), RECIPE))
-
-    with_parameters(module, checkpoints.keep("network", train_it))
-    last = [name for name, _ in module.named_children()].index(LAST)
-    source = (
-        f"{pair[0]}s and {pair[1]}s of CIFAR-10 (JPEG files of quality 75, 32 x 32 pixels), for "
-        f"dogs and fish of ImageNet (299 x 299); the features are the {RECIPE.width} rectified "
-        f"outputs of layer '{FEATURES}' of a small network, trained on {RECIPE.n_train} images of "
-        "the other eight classes, for the 2,048 of Inception"
-    )
-    return Images(*sets, 255, frozen(module[:last], sets[0]), source)
+PAPER = {1: "57%", 2: "77%", 10: "590 of 591"}
 
 
 # -- the linear model -----------------------------------------------------------------------------
@@ -268,11 +133,14 @@ def genuine(F, y, decay):
 class Plan:
     """How far pixels may go (in levels), by which share of that a step, how often, and how many.
 
+    ``decays`` are lambda of the penalty ``lambda / 2 |w|^2`` beside the mean loss, the first the
+    authors' own. 4.7 levels in 3 x 32 x 32 pixels are as long a way as .5 in 3 x 299 x 299.
     ``n_screened`` rows, those with the largest derivatives in their features, are differentiated
     in their pixels, to find those that move the loss most.
     """
 
-    radii: tuple[float, ...] = (0.5, 4.0)
+    decays: tuple[float, ...] = (1e-3, 1e-2, 1e-1)
+    radii: tuple[float, ...] = (0.5, 4.7)
     share: float = 0.5
     steps: int = 10
     n_tests: int = 30
@@ -314,11 +182,11 @@ def pushed_at_random(images, model, feature, label, rows, radius, rng):
     return model.with_rows(rows, images.of(x)).margin(feature, label) < 0
 
 
-def verified(images, F, feature, label, rows, x):
+def verified(images, F, decay, feature, label, rows, x):
     """Whether a model of scikit-learn, trained from scratch on the changed images, errs."""
     F = F.copy()
     F[rows] = images.of(x)
-    return genuine(F, images.y, DECAY).predict(feature[None])[0] != label
+    return genuine(F, images.y, decay).predict(feature[None])[0] != label
 
 
 def distances(images, F, rows, x, moved):
@@ -334,33 +202,38 @@ def distances(images, F, rows, x, moved):
 
 
 def study(images, plan, checkpoints):
-    """Shares of flipped predictions by (radius, number of rows)."""
+    """What came of the attacks, by penalty and radius."""
     F, G = checkpoints.keep("F", lambda: images.of(images.X)), images.of(images.Z)
-    model = Model(F, images.y, DECAY)
+    found = {"n": len(F), "d": F.shape[1], "plan": plan, "by decay": {}}
+    for decay in plan.decays:
+        model = Model(F, images.y, decay)
+        found["by decay"][decay] = of_decay(images, F, G, model, decay, plan, checkpoints)
+    found["gap"] = gap(images, Model(F, images.y, plan.decays[0]), G, plan.decays[0])
+    return found
+
+
+def of_decay(images, F, G, model, decay, plan, checkpoints):
+    """Attacks on one model: results by radius, and how good and how sure it is."""
     right = np.flatnonzero(model.margin(G, images.z_y) > 0)
     tests = np.sort(np.random.default_rng(0).permutation(right)[: plan.n_tests])
     orders = checkpoints.keep(
-        "orders",
+        f"orders-{decay}",
         lambda: np.stack(
             [attacked_rows(images, model, G[t], images.z_y[t], plan)[:10] for t in tests]
         ),
     )
     attacks = list(zip(tests, orders, strict=True))
-    results = {
-        radius: checkpoints.keep(
-            f"radius-{radius}", lambda r=radius: of_radius(images, F, G, model, attacks, r, plan)
-        )
-        for radius in plan.radii
-    }
     return {
-        "results": results,
+        "results": {
+            radius: checkpoints.keep(
+                f"radius-{radius}-{decay}",
+                lambda r=radius: of_radius(images, F, G, model, decay, attacks, r, plan),
+            )
+            for radius in plan.radii
+        },
         "accuracy": len(right) / len(G),
         "trained": np.mean(model.margin(F, images.y) > 0),
-        "n": len(F),
-        "d": F.shape[1],
-        "n_tests": len(tests),
-        "gap": gap(images, model, G),
-        "plan": plan,
+        "least": expit(np.sort(model.margin(F, images.y))[:2]),
     }
 
 
@@ -368,7 +241,7 @@ def study(images, plan, checkpoints):
 FLIPPED, AT_RANDOM, CHECKED, CONFIRMED, PIXELS, MOVED, MARGIN = range(7)
 
 
-def of_radius(images, F, G, model, attacks, radius, plan):
+def of_radius(images, F, G, model, decay, attacks, radius, plan):
     """What came of the attacks on each test image, (n_tests, len(COUNTS), 7)."""
     rng, found = np.random.default_rng(0), np.zeros((len(attacks), len(COUNTS), 7))
     for i, (t, order) in enumerate(attacks):
@@ -379,31 +252,31 @@ def of_radius(images, F, G, model, attacks, radius, plan):
             one[AT_RANDOM] = pushed_at_random(images, model, feature, label, rows, radius, rng)
             one[PIXELS], one[MOVED] = distances(images, F, rows, x, moved)
             one[MARGIN] = model.margin(feature, label)
-            assert np.abs(x - images.X[rows]).max() <= radius
+            assert np.abs(x - images.X[rows]).max() <= radius * (1 + 1e-9)
             if one[FLIPPED] and found[:, j, CHECKED].sum() < plan.n_verified:
                 one[CHECKED] = 1
-                one[CONFIRMED] = verified(images, F, feature, label, rows, x)
+                one[CONFIRMED] = verified(images, F, decay, feature, label, rows, x)
     return found
 
 
-def gap(images, model, G):
+def gap(images, model, G, decay):
     """Difference of the derivative in pixels from ``perturbation`` of the whole network."""
+    features = copy.deepcopy(images.features).double()
+    features.kind = torch.float64
     rows = np.arange(3)
-    ours = images.pulled_back(images.X[rows], model.derivatives(G[0], images.z_y[0], rows))
-    module = nn.Sequential(images.features, nn.Linear(model.F.shape[1] - 1, 1).double())
+    slopes = model.derivatives(G[0], images.z_y[0], rows)
+    ours = dataclasses.replace(images, features=features).pulled_back(images.X[rows], slopes)
+    module = nn.Sequential(features, nn.Linear(model.F.shape[1] - 1, 1).double())
     with torch.no_grad():
         module[1].weight.copy_(torch.as_tensor(model.theta[None, :-1]))
         module[1].bias.copy_(torch.as_tensor(model.theta[-1:]))
     explainer = InfluenceExplainer(
         module, loss="binary_cross_entropy", params="last_layer",
-        weight_decay={"1.weight": DECAY}, damping=0.0,
+        weight_decay={"1.weight": decay}, damping=0.0,
     )  # fmt: skip
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        explainer.fit(images.X, (images.y > 0).astype(float))
-        theirs = explainer.perturbation(
-            images.Z[:1], (images.z_y[:1] > 0).astype(float), rows=rows
-        )[0]
+    yes, is_yes = (images.y > 0).astype(float), (images.z_y[:1] > 0).astype(float)
+    explainer.fit(images.X.astype(float), yes)
+    theirs = explainer.perturbation(images.Z[:1].astype(float), is_yes, rows=rows)[0]
     return float(np.abs(ours - theirs).max() / np.abs(theirs).max())
 
 
@@ -411,39 +284,61 @@ def gap(images, model, G):
 
 
 def report(found):
-    rows = []
-    for radius, results in found["results"].items():
-        flipped = results[:, :, FLIPPED].mean(axis=0)
-        at_random = results[:, :, AT_RANDOM].mean(axis=0)
-        moved = np.median(results[:, 0, [PIXELS, MOVED]], axis=0)
-        rows.append(
-            [f"± {radius:g}", *(f"{share:.0%}" for share in flipped), f"{at_random[-1]:.0%}",
-             *(f"{one:.1%}" for one in moved)]
-        )  # fmt: skip
-    rows.append(["paper, ± .5", *PAPER.values(), "", "", "the mean distance"])
+    rows, every = [], []
+    for decay, one in found["by decay"].items():
+        for radius, results in one["results"].items():
+            every.append(results)
+            flipped = results[:, :, FLIPPED].mean(axis=0)
+            moved = np.median(results[:, 0, [PIXELS, MOVED]], axis=0)
+            rows.append(
+                [f"{decay:g}", f"± {radius:g}", *(f"{share:.0%}" for share in flipped),
+                 f"{results[:, -1, AT_RANDOM].mean():.0%}", *(f"{step:.1%}" for step in moved),
+                 f"{one['accuracy']:.1%}", f"{np.median(results[:, 0, MARGIN]):.1f}",
+                 ", ".join(f"{p:.0%}" for p in one["least"])]
+            )  # fmt: skip
+    rows.append(
+        ["paper, 0.001", "± 0.5", *PAPER.values(), "", "", "about 100 %", "98.5%", "",
+         "77%, 90%"]
+    )  # fmt: skip
     header = [
-        "levels", *(f"flipped by {k} row{'s' * (k > 1)}" for k in COUNTS), "10 at random",
-        "moved in pixels", "in features",
+        "penalty", "levels", *(f"flipped by {k} row{'s' * (k > 1)}" for k in COUNTS),
+        "10 at random", "moved in pixels", "in features", "right", "margin", "least sure",
     ]  # fmt: skip
-    every = np.concatenate(list(found["results"].values()))
+    every = np.concatenate(every)
     return "\n\n".join(
         [
-            f"{found['n']} training images, {found['d']} features of mean square 1, penalty "
-            f"{DECAY:g} beside the mean loss; {found['trained']:.1%} of them and "
-            f"{found['accuracy']:.1%} of the test images are right. {found['n_tests']} of the "
-            "latter are attacked, each by itself.",
+            f"{found['n']} training images, {found['d']} features of mean square 1; "
+            f"{len(results)} of the test images that are right are attacked, each by itself, in "
+            f"at most {found['plan'].steps} steps.",
             table(header, rows),
             f"Flips that were trained again from scratch by scikit-learn: "
             f"{int(every[:, :, CONFIRMED].sum())} of {int(every[:, :, CHECKED].sum())} are "
             "flips there. *At random*: the same 10 images, pushed as far in directions at random. "
             "*Moved*: the one row, over the mean distance of its class from its centroid, median. "
-            "The derivative in pixels differs from `perturbation` of the whole network by "
+            "*Right*: test images. *Margin*: median logit of the class of the attacked images. "
+            "*Least sure*: the two training images whose class has the lowest probability. The "
+            "derivative in pixels differs from `perturbation` of the whole network by "
             f"{found['gap']:.1g} (relative).",
         ]
     )
 
 
-NOTES = ""
+NOTES = """\
+Cut: there are no Inception network and no ImageNet here; 30 test images are attacked instead of
+591, in a tenth of the authors' 100 steps (each half of what is allowed); one row is the first in
+the order, where they try the second after it; rows are chosen among the hundred with the largest
+derivatives in their features.
+
+The attack does what it is said to do: it flips predictions where the same pixels, pushed as far at
+random, flip none, and every flip that was checked is one after training from scratch. *Its
+strength in the paper is not found here.* Within what rounds to the same image one or two rows flip
+next to nothing, and ten rows 3 to 10 % of the predictions. Such an image has 3,072 pixels, the
+paper's 268,203: pushed as far in all (by 4.7 levels each, which round to another image), ten rows
+flip 87 % under the authors' penalty, one row 3 %. And these features amplify less: relative to the
+images of its class the row moves four to eight times as far in them as in pixels, and still by no
+more than 6 % of the mean distance, where in Inception's it moves by about all of it. More penalty
+makes flips by ten rows rarer, for the model follows single rows less; what one row flips are
+predictions on the edge."""
 
 
 def main(argv=None):
@@ -452,8 +347,12 @@ def main(argv=None):
     images = digits_to_attack() if options.quick else cifar_to_attack(options)
     if images is None:
         return None
-    plan = Plan(radii=(0.5, 2.0), steps=20, n_tests=8, n_verified=4) if options.quick else Plan()
-    found = study(images, plan, Checkpoints("koh-liang-attack", (plan, DECAY), options))
+    plan = (
+        Plan(decays=(1e-3,), radii=(0.5, 2.0), steps=20, n_tests=8, n_verified=4)
+        if options.quick
+        else Plan()
+    )
+    found = study(images, plan, Checkpoints("koh-liang-attack", plan, options))
     text = f"Data: {images.source}. Command: `koh_liang_attack.py`.\n\n{report(found)}"
     if not options.quick:
         text = f"{text}\n\n{NOTES}"

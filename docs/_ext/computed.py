@@ -6,7 +6,8 @@
 
 runs the script (once per build, without a display) and shows two of its variables.  A number in
 the guide then cannot drift from the code: nobody typed it.  With the flag ``:words:`` all columns
-are words; otherwise those after the first are numbers, and end at the right.
+are words; otherwise those after the first are numbers, and end at the right.  ``:widths:`` are
+those of the columns, in per cent, where long code would take all of it.
 """
 
 import contextlib
@@ -37,6 +38,7 @@ class Computed(SphinxDirective):
     option_spec = {
         "header": directives.unchanged_required,
         "rows": directives.unchanged_required,
+        "widths": directives.positive_int_list,
         "words": directives.flag,
     }
 
@@ -50,10 +52,14 @@ class Computed(SphinxDirective):
 
     def table(self, header, rows):
         group = nodes.tgroup(cols=len(header))
-        group += [nodes.colspec(colwidth=1) for _ in header]
+        widths = self.options.get("widths", [1] * len(header))
+        group += [nodes.colspec(colwidth=width) for width in widths]
         group += nodes.thead("", self.row(header))
         group += nodes.tbody("", *map(self.row, rows))
-        return nodes.table("", group, classes=["words" if "words" in self.options else "computed"])
+        classes = ["words" if "words" in self.options else "computed"]
+        if "widths" in self.options:
+            classes += ["colwidths-given", "fixed"]
+        return nodes.table("", group, classes=classes)
 
     def row(self, cells):
         return nodes.row("", *(nodes.entry("", *self.paragraph(str(cell))) for cell in cells))

@@ -30,12 +30,15 @@ class Labels(ABC):
     n_queries : int
     again : bool
         Whether margins are known after rows have gone, and not only at the fitted model.
+    hint : str
+        What else can be tried where no set was found, after a semicolon; else empty.
     """
 
     classes: NDArray[Any]
     class_of_row: Positions
     n_queries: int
     again: bool = True
+    hint: str = ""
 
     @abstractmethod
     def without(self, removed: Positions) -> Positions:
@@ -64,6 +67,11 @@ class Labels(ABC):
         margins : ndarray of shape (n_rivals,)
         changes : ndarray of shape (n_rivals, n_train)
             When one more row is deleted, by the explainer's method; 0 for rows that are gone.
+
+        Raises
+        ------
+        NoModel
+            As :meth:`without`, and if nothing is known of what is left.
         """
 
     def best_order(self, query: int, label: int) -> Positions | None:

@@ -14,6 +14,8 @@ Array = NDArray[np.float64]
 
 # Relative to the values or the typical one: most rows change most queries by the same amount.
 TIE = 1e-12
+# Relative to the largest value: what a refit leaves of a change that is 0, over TIE.
+NOISE = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -234,7 +236,9 @@ def rounded_order(values: Array) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Ascending order of a vector, and the number of the tie each value in that order is in."""
     order = np.argsort(values, kind="stable")
     size = np.abs(values)
-    typical = np.median(size[np.isfinite(size)]) if np.isfinite(size).any() else 0.0
+    finite = size[np.isfinite(size)]
+    # Where most are 0, as of rows that are no support vectors, the largest says what rounding is.
+    typical = max(np.median(finite), NOISE * finite.max()) if len(finite) else 0.0
     rounding = TIE * np.maximum(np.minimum(size[order][1:], size[order][:-1]), typical)
     with np.errstate(invalid="ignore"):  # inf - inf: a tie
         steps = np.diff(values[order]) > rounding

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.multioutput import MultiOutputClassifier, MultiOutputRegressor
+from sklearn.svm import SVC, SVR, NuSVC, NuSVR
 from sklearn.utils import check_array
 
 from skinfluence.exceptions import UnsupportedEstimatorError
@@ -25,7 +26,15 @@ class _Several(Reader):
     """Problems of several inner estimators, side by side; the loss of a row is their sum."""
 
     def check(self, estimator: Any) -> None:
-        reader_of(estimator.estimator).check(estimator.estimator)
+        inner = estimator.estimator
+        if isinstance(inner, SVC | NuSVC | SVR | NuSVR):
+            itself = "; SVC itself takes several classes" if isinstance(inner, SVC | NuSVC) else ""
+            raise UnsupportedEstimatorError(
+                f"{type(estimator).__name__} of {type(inner).__name__} holds a machine with a "
+                "kernel for each class or output, and machines are followed one at a time. "
+                f"Explain each of its estimators_ on its own, with its own targets{itself}."
+            )
+        reader_of(inner).check(inner)
 
     def _targets(self, estimator: Any, y: Any) -> list[Any]:
         """Target of each inner estimator."""

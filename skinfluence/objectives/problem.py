@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -104,6 +104,12 @@ class LinearFit:
     classes: Any = None
     proba: Callable[[Array], Array] | None = None
     linear_programme: bool = False
+
+    @property
+    def raw(self) -> LinearFit:
+        """The same with the losses that the estimator minimised, kinks and all."""
+        problems = [replace(problem, loss=problem.loss.raw) for problem in self.problems]
+        return replace(self, problems=tuple(problems))
 
     @property
     def smoothed(self) -> bool:

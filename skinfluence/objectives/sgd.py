@@ -56,6 +56,7 @@ class SGDClassifierReader(Reader):
 
     def check(self, estimator: Any) -> None:
         _refuse_held_out_rows(estimator)
+        _refuse_aggressive_steps(estimator)
         if estimator.loss == "perceptron":
             raise UnsupportedEstimatorError(
                 "SGDClassifier(loss='perceptron') is 0 at coefficients 0, so its fit is where the "
@@ -98,6 +99,7 @@ class SGDRegressorReader(Reader):
 
     def check(self, estimator: Any) -> None:
         _refuse_held_out_rows(estimator)
+        _refuse_aggressive_steps(estimator)
 
     def read(self, estimator: Any, rows: Rows) -> LinearFit:
         coef, intercept = coefficients(estimator)
@@ -111,6 +113,15 @@ class SGDRegressorReader(Reader):
             **_penalty(estimator),
         )
         return LinearFit((problem,))
+
+
+def _refuse_aggressive_steps(estimator):
+    if estimator.learning_rate in ("pa1", "pa2"):
+        raise UnsupportedEstimatorError(
+            f"{type(estimator).__name__}(learning_rate={estimator.learning_rate!r}) takes steps "
+            "as long as the loss of a row asks for, and stops where the rows end, at no minimum. "
+            "Use learning_rate='optimal'."
+        )
 
 
 def _refuse_held_out_rows(estimator):

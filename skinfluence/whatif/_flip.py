@@ -91,7 +91,8 @@ class Flip:
         return float(ordered[middle])
 
     def __repr__(self) -> str:
-        return f"Flip({self._what()}{self._at_random()}; {self.n_refits} refits)"
+        refits = "1 refit" if self.n_refits == 1 else f"{self.n_refits} refits"
+        return f"Flip({self._what()}{self._at_random()}; {refits})"
 
     def _what(self):
         if not self.found:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from skinfluence.engines.labels import NoModel
 from skinfluence.whatif._refits import Tried, deletable, shortest_prefix
 
 Positions = NDArray[np.intp]
@@ -65,11 +66,20 @@ def _first(tried):
         found = _shortest(tried, gone, orders, limit)
         if found is not None:
             return found
-        longest = orders[0][1]
-        if not tried.labels.again or not len(longest):
-            return None
-        gone = np.concatenate([gone, longest])
-    return None
+        if not orders or not len(orders[0][1]):
+            break
+        gone = np.concatenate([gone, orders[0][1]])
+        if not tried.labels.again:
+            break
+    return _of_the_class(tried, gone)
+
+
+def _of_the_class(tried, gone):
+    """What margins name and then all that is left of the class, where that is needed."""
+    labels = tried.labels
+    own = np.flatnonzero(labels.class_of_row == tried.before)
+    order = deletable(np.setdiff1d(own, gone), labels.class_of_row, gone)
+    return _prefix(tried, gone, order, len(order), len(labels.class_of_row))
 
 
 def _exchanged(tried, found):
@@ -95,7 +105,7 @@ def _one_by_one(tried, found):
     gone = NONE
     for _ in range(GREEDY if found is None else min(GREEDY, len(found) - 1)):
         orders = _orders(tried, gone)
-        if not len(orders[0][1]):
+        if not orders or not len(orders[0][1]):
             break
         gone = np.append(gone, orders[0][1][0])
         if tried.flips(gone):
@@ -110,7 +120,10 @@ def _orders(tried, gone):
     seems to need fewest first.
     """
     labels = tried.labels
-    margins, changes = labels.margins(tried.query, tried.before, gone)
+    try:
+        margins, changes = labels.margins(tried.query, tried.before, gone)
+    except NoModel:
+        return []
     found = []
     for margin, change in zip(margins, changes, strict=True):
         order = np.argsort(change, kind="stable")

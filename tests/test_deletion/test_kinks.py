@@ -21,7 +21,11 @@ from sklearn.svm import SVC, LinearSVC, LinearSVR
 
 from skinfluence import InfluenceExplainer
 from skinfluence.deletion.svm.features import FeatureRows
-from skinfluence.exceptions import DegenerateDeletionWarning, NotStationaryWarning
+from skinfluence.exceptions import (
+    DegenerateDeletionWarning,
+    NotStationaryWarning,
+    UnsupportedEstimatorError,
+)
 from skinfluence.objectives.losses import Hinge
 
 N = 50
@@ -29,7 +33,11 @@ _rng = np.random.default_rng(5)
 X = _rng.normal(size=(N, 3)) * [1.0, 0.3, 2.0] + [0.5, 0.0, 1.0]
 SCORE = X @ [1.0, -2.0, 0.3] + 0.8 * _rng.normal(size=N)
 TWO = np.where(SCORE > 0.5, "yes", "no")
-THREE = np.digitize(SCORE, [-0.2, 1.0])
+THREE = np.argmax(
+    np.column_stack([X[:, 0], 3.0 * X[:, 1], 1.0 - X[:, 0]]) + _rng.normal(size=(N, 3)), axis=1
+)
+# The fit of the middle class is 0, where all rows of the others are at the margin together.
+ORDERED = np.digitize(SCORE, [-0.2, 1.0])
 NUMBERS = SCORE
 WEIGHTS = _rng.uniform(0.3, 2.0, size=N)
 WEIGHTS[7] = 0.0
@@ -60,7 +68,7 @@ def cases():
     yield "sgdr", tube, X, NUMBERS, WEIGHTS
     yield "sgdr-sparse", tube, sparse.csr_array(np.where(X > 0, X, 0.0)), NUMBERS, None
     yield "sgdr-lad", clone(tube).set_params(epsilon=0.0), X, NUMBERS, None
-    yield "ovr", OneVsRestClassifier(svc), X, THREE, None
+    yield "ovr", OneVsRestClassifier(svc), X, ORDERED, None
     yield "outputs", MultiOutputRegressor(svr), X, np.column_stack([NUMBERS, X[:, 0]]), WEIGHTS
 
 
@@ -212,6 +220,19 @@ def test_an_l1_penalty_is_smoothed():
         explained((model, X, TWO, None), method="refit")
 
 
+def test_machines_with_kernels_are_explained_one_by_one():
+    several = OneVsRestClassifier(SVC()).fit(X, THREE)
+    with pytest.raises(UnsupportedEstimatorError, match="OneVsRestClassifier of SVC holds a mach"):
+        InfluenceExplainer(several).fit(X, THREE)
+
+
+@pytest.mark.parametrize("rate", ["pa1", "pa2"])
+def test_aggressive_steps_are_refused(rate):
+    for model in (SGDClassifier(learning_rate=rate), SGDRegressor(learning_rate=rate)):
+        with pytest.raises(UnsupportedEstimatorError, match="stops where the rows end, at no min"):
+            InfluenceExplainer(model).fit(X, TWO)
+
+
 def test_there_is_nothing_to_embed_with():
     with pytest.raises(ValueError, match="LinearSVC is followed past its kinks without any"):
         explained((LinearSVC(loss="hinge", **SVM), X, TWO, None)).transform(X)
@@ -289,3 +310,110 @@ def test_weights_are_repetitions_where_the_loss_is_a_sum():
     groups = [np.flatnonzero(copies == i) for i in range(N)]
     expected = repeated.score_groups(X, THREE, groups=groups)
     assert_allclose(weighted.score_influence(X, THREE), expected, rtol=1e-8, atol=1e-10)
+
+
+# -- other values of rows -------------------------------------------------------------------------
+
+
+def refitted_change(case, name, X_new, y_new, row):
+    """Change of all queries' losses when row `row` is another one, by a fit of its own."""
+    estimator, rows, y, weights = case
+    swapped_rows = rows.tolil() if sparse.issparse(rows) else rows.copy()
+    swapped_rows[row] = X_new
+    swapped_rows = sparse.csr_array(swapped_rows) if sparse.issparse(rows) else swapped_rows
+    swapped = y.copy()
+    swapped[row] = y_new
+    after = explained((estimator, swapped_rows, swapped, weights))._engine
+    before = explained(case)._engine
+    fit = before.linear_fit.raw
+    total = 0.0
+    for old, new, problem in zip(before.parts, after.parts, fit.problems, strict=True):
+        moved = old.objective.design.times(
+            old.objective.coordinates.from_user(new.objective.coordinates.to_user(new.theta))
+        )
+        loss = problem.loss
+        total = (
+            total
+            + loss.value(moved, problem.y)
+            - loss.value(old.objective.outputs(old.theta), problem.y)
+        )
+    return total
+
+
+@pytest.mark.parametrize(
+    "name", ["svc", "svc-classes", "svc-sparse", "svr", "sgd", "sgd-classes", "sgdr", "svc-free"]
+)
+def test_replacements_are_refits(name):
+    case = CASES[name]
+    _, rows, y, _ = case
+    at = np.array([3, 12, 20])
+    new = rows[[30, 31, 32]]
+    targets = y[[5, 30, 44]]
+    explainer = explained(case)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        scores = explainer.score_replacement(new, targets, rows=at, queries=(rows, y))
+        for j, row in enumerate(at):
+            X_new = new[[j]].toarray() if sparse.issparse(rows) else new[j]
+            expected = refitted_change(case, name, X_new, targets[j], row)
+            assert_allclose(scores[:, j], expected, rtol=1e-8, atol=1e-9)
+
+
+def test_replacements_may_leave_the_span_of_the_rows():
+    case = CASES["svr-wide"]
+    new, labels = np.random.default_rng(3).normal(size=(2, 45)), np.array([0.3, -1.0])
+    explainer = explained(case, target="decision_function")
+    scores = explainer.score_replacement(new, labels, rows=[4, 9], queries=new)
+    for j, row in enumerate((4, 9)):
+        rows, y = case[1].copy(), case[2].copy()
+        rows[row], y[row] = new[j], labels[j]
+        after = explained((case[0], rows, y, case[3]), target="decision_function")
+        params = [
+            part.objective.coordinates.to_user(part.theta)[:, 0]
+            for part in (after._engine.parts[0], explainer._engine.parts[0])
+        ]
+        change = new @ (params[0] - params[1])[:-1] + (params[0] - params[1])[-1]
+        assert_allclose(scores[:, j], change, rtol=1e-8, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [
+        *((name, "decision_function") for name in ("svc-classes", "svc-free", "svc-wide", "svr")),
+        *((name, "decision_function") for name in ("svr-lad", "sgd", "sgdr", "sgd-tube")),
+        *((name, "params") for name in ("svc", "svc-wide", "sgd")),
+    ],
+)
+def test_derivatives_are_those_of_refits(name, target):
+    estimator, rows, y, weights = CASES[name]
+    options = {"target": target, "output": 1 if name == "svc-classes" else None}
+    explainer = explained((estimator, rows, y, weights), **options)
+    queries = rows[:5] + 0.1
+    classifies = hasattr(explainer.estimator_, "classes_")
+    asked = y[:5] if classifies and target != "params" else None
+    at, step = np.array([0, 3, 8]), 1e-5
+
+    def value(moved):
+        fit = explained((estimator, moved, y, weights), **options)._engine
+        theta = [
+            part.objective.coordinates.to_user(part.theta)[:, 0].ravel() for part in fit.parts
+        ]
+        if target == "params":
+            return np.concatenate(theta)
+        has_intercept = fit.parts[0].problem.intercept is not None
+        chosen = theta[options["output"] if len(theta) > 1 else 0]
+        out = queries @ chosen[: queries.shape[1]] + (chosen[-1] if has_intercept else 0.0)
+        if not classifies or len(theta) > 1:
+            return out
+        return out * np.where(y[:5] == explainer.estimator_.classes_[1], 1.0, -1.0)
+
+    found = explainer.perturbation(None if target == "params" else queries, asked, rows=at)
+    for j, row in enumerate(at):
+        for feature in (0, 2):
+            ends = []
+            for sign in (1.0, -1.0):
+                moved = rows.copy()
+                moved[row, feature] += sign * step
+                ends.append(value(moved))
+            expected = (ends[0] - ends[1]) / (2.0 * step)
+            assert_allclose(found[:, j, feature], expected, rtol=1e-5, atol=1e-6)

@@ -20,20 +20,20 @@ from sklearn.linear_model import (
 )
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.svm import LinearSVC, LinearSVR
 
 from skinfluence import InfluenceExplainer
 from skinfluence.exceptions import DegenerateDeletionWarning
 from tests.test_deletion.linear import (
     SMOOTH,
     explained,
-    has_kinks,
     losses,
     named,
     relative_error,
     replaced,
 )
 from tests.test_deletion.test_linear import CURVED, QUADRATIC
-from tests.test_objectives.cases import CASES, fitted
+from tests.test_objectives.cases import fitted
 
 ROW = 4
 
@@ -121,7 +121,6 @@ def test_conjugate_gradients_agree(case, method):
     expected = scores(case, rows, new, method=method)
     found = scores(case, rows, new, method=method, solver="cg")
     assert_allclose(found, expected, rtol=1e-7, atol=1e-9)
-    assert_allclose(slopes(case, rows, solver="cg"), slopes(case, rows), rtol=1e-7, atol=1e-9)
 
 
 def test_fixed_class_weights_are_those_of_the_fit():
@@ -239,122 +238,6 @@ def test_quantiles_by_warm_refits(intercept, form):
     assert found.any()
 
 
-@pytest.mark.parametrize("target", ["loss", "decision_function", "params"])
-def test_quantiles_pass_through_the_rows_they_pass_through(target):
-    X = WIDE[:, :3]
-    model = QuantileRegressor(quantile=0.3, alpha=0.01).fit(X, REAL)
-    e = InfluenceExplainer(model, target=target).fit(X, REAL)
-    queries = e._queries(*((None, None) if target == "params" else (FRESH[:, :3], NEW[[0] * 5])))
-    found = e._engine.perturbation(queries, np.arange(24))
-    felt = np.flatnonzero(found.any(axis=(0, 2)))
-    assert 2 <= len(felt) <= 4
-    rows = np.append(felt, [row for row in range(6) if row not in felt][:2])
-    expected = differences(e, queries, rows, 1e-5)
-    assert_allclose(found[:, rows], expected, rtol=1e-6, atol=1e-9)
-
-
-def test_quantiles_with_several_minima_warn_of_their_derivatives():
-    X, y = np.array([[0.0], [0.0], [1.0], [1.0]]), np.array([0.0, 1.0, 5.0, 3.0])
-    e = explain_output(QuantileRegressor(quantile=0.5, alpha=0.0), X, y)
-    with pytest.warns(DegenerateDeletionWarning, match="several minima, or more rows lie on it"):
-        e._engine.perturbation(e._queries(X, None), np.arange(4))
-
-
-# -- derivatives ----------------------------------------------------------------------------
-
-
-def differences(explainer, queries, rows, step=1e-3, features=None):
-    """Differences of refits with each input of each row moved, of fourth order."""
-    engine = explainer._engine
-    X = dense(engine.X)
-    features = np.arange(X.shape[1]) if features is None else features
-    at = np.repeat(rows, len(features))
-    units = np.tile(np.eye(X.shape[1])[features], (len(rows), 1))
-
-    def moved(h):
-        return engine.score_replacement(queries, at, X[at] + h * units, None)
-
-    slopes = 8 * (moved(step) - moved(-step)) - (moved(2 * step) - moved(-2 * step))
-    return slopes.reshape(-1, len(rows), len(features)) / (12 * step)
-
-
-def slopes(case, rows, features=None, **options):
-    _, data, _, _ = fitted(case)
-    e = explained(case, method="newton", **options)
-    queries = e._queries(data.X[:12], data.y[:12])
-    return e._engine.perturbation(queries, np.asarray(rows), features=features)
-
-
-SPANNED = [case for case in SMOOTH if case.name not in ("ols-collinear", "ols-wide")]
-
-
-@pytest.mark.parametrize("case", SPANNED, ids=str)
-def test_derivatives_are_limits_of_refits(case):
-    _, data, _, _ = fitted(case)
-    e = explained(case, method="refit")
-    queries, features = e._queries(data.X[:12], data.y[:12]), np.array([2, 0])
-    expected = differences(e, queries, [ROW, 30], 1e-4, features)
-    found = slopes(case, [ROW, 30], features)
-    assert_allclose(found, expected, rtol=1e-6, atol=1e-9)
-
-
-@pytest.mark.parametrize("case", [case for case in CASES if has_kinks(case)], ids=str)
-def test_derivatives_of_smoothed_losses(case):
-    if isinstance(case.estimator, QuantileRegressor):
-        options = {"smoothing": 0.1}
-    else:
-        options = {"smoothing": 0.3}
-    _, data, _, _ = fitted(case)
-    e = explained(case, method="newton", target="decision_function", **options)
-    queries = e._queries(data.X[:5], None)
-    found = e._engine.perturbation(queries, np.array([ROW, 30]))
-    assert_allclose(found, differences(e, queries, [ROW, 30]), rtol=1e-5, atol=1e-8)
-
-
-@pytest.mark.parametrize("target", ["loss", "decision_function", "params"])
-@pytest.mark.parametrize("intercept", [True, False])
-@pytest.mark.parametrize("model", [Ridge(2.0), LinearRegression()], ids=["ridge", "ols"])
-def test_derivatives_out_of_the_span_of_the_rows(model, intercept, target):
-    model = clone(model).set_params(fit_intercept=intercept).fit(WIDE, REAL)
-    e = InfluenceExplainer(model, target=target, method="refit").fit(WIDE, REAL)
-    queries = e._queries(*((None, None) if target == "params" else (FRESH, NEW[[0] * 5])))
-    features = np.array([0, 7])
-    found = e._engine.perturbation(queries, AT, features=features)
-    expected = differences(e, queries, AT, 1e-3, features)
-    assert_allclose(found, expected, rtol=1e-6, atol=1e-9)
-
-
-def test_derivatives_where_columns_determine_one_another():
-    X = WIDE[:, :5].copy()
-    X[:, 3] = X[:, 0] + X[:, 1]
-    e = explain_output(LinearRegression(), X, REAL)
-    queries = e._queries(FRESH[:, :5], None)
-    with pytest.raises(ValueError, match=r"Columns of X determine one another \(x0, x1, x3\)"):
-        e._engine.perturbation(queries, AT)
-    features = np.array([2, 4])
-    found = e._engine.perturbation(queries, AT, features=features)
-    assert_allclose(found, differences(e, queries, AT, 1e-3, features), rtol=1e-6, atol=1e-9)
-
-
-def test_derivatives_are_of_the_fit_whatever_the_hessian():
-    (case,) = named("gamma")
-    found = slopes(case, [ROW, 30], hessian="expected")
-    assert_allclose(found, slopes(case, [ROW, 30]), rtol=1e-10, atol=1e-12)
-
-
-def test_derivatives_of_parameters_and_of_functions():
-    X, y = WIDE[:, :4], np.abs(REAL)
-    model = PoissonRegressor(alpha=0.1, tol=1e-10, max_iter=500).fit(X, y)
-    for target, asked in (
-        ("coef:x1", (None, None)),
-        (lambda outputs, y: np.exp(outputs[:, 0]) * y, (FRESH[:, :4], np.arange(5.0))),
-    ):
-        e = InfluenceExplainer(model, target=target, method="refit").fit(X, y)
-        queries = e._queries(*asked)
-        found = e._engine.perturbation(queries, AT)
-        assert_allclose(found, differences(e, queries, AT), rtol=1e-6, atol=1e-9)
-
-
 def test_a_pipeline_asks_about_rows_behind_its_heads():
     X, y = WIDE[:, :4], (REAL > 0).astype(int)
     steps = make_pipeline(StandardScaler(), LogisticRegression(tol=1e-10)).fit(X, y)
@@ -367,6 +250,43 @@ def test_a_pipeline_asks_about_rows_behind_its_heads():
     expected = inner.score_replacement(steps[0].transform(FAR[:, :4]), 1 - y[AT], **given)
     assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
     assert_allclose(whole.perturbation(X, y), inner.perturbation(scaled, y), rtol=1e-9, atol=1e-12)
+
+
+# -- losses with kinks ----------------------------------------------------------------------
+
+TIGHT = {"tol": 1e-9, "max_iter": 10**5, "random_state": 0}
+
+
+def parameters(model):
+    coef = np.atleast_2d(model.coef_)
+    return np.column_stack([coef, np.atleast_1d(model.intercept_)]).ravel()
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize(
+    "kind, form",
+    [("hinge", sparse.csr_array), ("balanced", np.asarray), ("epsilon", np.asarray)],
+    ids=["hinge", "balanced", "epsilon"],
+)
+def test_kinks_are_kept(kind, form):
+    X, at = WIDE[:, :3], np.array([5, 11])
+    signal = REAL + X @ [1.0, -1.0, 0.5]
+    new, y = X[at] + FAR[0, :3], np.digitize(signal, [-0.7, 0.7])
+    new_y = (y[at] + 1) % 3
+    model = LinearSVC(loss="hinge", C=0.5, **TIGHT)
+    if kind == "balanced":
+        model.set_params(class_weight="balanced")
+    elif kind == "epsilon":
+        model, y, new_y = LinearSVR(epsilon=0.3, C=0.5, **TIGHT), signal, signal[at] + 2.0
+    before = clone(model).fit(X, y)
+    e = InfluenceExplainer(before, target="params").fit(form(X), y)
+    found = e.score_replacement(form(new), new_y, rows=at, queries=None)
+    for column, i in enumerate(at):
+        other, targets = X.copy(), y.copy()
+        other[i], targets[i] = new[column], new_y[column]
+        after = clone(model).fit(other, targets)
+        moved = parameters(after) - parameters(before)
+        assert_allclose(found[:, column], moved, rtol=1e-6, atol=1e-7)
 
 
 # -- what is refused or warned of -----------------------------------------------------------

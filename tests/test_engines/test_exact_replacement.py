@@ -175,6 +175,10 @@ def test_derivatives_of_kernels(kernel):
         assert_allclose(slopes[:, feature], change @ weights, rtol=1e-6, atol=1e-8)
 
 
+def with_its_derivative(outputs, y):
+    return outputs[:, 0] ** 2, outputs * [2.0, 0.0]
+
+
 def test_derivatives_of_targets():
     """By the chain rule they are those of small replacements, whatever is asked of outputs."""
 
@@ -191,6 +195,7 @@ def test_derivatives_of_targets():
         (LinearDiscriminantAnalysis(), CLASSES, {"target": "decision_function", "output": "b"}),
         (KNeighborsClassifier(5, weights="distance"), CLASSES, {"target": "proba"}),
         (GaussianNB(), CLASSES, {"target": lambda outputs, y: outputs[:, 0] * outputs[:, 1]}),
+        (KernelRidge(kernel="rbf"), SEVERAL, {"target": with_its_derivative}),
     ):
         explainer = InfluenceExplainer(clone(model), **options).fit(APART, y)
         h = 1e-5
@@ -202,6 +207,19 @@ def test_derivatives_of_targets():
         assert np.abs(slopes).max() > 1e-4
         truth = change @ [1.0, -1.0] / (2 * h)
         assert_allclose(slopes, truth, rtol=1e-5, atol=1e-6 * np.abs(truth).max())
+
+
+def test_ill_conditioned_processes_are_refined():
+    X = np.linspace(0.0, 3.0, 30)[:, None]
+    y = np.sin(3.0 * X[:, 0])
+    model = GaussianProcessRegressor(RBF(0.4), alpha=1e-7, optimizer=None).fit(X, y)
+    explainer = InfluenceExplainer(model, target="decision_function").fit(X, y)
+    queries = X[:-1] + 0.05
+    scores = explainer.score_replacement([[1.23]], [0.9], rows=[4], queries=queries)[:, 0]
+    X, y = X.copy(), y.copy()
+    X[4], y[4] = 1.23, 0.9
+    truth = clone(model).fit(X, y).predict(queries) - model.predict(queries)
+    assert_allclose(scores, truth, rtol=1e-7, atol=1e-8 * np.abs(truth).max())
 
 
 # -- what the user hands over ---------------------------------------------------------------------
@@ -381,3 +399,13 @@ def test_rows_of_no_weight_change_nothing():
     assert_allclose(scores, 0.0, rtol=0, atol=1e-12)
     slopes = explainer.perturbation(ROWS, NUMBERS, rows=[5])
     assert_array_equal(slopes, 0.0)
+
+
+@pytest.mark.parametrize(
+    "estimator", [SVC(), KernelRidge(), GaussianNB()], ids=lambda model: type(model).__name__
+)
+def test_no_rows_or_features_have_no_slopes(estimator):
+    y = NUMBERS if isinstance(estimator, KernelRidge) else CLASSES
+    explainer = InfluenceExplainer(estimator).fit(ROWS, y)
+    assert explainer.perturbation(ROWS[:2], y[:2], rows=[]).shape == (2, 0, ROWS.shape[1])
+    assert explainer.perturbation(ROWS[:2], y[:2], features=[]).shape == (2, len(ROWS), 0)

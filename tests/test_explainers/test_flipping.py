@@ -16,7 +16,7 @@ from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier, SGD
 from sklearn.model_selection import FixedThresholdClassifier
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.naive_bayes import GaussianNB
-from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, LinearSVC
@@ -167,6 +167,26 @@ def test_labels_are_those_of_the_rows():
     assert_array_equal(flip.labels, [names[i] for i in flip.rows])
 
 
+@pytest.mark.parametrize("name", ["logistic", "naive Bayes", "kernel machine", "neighbours"])
+def test_order_of_rows_and_queries_does_not_matter(name):
+    X, y, queries = rows(2)
+    new = np.random.default_rng(1).permutation(30)
+    together = explain(clone(MODELS[name]), X, y, queries)
+    permuted = explain(clone(MODELS[name]), X[new], y[new], queries[::-1])[::-1]
+    alone = [explain(clone(MODELS[name]), X, y, query[None])[0] for query in queries]
+    for first, second, third in zip(together, permuted, alone, strict=True):
+        assert set(first.rows) == set(new[second.rows])
+        assert_array_equal(first.rows, third.rows)
+
+
+def test_a_bar_over_the_queries(capsys):
+    import_optional("tqdm")
+    X, y, queries = rows(2)
+    explainer = InfluenceExplainer(RidgeClassifier(), progress=True).fit(X, y)
+    explainer.smallest_flip(queries, n_random=0)
+    assert "smallest_flip: 100%" in capsys.readouterr().err
+
+
 # -- random sets ----------------------------------------------------------------------------------
 
 
@@ -214,7 +234,43 @@ def test_more_rows_than_allowed():
 def test_every_class_keeps_a_row():
     X = np.array([[0.0], [0.1], [5.0], [5.1]])
     flip = explain(KNeighborsClassifier(1), X, [0, 0, 1, 1], [[0.0]])[0]
-    assert not flip.found and "without which every class keeps a row" in flip.reason
+    assert not flip.found and "no set was found that leaves every class a row" in flip.reason
+
+
+def test_where_nothing_is_found_a_better_order_is_named():
+    X, y = np.array([[0.0], [0.1], [5.0], [5.1]]), [0, 0, 1, 1]
+    reasons = [explain(RidgeClassifier(), X, y, [[0.0]])[0].reason]
+    model = InfluenceExplainer(RidgeClassifier(), method="refit").fit(X, y)
+    reasons.append(model.smallest_flip([[0.0]], n_random=0)[0].reason)
+    hint = "class a row; the order of method='refit' is nearer to what deletions do"
+    assert reasons[0].endswith(hint)
+    assert reasons[1].endswith("class a row")
+
+
+@pytest.mark.filterwarnings("error::UserWarning")
+def test_a_class_of_one_row_is_no_warning():
+    X, y, queries = rows(2, n=24)
+    model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.1)
+    InfluenceExplainer(model).fit(X, y).smallest_flip(queries[:1], n_random=3, random_state=0)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [SVC(), KNeighborsClassifier(9, weights=lambda d: np.exp(-d)), NearestCentroid()],
+    ids=["one order", "too few rows", "rows that are all alike"],
+)
+def test_what_cannot_be_fitted_is_no_answer(model):
+    """Nor is one order always enough: then all that is left of the class is tried."""
+    X, y, _ = rows(2, n=24)
+    explainer = InfluenceExplainer(model)
+    if isinstance(model, SVC):
+        explainer.set_params(method="refit")
+    explainer.fit(X, y)
+    for query in ([[-3.0, 0.0]], [[0.2, 0.1]]):
+        flip = explainer.smallest_flip(query, n_random=1, random_state=0)[0]
+        if flip.found:
+            assert label_without(model, X, y, flip.rows, np.array(query)[0]) == flip.label_after
+    assert flip.found
 
 
 def test_what_the_answer_looks_like():
@@ -268,7 +324,7 @@ def test_thresholds_are_refused():
         ({"max_rows": 31}, r"max_rows must lie between"),
         ({"n_random": -1}, r"n_random is the number of random orders of the rows. Got -1"),
         ({"n_random": 2.0}, r"n_random is the number of random orders"),
-        ({"retrain": lambda kept: None}, r"retrain= trains a network that cannot fit itself"),
+        ({"retrain": print}, r"retrain= trains a network that cannot fit itself"),
     ],
     ids=str,
 )

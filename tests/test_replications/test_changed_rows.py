@@ -49,9 +49,14 @@ def test_scores_predict_what_retraining_with_one_other_row_does(small):
 # -- Koh & Liang, section 5.2: attacks ------------------------------------------------------------
 
 
+def attacks(small):
+    """What came of attacks on each test image, by radius."""
+    return small("koh_liang_attack")["by decay"][1e-3]["results"].values()
+
+
 def test_the_more_rows_and_pixels_an_attack_may_change_the_more_it_flips(small):
-    found = small("koh_liang_attack")
-    near, far = (results[:, :, 0].mean(axis=0) for results in found["results"].values())
+    found = attacks(small)
+    near, far = (results[:, :, 0].mean(axis=0) for results in found)
     assert list(near) == sorted(near)
     assert list(far) == sorted(far)
     assert (near <= far).all()
@@ -60,7 +65,7 @@ def test_the_more_rows_and_pixels_an_attack_may_change_the_more_it_flips(small):
 
 
 def test_flips_of_attacks_are_real_and_chance_makes_none(small):
-    for results in small("koh_liang_attack")["results"].values():
+    for results in attacks(small):
         checked, confirmed, at_random = (results[:, :, k].sum() for k in (2, 3, 1))
         assert confirmed == checked
         assert at_random == 0

@@ -103,8 +103,8 @@ def test_a_kernel_machine_leans_on_near_rows_of_its_class(small):
     machine = found["SVM, RBF kernel on pixels"]
     features = found["logistic regression on features"]
     assert machine["same, near"] > 0.9
-    assert machine["near share"] > 1.5 * features["near share"]
-    assert machine["top, nearness"] < features["top, nearness"]
+    assert machine["near share"] > features["near share"]
+    assert machine["rank correlation"] < features["rank correlation"] - 0.2
 
 
 def test_rows_of_the_other_class_help_a_linear_model(small):

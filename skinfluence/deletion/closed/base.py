@@ -18,18 +18,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 from sklearn.base import clone
 from sklearn.utils.validation import has_fit_parameter
 
+from skinfluence.deletion.closed.meetings import EVERY, OWN, Meeting
 from skinfluence.deletion.closed.replaced.base import NewRows, Replaced
+from skinfluence.deletion.closed.rows import TrainingRows
 from skinfluence.exceptions import UnsupportedEstimatorError
-from skinfluence.metrics._rows import take_rows
 from skinfluence.reasons import message_of
 
 Array = NDArray[np.float64]
@@ -41,105 +40,6 @@ Evaluate = Callable[[Array], Array]
 TILE = 2**20
 # Deleted rows of a block, so that products with a block of queries are neither tall nor wide.
 ROWS = 2048
-
-
-class Meeting(ABC):
-    """Which query meets which deletion.
-
-    A formula that is written with :meth:`dot` and :meth:`query` holds for both members: arrays of
-    deletions are (b,), and results (q, b) or, where each query meets its own row, (b,).
-
-    Attributes
-    ----------
-    pairs : bool
-        Whether each query meets its own row only.
-    """
-
-    pairs: bool = False
-
-    @abstractmethod
-    def dot(self, queries: Any, rows: Any) -> Array:
-        """Dot products of rows of two matrices that meet."""
-
-    @abstractmethod
-    def query(self, values: Array) -> Array:
-        """Values of queries, shaped to meet values of deletions."""
-
-
-class _Every(Meeting):
-    def dot(self, queries: Any, rows: Any) -> Array:
-        product = queries @ rows.T
-        return product.toarray() if sparse.issparse(product) else np.asarray(product)
-
-    def query(self, values: Array) -> Array:
-        return values[:, None]
-
-
-class _Own(Meeting):
-    pairs = True
-
-    def dot(self, queries: Any, rows: Any) -> Array:
-        if sparse.issparse(queries) or sparse.issparse(rows):
-            queries = sparse.csr_array(queries) if sparse.issparse(rows) else queries
-            product = queries * rows if sparse.issparse(rows) else queries.multiply(rows)
-            return np.asarray(product.sum(axis=1)).ravel()
-        return np.einsum("ij,ij->i", queries, rows)
-
-    def query(self, values: Array) -> Array:
-        return values
-
-
-EVERY, OWN = _Every(), _Own()
-
-
-@dataclass(frozen=True)
-class TrainingRows:
-    """Training rows as the model saw them.
-
-    Parameters
-    ----------
-    X : ndarray or sparse array of shape (n, p)
-        float64, in model space.
-    y : ndarray of shape (n,) or (n, n_targets), or None
-        As the user passed them; None for models without targets.
-    weights : ndarray of shape (n,) or None
-        None where there were none.
-    """
-
-    X: Any
-    y: Any
-    weights: Array | None
-
-    @property
-    def n(self) -> int:
-        """Number of rows."""
-        return self.X.shape[0]
-
-    def ones(self) -> Array:
-        """Weights, ones where there were none."""
-        return np.ones(self.n) if self.weights is None else self.weights
-
-    def kept(self, positions: Positions) -> TrainingRows:
-        """Some of the rows."""
-        weights = None if self.weights is None else self.weights[positions]
-        return TrainingRows(take_rows(self.X, positions), take_rows(self.y, positions), weights)
-
-    def with_other(self, row: int, X: Any, y: Any) -> TrainingRows:
-        """The rows with another one at the position `row`, of the same weight.
-
-        `X` is (1, p), and `y` (1, ...), or None where there are no targets.
-        """
-        targets = self.y
-        if targets is not None:
-            targets = np.array(targets)
-            targets[row] = y[0]
-        if not sparse.issparse(self.X):
-            rows = self.X.copy()
-            rows[row] = X.toarray()[0] if sparse.issparse(X) else X[0]
-            return TrainingRows(rows, targets, self.weights)
-        parts = [self.X[:row], sparse.csr_array(X), self.X[row + 1 :]]
-        held = [part for part in parts if part.shape[0]]
-        return TrainingRows(sparse.vstack(held, format="csr"), targets, self.weights)
 
 
 class ExactModel(ABC):
@@ -352,6 +252,10 @@ class Family(ABC):
     def deviation(self, estimator: Any, rows: TrainingRows, theirs: Array, ours: Array) -> float:
         """How far the estimator's outputs at some training rows are from a model's, relatively."""
         return relative_difference(theirs, ours)
+
+    def undetermined(self, estimator: Any, found: ExactModel) -> str:
+        """What else than other rows makes its outputs differ from a model's; empty if nothing."""
+        return ""
 
     def searches(self, estimator: Any) -> bool:
         """Whether the estimator chooses options of its own, which deletions hold fixed."""

@@ -111,7 +111,7 @@ class _QuadraticFamily(_DiscriminantFamily):
             priors,
             reg_param=reg_param,
             shrinkage=shrinkage,
-            least=2 if eigen else X.shape[1],
+            least=2 if eigen else max(2, X.shape[1]),
         )
 
 

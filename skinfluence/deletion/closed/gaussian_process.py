@@ -21,7 +21,13 @@ from skinfluence.deletion.closed.base import (
 )
 from skinfluence.deletion.closed.heads import Head, Numbers
 from skinfluence.deletion.closed.kernel_ridge import inverse, rows_at
-from skinfluence.deletion.closed.replaced.kernels import ReplacedProcess, no_zeros
+from skinfluence.deletion.closed.replaced.kernels import (
+    ReplacedProcess,
+    is_ill,
+    no_zeros,
+    refined,
+    size_of,
+)
 from skinfluence.deletion.closed.slopes.kernels import DifferenceSlopes, solved_slopes
 
 
@@ -53,7 +59,8 @@ class GaussianProcessDeletion(ExactModel):
         self.n_train, self.n_targets = y.shape
         self.n_outputs = 2 * self.n_targets if variance else self.n_targets
         # Not kernel(X, X): that leaves out a white kernel's noise.
-        self.inverse = inverse(kernel(X), noise)
+        K = kernel(X)
+        self.inverse, self.size = inverse(K, noise), size_of(K) + np.max(noise)
         self.diagonal = self.inverse.diagonal()
         self.mean, self.scale = np.zeros_like(y[0]), np.ones_like(y[0])
         if normalize:
@@ -69,6 +76,10 @@ class GaussianProcessDeletion(ExactModel):
             self._moved = -self.centred / (n - 1)
             squares = (self.centred**2).sum(axis=0) - n / (n - 1) * self.centred**2
             self._scales = no_zeros(np.sqrt(np.maximum(squares, 0.0) / (n - 1)))
+
+    def matrix(self) -> Array:
+        """A, (n_train, n_train)."""
+        return np.asarray(self.kernel(self.X) + np.diag(np.broadcast_to(self.noise, self.n_train)))
 
     @property
     def row_block(self) -> int:
@@ -109,14 +120,19 @@ class GaussianProcessDeletion(ExactModel):
 
     def slopes(self, X: Any, rows: Positions, features: Positions) -> Array:
         kernel = DifferenceSlopes(features, self.kernel, self.kernel.diag, self.X)
-        seen = self.kernel(X, self.X) @ self.inverse
+        K, duals = self.kernel(X, self.X), self.dual
+        seen = K @ self.inverse
+        if is_ill(self.inverse, self.size):
+            matrix = self.matrix()
+            seen = refined(K, seen, matrix, self.inverse)
+            duals = refined(self.centred.T, duals.T, matrix, self.inverse).T
         found = np.empty((X.shape[0], len(rows), len(features), self.n_outputs))
         for j, i in enumerate(rows):
             G, own = kernel.along(self.X[i], self.X), kernel.own(self.X[i])
             G[i] = 0.0
             of_queries = kernel.along(self.X[i], X)
             for t in range(self.n_targets):
-                dual = self.dual[:, t]
+                dual = duals[:, t]
                 found[:, j, :, t] = solved_slopes(G, of_queries, own, i, seen, dual)
             if self.variance:
                 share = seen[:, i, None]

@@ -23,7 +23,7 @@ from skinfluence.deletion.closed.base import (
     register,
 )
 from skinfluence.deletion.closed.heads import Head, Numbers
-from skinfluence.deletion.closed.replaced.kernels import ReplacedRidge
+from skinfluence.deletion.closed.replaced.kernels import ReplacedRidge, is_ill, refined, size_of
 from skinfluence.deletion.closed.slopes.kernels import (
     NAMED,
     DifferenceSlopes,
@@ -68,16 +68,22 @@ class KernelRidgeDeletion(ExactModel):
         self.kernel, self.between, self.root = kernel, between, np.sqrt(weights)
         self.X = X
         self.n_train, self.n_outputs = y.shape
-        K = np.array(kernel(X), dtype=np.float64)
-        K *= self.root
-        K *= self.root[:, None]
+        K = self.matrix()
+        self.size = size_of(K)
         # One inverse an alpha, not one a target.
         self.alphas, self.alpha_of = np.unique(alpha, return_inverse=True)
         self.inverses = [inverse(K, a) for a in self.alphas]
-        scaled = self.root[:, None] * y
+        scaled = self.targets = self.root[:, None] * y
         self.dual = np.column_stack(
             [self.inverses[a] @ scaled[:, t] for t, a in enumerate(self.alpha_of)]
         )
+
+    def matrix(self) -> Array:
+        """``S K S``, (n_train, n_train)."""
+        K = np.array(self.kernel(self.X), dtype=np.float64)
+        K *= self.root
+        K *= self.root[:, None]
+        return K
 
     @property
     def row_block(self) -> int:
@@ -118,7 +124,9 @@ class KernelRidgeDeletion(ExactModel):
         assert self.slopes_of is not None, "a kernel matrix has no features"
         kernel = self.slopes_of(features)
         K = self.kernel(X) * self.root
-        seen = [K @ M for M in self.inverses]
+        seen, duals = [K @ M for M in self.inverses], self.dual
+        if any(is_ill(M, self.size) for M in self.inverses):
+            seen, duals = self._refined(K, seen)
         found = np.empty((X.shape[0], len(rows), len(features), self.n_outputs))
         for j, i in enumerate(rows):
             x, w = dense_row(self.X, i), self.root[i]
@@ -126,9 +134,17 @@ class KernelRidgeDeletion(ExactModel):
             G[i] = 0.0
             of_queries, own = w * kernel.along(x, X), w**2 * kernel.own(x)
             for t, a in enumerate(self.alpha_of):
-                dual = self.dual[:, t]
+                dual = duals[:, t]
                 found[:, j, :, t] = solved_slopes(G, of_queries, own, i, seen[a], dual)
         return found
+
+    def _refined(self, K, seen):
+        matrix, duals = self.matrix(), self.dual.T.copy()
+        matrices = [matrix + alpha * np.eye(self.n_train) for alpha in self.alphas]
+        for t, a in enumerate(self.alpha_of):
+            duals[t] = refined(self.targets[:, t], duals[t], matrices[a], self.inverses[a])
+        triples = zip(seen, matrices, self.inverses, strict=True)
+        return [refined(K, *triple) for triple in triples], duals.T
 
 
 def rows_at(matrix: Array, positions: Positions) -> Array:

@@ -125,7 +125,7 @@ class Replacing(Leaving):
         if self.ratios is not None and objective.rebalance is not None:
             weights *= self.ratios[objective.rebalance.group_of_row, index]
         y[row], weights[row] = self.y[index], self.weights[index]
-        design = _exchanged(objective.design, row, self.new[index])
+        design = exchanged(objective.design, row, self.new[index])
         return dataclasses.replace(objective, design=design, y=y, weights=weights, rebalance=None)
 
 
@@ -248,7 +248,7 @@ def _smallest(left):
     return left[:, 0, 0] if left.shape[1] == 1 else smallest_share(left)
 
 
-def _exchanged(design: Design, row, new) -> Design:
+def exchanged(design: Design, row, new) -> Design:
     """The design with another row, (P,), at one position."""
     if not isinstance(design, SparseDesign):
         rows = design.dense().copy()

@@ -54,6 +54,8 @@ class KinkedFit:
         In coordinates; its loss kinked or smoothed.
     theta : ndarray of shape (P, 1)
         Near the minimum, such as that of the smoothed loss.
+    start : ndarray of shape (n,), default=None
+        Coefficients to start from, where there are better ones than `theta` says.
 
     Attributes
     ----------
@@ -65,7 +67,7 @@ class KinkedFit:
         gradients: rounding.
     """
 
-    def __init__(self, objective: Objective, theta: Array):
+    def __init__(self, objective: Objective, theta: Array, *, start: Array | None = None):
         self.objective = objective
         self.held = np.flatnonzero(objective.weights > 0)
         l2 = objective.penalty.l2[:, 0]
@@ -73,7 +75,8 @@ class KinkedFit:
         self._scale = 1.0 / np.sqrt(l2[self._penalised])
         self.kernel = FeatureRows(self._features(objective.design.take(self.held)))
         self.programme = self._programme()
-        self.point, _ = polish(self.programme, self._coefficients(theta))
+        beta = self._coefficients(theta) if start is None else start
+        self.point, _ = polish(self.programme, self._in_boxes(beta[self.held]))
         beta = self.programme.on_rows(self.point.beta)[:, None]
         self.theta = self._theta(beta, self.point.offset[:, None], np.array(objective.m))
         size = gradient_size(self.programme, self.point)
@@ -92,6 +95,21 @@ class KinkedFit:
                 rows = sparse.csr_array(sparse.hstack([rows, column]))
             return rows
         return design.dense()[:, self._penalised] * self._scale
+
+    def features(self, rows: Array) -> Array:
+        """Dense rows in coordinates, (b, P), in the units of the kernel."""
+        return rows[:, self._penalised] * self._scale
+
+    def features_of(self, places: NDArray[np.intp]) -> Array:
+        """Rows of the programme in the units of the kernel, dense."""
+        rows = self.kernel.Z[places]
+        return rows if isinstance(rows, np.ndarray) else rows.toarray()
+
+    def user_coefficients(self, features: Array) -> Array:
+        """The user's coefficients of functions of the features, (b, p [+ 1])."""
+        theta = np.zeros((len(features), len(self._penalised)))
+        theta[:, self._penalised] = features * self._scale
+        return self.objective.coordinates.to_user(theta.T).T
 
     @property
     def _loss(self):
@@ -119,10 +137,13 @@ class KinkedFit:
         )
 
     def _coefficients(self, theta):
-        """Coefficients of a point near the minimum, each variable's own."""
+        """Coefficients of the rows at a point near the minimum of the smoothed loss, (n,)."""
         objective = self.objective
-        slopes = self._loss.gradient(objective.outputs(theta), objective.y)[self.held, 0]
-        beta = -objective.weights[self.held] * slopes
+        slopes = self._loss.gradient(objective.outputs(theta), objective.y)[:, 0]
+        return -objective.weights * slopes
+
+    def _in_boxes(self, beta):
+        """Coefficients of the variables, from those of the rows."""
         programme = self.programme
         beta = np.clip(beta[programme.row], programme.lo, programme.hi)
         near = NEAR * (programme.hi - programme.lo)

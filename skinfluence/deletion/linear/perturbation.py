@@ -11,7 +11,9 @@ from scipy import sparse
 from skinfluence import _loops
 from skinfluence._output import few
 from skinfluence.curvature import LinearCurvature
+from skinfluence.deletion.linear import kink_changes
 from skinfluence.deletion.linear.coefficients import Coefficients
+from skinfluence.deletion.linear.kinks import KinkedPart
 from skinfluence.deletion.linear.part import BasePart, Part
 from skinfluence.deletion.linear.programme import ProgrammePart
 from skinfluence.deletion.linear.queries import Queries, known
@@ -79,6 +81,11 @@ class LinearPerturbation:
             coef = part.path.theta[features]
             slopes[which] += dragged[:, :, None] * coef
             return
+        if isinstance(part, KinkedPart):
+            vectors, offsets = self._user_vectors(queries, own, part, which)
+            pulls = kink_changes.slopes(part, inner, vectors, offsets, rows)[:, :, features]
+            slopes[which] += outer[:, 0][:, None, None] * pulls
+            return
         assert isinstance(part, Part)
         curvature = observed(part.curvature)
         size, n_outputs = part.theta.shape
@@ -104,6 +111,18 @@ class LinearPerturbation:
             return rows, np.eye(n_outputs)[queries.output[which]], which
         gradient = known(self.target).gradient(queries)[index]
         return queries.designs[index].dense(), gradient, np.arange(queries.shape[0])
+
+    def _user_vectors(self, queries, own, part, which):
+        """Coefficients (b, p) and intercepts (b,) that each query's value counts."""
+        has_intercept = part.problem.intercept is not None
+        if not isinstance(queries, Coefficients):
+            rows = own.toarray() if sparse.issparse(own) else own
+            return rows, np.full(len(rows), float(has_intercept))
+        number, p = queries.row[which], len(part.problem.coef)
+        vectors = np.zeros((len(number), p))
+        of_feature = np.flatnonzero(number < p)
+        vectors[of_feature, number[of_feature]] = 1.0
+        return vectors, (number == p).astype(np.float64)
 
     # -- what the training rows do not span -----------------------------------------------------
 

@@ -15,6 +15,8 @@ from skinfluence.curvature import LinearCurvature
 from skinfluence.deletion.linear.changes import Incoming, ReplacementInverse, replacing
 from skinfluence.deletion.linear.coefficients import Coefficients
 from skinfluence.deletion.linear.deletion import outputs_moved
+from skinfluence.deletion.linear.kink_changes import replaced
+from skinfluence.deletion.linear.kinks import KinkedPart
 from skinfluence.deletion.linear.part import BasePart, Notes, Part
 from skinfluence.deletion.linear.programme import ProgrammePart
 from skinfluence.deletion.linear.queries import Queries, known
@@ -173,6 +175,10 @@ class LinearReplacement:
         if isinstance(part, ProgrammePart):
             moves, unique = part.replaced(exchange.X, exchange.rows, exchange.new, incoming)
             self.notes.not_unique.update(exchange.rows[~unique].tolist())
+            return [Moved(every, _plain(part), moves)]
+        if isinstance(part, KinkedPart):
+            moves, ends = replaced(part, exchange.X, exchange.rows, exchange.new, incoming)
+            self.notes.failed.update(exchange.rows[~ends].tolist())
             return [Moved(every, _plain(part), moves)]
         assert isinstance(part, Part)
         beyond = self._beyond(part.objective.coordinates, exchange, stays)

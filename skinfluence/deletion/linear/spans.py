@@ -11,7 +11,7 @@ from scipy import linalg, sparse
 
 from skinfluence.curvature import LinearCurvature
 from skinfluence.deletion.linear.changes import Incoming
-from skinfluence.deletion.linear.part import Part
+from skinfluence.deletion.linear.part import BasePart, Part
 from skinfluence.objectives import Objective, Problem, build
 from skinfluence.objectives.coordinates import Coordinates, RowSpace
 from skinfluence.objectives.design import DenseDesign, Design, SparseDesign
@@ -184,7 +184,7 @@ def in_its_own_span(
     order[row] = place
     rows = both[order]
     before = part.objective.coordinates.to_user(part.theta)
-    objective, theta = build(_problem_with(part, before, row, incoming), rows)
+    objective, theta = build(problem_with(part, before, row, incoming), rows)
     converged = True
     if part.method == "refit":
         found = minimise(objective, _start(objective, theta, before, X.shape[1]))
@@ -218,7 +218,8 @@ def _newton_step(
     return -own.inverse()(gradient.reshape(-1, 1)).reshape(theta.shape)
 
 
-def _problem_with(part: Part, theta: Array, row: int, incoming: Incoming) -> Problem:
+def problem_with(part: BasePart, theta: Array, row: int, incoming: Incoming) -> Problem:
+    """The problem with the target and the weight of a new row in the place of another."""
     problem, rebalance = part.problem, part.objective.rebalance
     ratios, _, arriving = incoming.ratios(rebalance, np.array([row]))
     y, weights = problem.y.copy(), problem.weights.copy()

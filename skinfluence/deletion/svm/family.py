@@ -114,6 +114,15 @@ class _Machines(Family):
         _warn_if_loose(estimator, deletion.gap, gap)
         return deletion
 
+    def undetermined(self, estimator: Any, found: ExactModel) -> str:
+        if not isinstance(found, SVMDeletion) or not found.margin < estimator.tol:
+            return ""
+        return (
+            f"The margin of {type(estimator).__name__} at its optimum is {found.margin:.1e}, less "
+            f"than its tol={estimator.tol:g}, and its decisions are divided by it: they are far "
+            "from those of the optimum. Refit it with a smaller tol, or a larger nu if it is 0."
+        )
+
     def outputs(self, estimator: Any, X: Any) -> Array:
         if isinstance(estimator, Refit):
             return estimator.deletion.outputs(X)

@@ -137,6 +137,12 @@ class SVMDeletion(ExactModel):
 
     # -- outputs ----------------------------------------------------------------------------------
 
+    @property
+    def margin(self) -> float:
+        """The smallest margin that decisions are divided by; inf where they are by none."""
+        pairs = zip(self.machine.problems, self.points, strict=True)
+        return min(problem.margin(point.offset) for problem, point in pairs)
+
     def outputs(self, X: Any) -> Array:
         return self._decisions(X, 1, [None] * self.n_outputs, EVERY)[:, 0]
 

@@ -9,19 +9,18 @@ import numpy as np
 from skinfluence import _loops
 from skinfluence.deletion.base import Array
 from skinfluence.deletion.closed.base import EVERY, ExactModel, Meeting, Positions
-from skinfluence.deletion.closed.replaced.base import NewRows, Replaced
-from skinfluence.deletion.svm.point import gradient_size
 from skinfluence.deletion.svm.polish import polish
 from skinfluence.deletion.svm.problems import NuMargin, OneClass, Problem
 from skinfluence.deletion.svm.reading import Machine, last_of_their_class
 from skinfluence.deletion.svm.smoothed_optimum import smooth_optimum
 from skinfluence.deletion.svm.smoothed_programme import SmoothedProgramme, SmoothPoint
 from skinfluence.deletion.svm.smoothed_steps import Steps
-from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.objectives.smoothing import TEMPERATURE
 
 # Dense matrices of all rows that are alive at once.
 MATRICES = 4
+# Share of what sums of kernels could be below which a margin or a spread is none.
+TINY = 1e-6
 # Of a rational function, its derivative along a direction to the last digit.
 IMAGINARY = 1e-30
 
@@ -77,9 +76,12 @@ class SmoothedMachine(ExactModel):
         self.excess = excess
         self.at_kinks = min(steps.at_kinks for steps in self.steps)
         self.stationarity = excess, max(point.stationarity for point in self.points)
-        self.alone = np.array(
-            last_of_their_class(machine.codes) if len(machine.pairs) else [], dtype=np.intp
-        )
+        self._last = last_of_their_class(machine.codes) if len(machine.pairs) else []
+
+    @property
+    def alone(self) -> Positions:  # type: ignore[override]
+        """Rows without which a class is gone, or nothing holds the offset."""
+        return np.array(sorted({*self._last, *(i for s in self.steps for i in s.alone)}), np.intp)
 
     @property
     def row_block(self) -> int:
@@ -101,21 +103,6 @@ class SmoothedMachine(ExactModel):
         moves = np.full(len(rows), problem.follows) | np.isin(rows, problem.positions)
         columns = np.flatnonzero(moves)
         return columns, *steps.without([rows[[column]] for column in columns])
-
-    # -- other values of rows ---------------------------------------------------------------------
-
-    def replace(self, new: NewRows) -> Replaced | None:
-        raise self._exact_only("score_replacement")
-
-    def slopes(self, X: Any, rows: Positions, features: Positions) -> Array | None:
-        raise self._exact_only("perturbation")
-
-    def _exact_only(self, question):
-        return UnsupportedEstimatorError(
-            f"{question} asks for other values of rows, and method={self.method!r} of a support "
-            "vector machine takes its steps for deletions only. Use method='auto', which is exact "
-            "for both."
-        )
 
     # -- outputs ----------------------------------------------------------------------------------
 
@@ -177,14 +164,21 @@ def temperature(machine: Machine, smoothing: float | None) -> float:
     problem = machine.problems[0]
     if machine.classes is not None:
         return TEMPERATURE
+    least = 0.0
     if isinstance(problem, OneClass):
         values = polish(problem.programme, problem.fitted)[0].products
+        least = TINY * _size(problem.programme)
     else:
         n = len(problem.positions)
         values = problem.programme.p.reshape(-1, n).mean(axis=0)
     centre = np.average(values, weights=problem.weights)
     spread = np.sqrt(np.average(np.square(values - centre), weights=problem.weights))
-    return TEMPERATURE * (float(spread) or 1.0)
+    return TEMPERATURE * (max(float(spread), least) or 1.0)
+
+
+def _size(programme):
+    """What sums of kernels could be."""
+    return float(np.abs(programme.c).sum() * programme.kernel.largest)
 
 
 def _smoothed(problem: Problem, t: float) -> tuple[SmoothedProgramme, SmoothPoint]:
@@ -197,7 +191,7 @@ def _smoothed(problem: Problem, t: float) -> tuple[SmoothedProgramme, SmoothPoin
         # Its decision function is divided by the margin, and t is in units of what comes out.
         exact = polish(programme, problem.fitted)[0]
         rho = 0.5 * float(exact.offset[1] - exact.offset[0])
-        t = t * (rho if rho > 0 else gradient_size(programme, exact) or 1.0)
+        t = t * (max(rho, TINY * _size(programme)) or 1.0)
     smooth = SmoothedProgramme(programme, t, matrix)
     return smooth, smooth_optimum(smooth, smooth.on_sites(problem.fitted))
 

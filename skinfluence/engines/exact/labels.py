@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from typing import Any
 
@@ -45,7 +46,9 @@ class ExactLabels(Labels):
         return self.confirmed(removed) if outputs is None else self._labels(outputs)
 
     def confirmed(self, removed: Positions) -> Positions:
-        return self._labels(self.engine.refits.outputs_of(self._refitted(removed), self.rows))
+        with _as_no_model():
+            fitted = self._refitted(removed)
+            return self._labels(self.engine.refits.outputs_of(fitted, self.rows))
 
     def _labels(self, outputs):
         head = self.engine.head
@@ -53,13 +56,13 @@ class ExactLabels(Labels):
         return head.predicted(outputs) if broken or len(self.classes) == 2 else head.voted(outputs)
 
     def _refitted(self, removed):
-        engine = self.engine
-        try:
-            return engine.refits.fit(np.delete(np.arange(engine.n_train), removed))
-        except (ValueError, linalg.LinAlgError) as error:
-            raise NoModel from error
+        return self.engine.refits.fit(np.delete(np.arange(self.engine.n_train), removed))
 
     def margins(self, query: int, label: int, removed: Positions) -> tuple[Array, Array]:
+        with _as_no_model():
+            return self._margins(query, label, removed)
+
+    def _margins(self, query, label, removed):
         rivals = rivals_of(label, len(self.classes))
         engine, row = self._left(removed), take_rows(self.rows, np.array([query]))
         head = engine.head
@@ -105,6 +108,18 @@ class ExactLabels(Labels):
         row = take_rows(self.rows, np.array([query]))
         near = model.kneighbors(row, self.engine.n_train, return_distance=False)[0]
         return near[self.class_of_row[near] == label]
+
+
+@contextlib.contextmanager
+def _as_no_model():
+    """What an estimator says of rows that are too few, or all alike, for it."""
+    try:
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            # A covariance says so of a class that has one row left, which is meant here.
+            warnings.filterwarnings("ignore", "Only one sample available")
+            yield
+    except (ValueError, FloatingPointError, linalg.LinAlgError) as error:
+        raise NoModel from error
 
 
 def _margin(head, outputs, label, rivals):

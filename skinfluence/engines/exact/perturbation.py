@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skinfluence import _loops
-from skinfluence.deletion.closed.base import TILE
+from skinfluence.deletion.closed.base import TILE, ExactModel
 from skinfluence.deletion.closed.deletion import ExactQueries
+from skinfluence.deletion.closed.heads import Head
 from skinfluence.deletion.closed.slopes.generic import (
     by_differences,
     by_imaginary_steps,
@@ -18,11 +19,15 @@ from skinfluence.deletion.closed.slopes.generic import (
     spreads,
 )
 from skinfluence.engines.exact.replacement import check_method, new_rows, replaced_of
+from skinfluence.engines.exact.values import called
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.metrics._rows import take_rows
 
 Array = NDArray[np.float64]
 Positions = NDArray[np.intp]
+
+# Queries that meet the models of moved rows at once.
+QUERIES = 256
 
 
 def perturbation(
@@ -45,16 +50,29 @@ def perturbation(
     p = engine.rows.X.shape[1]
     features = np.arange(p) if features is None else features
     found = np.zeros((queries.shape[0], len(rows), len(features)))
-    size = max(1, int(TILE / (len(features) * engine.exact.n_outputs * 64)))
-    for some in _loops.slices(queries.shape[0], max(64, size // max(len(rows), 1))):
+    if not found.size:
+        return found
+    exact = _to_differentiate(engine)
+    query_block, row_block = _blocks(exact, len(rows), len(features))
+    for some in _loops.slices(queries.shape[0], query_block):
         own = queries[some]
         slopes = _value_slopes(engine, own)
         finite = np.isfinite(own.before)
-        for part in _loops.slices(len(rows), max(1, size // own.shape[0])):
-            outputs = _output_slopes(engine, own.X, rows[part], features)
+        for part in _loops.slices(len(rows), row_block):
+            outputs = _output_slopes(engine, exact, own.X, rows[part], features)
             found[some, part] = np.einsum("qrfk,qk->qrf", outputs, slopes)
         found[some][~finite] = 0.0  # a value of infinity stays one
     return found
+
+
+def _blocks(exact, n_rows, n_features):
+    """Numbers of queries and rows that are met together."""
+    if type(exact).slopes is not ExactModel.slopes:
+        # What queries see of all rows is solved for once a block.
+        numbers = 0.25 * _loops.memory_budget() / 8.0
+        return max(1, int(numbers / (n_rows * n_features * exact.n_outputs))), max(n_rows, 1)
+    numbers = TILE / (n_features * exact.n_outputs * 8)
+    return QUERIES, max(1, int(numbers / QUERIES))
 
 
 def _value_slopes(engine, queries):
@@ -63,26 +81,36 @@ def _value_slopes(engine, queries):
     found = None
     if isinstance(target, str):
         found = engine.head.slopes(target, outputs, queries.asked)
+    elif type(engine.head).shown is Head.shown:
+        found = called(target, outputs, queries.asked)[1]  # where the user's function has one
     if found is None:
         found = slopes_of_value(lambda moved: engine.value(moved, queries.asked), outputs)
     return np.where(np.isfinite(found), found, 0.0)
 
 
-def _output_slopes(engine, X, rows, features):
+def _to_differentiate(engine):
+    """The model whose derivative is taken: that of a refit is the closed form's too."""
+    if engine.settings.method != "refit":
+        return engine.exact
+    closed = engine.family.read(engine.model, engine.rows, engine.settings)
+    return engine.exact if closed is None else closed
+
+
+def _output_slopes(engine, exact, X, rows, features):
     """Derivatives of the outputs, (q, r, f, K)."""
-    found = engine.exact.slopes(X, rows, features)
+    found = exact.slopes(X, rows, features)
     if found is not None:
         return found
     new = new_rows(engine, rows, take_rows(engine.rows.X, rows), None)
-    replace = partial(replaced_of, engine.exact, engine.refits)
+    replace = partial(replaced_of, exact, engine.refits)
     scale = spreads(engine.rows.X)
-    if engine.exact.complex_rows:
-        found = by_imaginary_steps(partial(_closed, engine), new, X, features, scale)
+    if exact.complex_rows:
+        found = by_imaginary_steps(partial(_closed, exact), new, X, features, scale)
         if found is not None:
             return found
     return by_differences(replace, new, X, features, engine.family.step * scale)
 
 
-def _closed(engine, new):
+def _closed(exact, new):
     with np.errstate(all="ignore"):
-        return engine.exact.replace(new)
+        return exact.replace(new)

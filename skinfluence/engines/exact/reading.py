@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import warnings
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,6 +19,18 @@ Array = NDArray[np.float64]
 COMPARED = 256
 
 
+def nameless(model: Any) -> Any:
+    """The estimator without names of columns: rows in model space are arrays, which have none.
+
+    It would warn that they lack them at each question.
+    """
+    if "feature_names_in_" not in vars(model):
+        return model
+    model = copy.copy(model)
+    del model.feature_names_in_
+    return model
+
+
 def agreed_model(
     family: Family, model: Any, rows: TrainingRows, settings: SimpleNamespace, refits: Refits
 ) -> tuple[ExactModel, float]:
@@ -29,7 +43,10 @@ def agreed_model(
     """
     closed = None if settings.method == "refit" else family.read(model, rows, settings)
     some = np.unique(np.linspace(0, rows.n - 1, COMPARED).astype(np.intp))
-    theirs = family.outputs(model, rows.X[some])
+    with warnings.catch_warnings():
+        # The rows have become plain numbers, of a frame whose names were compared before.
+        warnings.filterwarnings("ignore", "X does not have valid feature names")
+        theirs = family.outputs(model, rows.X[some])
     found: ExactModel = refits if closed is None else closed
     deviation = family.deviation(model, rows, theirs, found.outputs(rows.X[some]))
     if closed is not None and deviation > family.same:
@@ -38,6 +55,9 @@ def agreed_model(
         if again < 0.01 * deviation:
             found, deviation = refits, again
     if not deviation <= max(family.other, family.same):
+        undetermined = family.undetermined(model, found)
+        if undetermined:
+            raise ValueError(undetermined)
         raise ValueError(
             f"{type(model).__name__} answers differently on these rows than if it had been "
             f"fitted on them (relative difference {deviation:.1e}), so they did not train it. "

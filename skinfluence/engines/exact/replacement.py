@@ -60,7 +60,7 @@ def score_replacement(engine: Any, queries: ExactQueries, new: NewRows) -> Array
     flagged = _loses_a_class(engine, new)
     for part in _loops.slices(len(new), engine.exact.replaced_block):
         replaced = replaced_of(engine.exact, engine.refits, new[part])
-        flagged[part] |= replaced.broken
+        flagged[part] |= replaced.degenerate
         size = engine.deletion.query_block(len(replaced.broken), _loops.memory_budget())
         for some in _loops.slices(queries.shape[0], size):
             own = queries[some]

@@ -11,6 +11,7 @@ from scipy import sparse
 from skinfluence.attribution import check_no_nan
 from skinfluence.deletion.linear.averaging import MeanReplacement
 from skinfluence.deletion.linear.changes import Incoming
+from skinfluence.deletion.linear.kinks import KinkedPart
 from skinfluence.deletion.linear.part import Part
 from skinfluence.deletion.linear.perturbation import LinearPerturbation
 from skinfluence.deletion.linear.replacement import Array, Exchange, LinearReplacement, Positions
@@ -26,6 +27,9 @@ def perturbation(engine: Any, queries: Any, rows: Positions, features: Positions
     """Derivative of each query's value in the inputs of some training rows."""
     if engine.linear_fit.linear_programme:
         trust.warn_if_not_unique(engine.parts[0].path)
+    kinked = [part.fit for part in engine.parts if isinstance(part, KinkedPart)]
+    settled = [len(fit.point.free.groups) == fit.programme.n_sums for fit in kinked]
+    trust.warn_of_intervals(all(settled))
     features = np.arange(engine.X.shape[1]) if features is None else features
     derivative = LinearPerturbation(engine.parts, engine.target, engine.feature_names)
     return derivative(queries, rows, features)

@@ -150,6 +150,8 @@ class LinearEngine(DeletionEngine):
         self.parts, self._notes = fitted.parts, fitted.notes
         self.method, self.stationarity = fitted.method, fitted.stationarity
         self.n_iter = max(1, fitted.n_iter)
+        if self.method == "exact":
+            self.target = make_target(self.linear_fit.raw, settings.target, self.model)
         trust.refuse_far_averages(self.model, fitted.stationarity[0])
         trust.warn_if_loose(self.model, fitted)
         trust.warn_if_blurred(fitted, self.X)

@@ -114,6 +114,18 @@ def warn_if_not_unique(path: QuantilePath) -> None:
     )
 
 
+def warn_of_intervals(settled: bool) -> None:
+    """Warn of an intercept that nothing determines."""
+    if settled:
+        return
+    warn(
+        "No row lies on the margin, so that an interval of intercepts is optimal and a small "
+        "change of a row moves none that is known. The derivatives hold the intercept where it "
+        "is. Choose another C or alpha, with which some rows lie on the margin.",
+        DegenerateDeletionWarning,
+    )
+
+
 def warn_of_groups(lost: Sequence[str], n_groups: int) -> None:
     """Warn of groups without which no minimum was found."""
     if not lost:

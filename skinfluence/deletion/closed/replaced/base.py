@@ -65,6 +65,11 @@ class Replaced(ABC):
     broken: NDArray[np.bool_]
     failed: NDArray[np.bool_]
 
+    @property
+    def degenerate(self) -> NDArray[np.bool_]:
+        """Which of them the user is to be warned of, (b,): the broken ones."""
+        return self.broken
+
     @abstractmethod
     def outputs(self, X: Any) -> Array:
         """Outputs of each of the models, (n_queries, b, n_outputs)."""
@@ -86,6 +91,10 @@ class Mended(Replaced):
         self.closed, self.refitted, self.broken = closed, refitted, closed.broken
         self.mended = np.flatnonzero(self.broken)
         self._used = ~refitted.failed if keep else np.ones(len(self.mended), dtype=bool)
+
+    @property
+    def degenerate(self) -> NDArray[np.bool_]:
+        return self.closed.degenerate
 
     def outputs(self, X: Any) -> Array:
         with np.errstate(all="ignore"):
