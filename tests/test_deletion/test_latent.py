@@ -248,6 +248,11 @@ def test_refusals():
         InfluenceExplainer(fitted).fit(FACTORS.X + 0.1)
 
 
+def test_two_rows_are_too_few():
+    with pytest.raises(ValueError, match="leaves one, which has no variance"):
+        InfluenceExplainer(PCA(1)).fit(np.array([[0.0], [1.0]]))
+
+
 @pytest.mark.parametrize("share", [1e-6, 1e-7, 1e-8])
 def test_nearly_dependent_columns_are_not_other_rows(share):
     X = np.column_stack([ROWS, ROWS[:, 0] + share * NUMBERS])

@@ -409,6 +409,24 @@ def test_where_the_last_free_row_ends_on_a_bound_the_offset_is_the_middle():
     assert n_settled > 0
 
 
+@pytest.mark.parametrize("kernel", ["rbf", "linear"])
+def test_a_machine_without_support_vectors(kernel):
+    """All targets are inside of the tube, which their extremes hold where it is."""
+    A, y = X[:8, :2], np.array([0.1, 0.0, 0.3, 0.2, 0.15, 0.25, 0.05, 0.12])
+    model = SVR(kernel=kernel, epsilon=0.4).fit(A, y)
+    assert not len(model.support_)
+    explainer = InfluenceExplainer(model, target="decision_function").fit(A, y)
+    scores = explainer.score_influence(A)
+    for row in range(len(A)):
+        kept = np.delete(np.arange(len(A)), row)
+        change = clone(model).fit(A[kept], y[kept]).predict(A) - model.predict(A)
+        assert_allclose(scores[:, row], change, rtol=1e-9, atol=1e-12)
+    group = explainer.score_groups(A, groups=[[1, 2]])
+    kept = [0, 3, 4, 5, 6, 7]
+    change = clone(model).fit(A[kept], y[kept]).predict(A) - model.predict(A)
+    assert_allclose(group[:, 0], change, rtol=1e-9, atol=1e-12)
+
+
 # -- options, refusals and warnings ---------------------------------------------------------------
 
 

@@ -140,7 +140,7 @@ class ComponentsDeletion(_FromScatter):
         dropped = values[: self.scatter.p - K].sum() - lost
         noise = dropped / self._left(self.n_train - 1)
         if "density" in self.wanted:
-            noise[~(noise * SINGULAR > kept[:, 0])] = 0.0
+            noise[~(noise * SINGULAR > kept.max(axis=1, initial=0.0))] = 0.0
             self._sunk.update(rows[noise == 0.0].tolist())
         return rows, kept, noise, axes
 
@@ -229,6 +229,11 @@ class _ComponentsFamily(Latent):
 
     def read(self, estimator: Any, rows: TrainingRows, settings: Any) -> ExactModel | None:
         n, p = rows.X.shape
+        if n < 3:
+            raise ValueError(
+                f"PCA was fitted on {n} rows, and a deletion leaves one, which has no variance. "
+                "Pass 3 rows or more."
+            )
         K = int(estimator.n_components_)
         scatter = Scatter(rows.X, centred=True)
         if min(n - 1, p) > K:
