@@ -28,7 +28,7 @@ from skinfluence.engines.base import Array, DeletionEngine, Positions, Whole, ch
 from skinfluence.engines.exact.labels import ExactLabels
 from skinfluence.engines.exact.options import check_answers, check_exact_options
 from skinfluence.engines.exact.perturbation import perturbation
-from skinfluence.engines.exact.reading import agreed_model
+from skinfluence.engines.exact.reading import agreed_model, nameless
 from skinfluence.engines.exact.replacement import new_rows, score_replacement
 from skinfluence.engines.exact.slopes import slope_of
 from skinfluence.engines.exact.truth import exact_agreement
@@ -58,6 +58,7 @@ class ExactEngine(DeletionEngine):
     embeds = False
 
     def __init__(self, model: Any, rows: TrainingRows, settings: SimpleNamespace):
+        model = nameless(model)
         self.model, self.rows, self.settings = model, rows, settings
         self.y, self.n_train = rows.y, rows.n
         self.family = families.family_of(model).asked(settings)

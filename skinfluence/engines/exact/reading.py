@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
+import copy
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,6 +18,15 @@ Array = NDArray[np.float64]
 COMPARED = 256
 
 
+def nameless(model: Any) -> Any:
+    """A model that is asked about arrays, of a fit to a frame whose names have been compared."""
+    if "feature_names_in_" not in vars(model):
+        return model
+    model = copy.copy(model)
+    del model.feature_names_in_
+    return model
+
+
 def agreed_model(
     family: Family, model: Any, rows: TrainingRows, settings: SimpleNamespace, refits: Refits
 ) -> tuple[ExactModel, float]:
@@ -30,10 +39,7 @@ def agreed_model(
     """
     closed = None if settings.method == "refit" else family.read(model, rows, settings)
     some = np.unique(np.linspace(0, rows.n - 1, COMPARED).astype(np.intp))
-    with warnings.catch_warnings():
-        # The rows have become plain numbers, of a frame whose names were compared before.
-        warnings.filterwarnings("ignore", "X does not have valid feature names")
-        theirs = family.outputs(model, rows.X[some])
+    theirs = family.outputs(model, rows.X[some])
     found: ExactModel = refits if closed is None else closed
     deviation = family.deviation(model, rows, theirs, found.outputs(rows.X[some]))
     if closed is not None and deviation > family.same:
