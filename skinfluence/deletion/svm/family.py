@@ -57,6 +57,16 @@ def _warn_if_adrift(estimator, smoothed):
         )
 
 
+def _refuse_no_margin(estimator, deletion):
+    pairs = zip(deletion.machine.problems, deletion.points, strict=True)
+    if any(problem.has_no_margin(point.offset) for problem, point in pairs):
+        raise ValueError(
+            f"{type(estimator).__name__}(nu={estimator.nu}) fitted a margin of width 0: more rows "
+            "than that share are on the wrong side of any other. Its decisions, which are divided "
+            "by the margin, are rounding then. Raise nu, or use SVC."
+        )
+
+
 class Refit:
     """A machine fitted to some rows, at its exact optimum.
 
@@ -99,6 +109,7 @@ class _Machines(Family):
             _warn_if_adrift(estimator, smoothed)
             return smoothed
         deletion = SVMDeletion(machine)
+        _refuse_no_margin(estimator, deletion)
         gap = f"its conditions are violated by {deletion.gap:.1e} of the size of its gradients"
         _warn_if_loose(estimator, deletion.gap, gap)
         return deletion

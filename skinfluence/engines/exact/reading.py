@@ -19,7 +19,10 @@ COMPARED = 256
 
 
 def nameless(model: Any) -> Any:
-    """A model that is asked about arrays, of a fit to a frame whose names have been compared."""
+    """The estimator without names of columns: rows in model space are arrays, which have none.
+
+    It would warn that they lack them at each question.
+    """
     if "feature_names_in_" not in vars(model):
         return model
     model = copy.copy(model)

@@ -109,7 +109,8 @@ class ShapleyEngine(Engine):
         feature_names: Sequence[str] | None,
     ) -> Self:
         # The deletions of these models refuse what they cannot be about: other rows, weights.
-        exact = SimpleNamespace(target="loss", output=None, method="auto")
+        # Compared with a refit, which may have as many neighbours as there are rows.
+        exact = SimpleNamespace(target="loss", output=None, method="refit")
         y = ExactEngine.fit(model, rows, y, sample_weight, exact, feature_names=feature_names).y
         check_classes(model, y)
         return cls(model, rows, y, settings)
