@@ -12,9 +12,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 from tests.conftest import import_optional
 
 ROOT = Path(__file__).parents[1]
-# They train networks for seconds. The gallery runs them as it runs all others, and an example that
+# They take seconds. The gallery runs them as it runs all others, and an example that
 # fails there fails the documentation, which every change has to pass too.
 IN_THE_GALLERY_ONLY = {
+    "plot_flip_a_prediction.py",
     "plot_network_skorch.py",
     "plot_tracin_cnn.py",
     "plot_tracin_mlp.py",

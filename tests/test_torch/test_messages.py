@@ -167,10 +167,14 @@ def test_retrain():
 
 
 def test_what_is_read_names_networks():
-    from sklearn.ensemble import RandomForestClassifier
+    from sklearn.base import BaseEstimator
+
+    class Stranger(BaseEstimator):
+        def fit(self, X, y=None):
+            return self
 
     with pytest.raises(UnsupportedEstimatorError, match=r"MLPClassifier.*torch modules, skorch"):
-        InfluenceExplainer(RandomForestClassifier()).fit(X, Y)
+        InfluenceExplainer(Stranger()).fit(X, Y)
 
 
 @pytest.mark.filterwarnings("ignore:lbfgs failed to converge")
