@@ -26,6 +26,7 @@ from sklearn.preprocessing import scale
 from sklearn.svm import LinearSVC, LinearSVR
 
 TIGHT = {"tol": 1e-10, "max_iter": 10_000}
+L1 = {"solver": "saga", "l1_ratio": 1.0, **TIGHT}
 
 
 @dataclass
@@ -139,7 +140,7 @@ def sparse() -> Iterator[Family]:
     options = {"tol": 1e-12, "max_iter": 100_000}
     yield Family("Lasso(.5)", *_order(_diabetes(), Lasso(0.5, **options)))
     yield Family("ElasticNet(.1)", *_order(_diabetes(), ElasticNet(0.1, **options)))
-    net = LogisticRegression(solver="saga", l1_ratio=1.0, C=0.1, **TIGHT)
+    net = LogisticRegression(C=0.1, **L1)
     yield Family("LogisticRegression l1(.1)", *_order(_cancer(), net))
 
 

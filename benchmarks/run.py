@@ -15,8 +15,10 @@ from common import note, parser
 
 BENCHMARKS = (
     "faithfulness",
+    "faithfulness_exact",
     "faithfulness_linear",
     "faithfulness_networks",
+    "faithfulness_replacement",
     "libraries",
     "mislabels",
     "odds",

@@ -98,7 +98,7 @@ ax.scatter(odds[~stays], at_random[~stays], color="0.5", marker="_", s=60, label
 top = np.full(stays.sum(), 1.4 * len(X))
 ax.scatter(odds[stays], top, color="0.6", marker="^", s=25, label="at random: never")
 ax.axhline(len(X), color="0.6", lw=1, ls=":")
-ax.annotate("all rows", (20, len(X)), (0, -3), textcoords="offset points", va="top", ha="right")
+ax.annotate("all rows", (16.5, len(X)), (0, -3), textcoords="offset points", va="top", ha="right")
 ax.set(yscale="log", xlabel="log-odds of the predicted class", ylabel="rows that have to go")
 ax.legend(loc="lower right")
 plt.show()

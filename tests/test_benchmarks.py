@@ -26,6 +26,26 @@ def test_a_quick_part_runs_and_meets_its_target():
     assert "MISSED" not in printed
 
 
+def test_exact_models_are_refits_of_changed_rows():
+    printed = _printed("faithfulness_exact", "exact")
+    assert "| OneClassSVM" in printed
+    assert "1e-08: met" in printed
+    assert "MISSED" not in printed
+
+
+def test_smoothed_machines_stand_beside_their_path():
+    rows = [row.split("|") for row in _printed("faithfulness_exact", "smoothed").splitlines()]
+    pearson = {row[4].strip(): float(row[-4]) for row in rows if "| SVC" in "|".join(row)}
+    assert 0.5 < pearson["first_order"] < pearson["newton"] < 1.0
+
+
+def test_replaced_rows_of_linear_models_meet_their_targets():
+    printed = _printed("faithfulness_replacement")
+    assert ".99, 1 +- .02: met" in printed
+    assert "1e-06: met" in printed
+    assert "MISSED" not in printed
+
+
 def test_networks_meet_their_tolerances_and_do_not_depend_on_batches():
     import_optional("torch")
     printed = _printed("faithfulness_networks", "F5", "F7")

@@ -12,9 +12,9 @@ of the training child's first-order influence that belong to each feature.
 from __future__ import annotations
 
 import numpy as np
-from koh_liang_domain_mismatch import NAME, hospital_stays, made_up_stays, split
+from koh_liang_domain_mismatch import NAME, sizes_of, split, stays
 from scipy.special import expit
-from shared import parser, publish, read, table
+from shared import parser, publish, table
 from sklearn.linear_model import LogisticRegression
 
 from skinfluence import InfluenceExplainer
@@ -153,14 +153,10 @@ def report(found, *, notes):
 
 def main(argv=None):
     options = parser(__doc__.splitlines()[0]).parse_args(argv)
-    found = None if options.quick else read(options, "readmission.npz")
-    if found is None and not options.quick:
+    data = stays(options)
+    if data is None:
         return None
-    data = made_up_stays() if options.quick else hospital_stays(found)
-    sizes = {"penalties": (1.0,), "n_splits": 3}
-    if not options.quick:
-        sizes = {"penalties": (0.1, 1.0, 10.0, 100.0), "n_splits": 20}
-    found = study(data, **sizes)
+    found = study(data, **sizes_of(options))
     source = (
         "stays that are made up"
         if options.quick

@@ -139,16 +139,27 @@ def report(found):
     )
 
 
+def stays(options):
+    """Stays that are made up for a quick look, or those of the data; None where there are none."""
+    if options.quick:
+        return made_up_stays()
+    found = read(options, "readmission.npz")
+    return None if found is None else hospital_stays(found)
+
+
+def sizes_of(options):
+    """Penalties and number of draws of a study."""
+    if options.quick:
+        return {"penalties": (1.0,), "n_splits": 3}
+    return {"penalties": (0.1, 1.0, 10.0, 100.0), "n_splits": 20}
+
+
 def main(argv=None):
     options = parser(__doc__.splitlines()[0]).parse_args(argv)
-    found = None if options.quick else read(options, "readmission.npz")
-    if found is None and not options.quick:
+    data = stays(options)
+    if data is None:
         return None
-    data = made_up_stays() if options.quick else hospital_stays(found)
-    sizes = {"penalties": (1.0,), "n_splits": 3}
-    if not options.quick:
-        sizes = {"penalties": (0.1, 1.0, 10.0, 100.0), "n_splits": 20}
-    found = study(data, **sizes)
+    found = study(data, **sizes_of(options))
     source = (
         "stays that are made up"
         if options.quick

@@ -48,7 +48,8 @@ def check_recordable(model: Any) -> None:
             f"{name} is not fitted, and there is no way to record its training from here: those "
             "of MLPClassifier, MLPRegressor, SGDClassifier, SGDRegressor, Perceptron, BetaVAE and "
             "skorch nets are recorded. Train it with a CheckpointRecorder, and pass it fitted "
-            "with checkpoints=."
+            "with checkpoints=; where no gradient steps trained it, InfluenceExplainer asks what "
+            "deletions do."
         )
     if isinstance(model, _MLP) and model.solver == "lbfgs":
         raise UnsupportedEstimatorError(

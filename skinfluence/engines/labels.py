@@ -30,12 +30,15 @@ class Labels(ABC):
     n_queries : int
     again : bool
         Whether margins are known after rows have gone, and not only at the fitted model.
+    hint : str
+        What else can be tried where no set was found, after a semicolon; else empty.
     """
 
     classes: NDArray[Any]
     class_of_row: Positions
     n_queries: int
     again: bool = True
+    hint: str = ""
 
     @abstractmethod
     def without(self, removed: Positions) -> Positions:

@@ -154,6 +154,7 @@ class ChangedRows(EngineBacked):
                 "X_new and y_new are both None, so that nothing is replaced. Pass other inputs, "
                 "other targets, or both."
             )
+        self._check_is_rows(X_new)
         new = self._model_rows(self._inputs_at(at) if X_new is None else X_new)
         _check_as_many(new.shape[0], at, "rows")
         if y_new is not None:
@@ -167,6 +168,14 @@ class ChangedRows(EngineBacked):
 
     def _checked_rows(self, rows):
         return attribution.positions(np.atleast_1d(rows), self.n_samples_fit_, "rows")
+
+    def _check_is_rows(self, X_new):
+        """Refuse one row that is no table, before a scaler or an encoder stumbles over it."""
+        if X_new is not None and len(getattr(self._raw_rows, "shape", ())) == 2 > np.ndim(X_new):
+            raise ValueError(
+                f"X_new has {np.ndim(X_new)} dimensions, and new rows are a table like the "
+                "training rows. Pass one row as frame.iloc[[i]], or as row.reshape(1, -1)."
+            )
 
     def _inputs_at(self, at):
         """The inputs that some training rows have, as the user passed them."""
@@ -221,7 +230,9 @@ def _position(feature, names):
                 f"features holds {feature!r}, the name of {len(found)} columns. Pass positions: "
                 f"{few([str(k) for k in found])}."
             )
-        near = difflib.get_close_matches(feature, list(names), n=3) or list(names)
+        # A ColumnTransformer puts its own name before that of the column.
+        near = [name for name in names if str(name).endswith(f"__{feature}")]
+        near = near or difflib.get_close_matches(feature, list(names), n=3) or list(names)
         raise ValueError(
             f"features holds {feature!r}, and the model has no feature of this name. The nearest "
             f"are {few([repr(name) for name in near])}; model_feature_names_ has all."

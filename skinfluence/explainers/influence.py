@@ -47,14 +47,13 @@ class InfluenceExplainer(  # type: ignore[call-arg]  # scikit-learn's __init_sub
 
     There are three kinds of models. A *linear model* of scikit-learn, or what is made of one, is
     explained at its minimum, to which it is polished privately, with its exact Hessian; by default
-    with Newton steps. `hessian`, `class_weights` and `smoothing` are about linear models only, and
-    so are ``diagnostics`` and ``method="refit"``. A *network* is a torch module (which needs
-    `loss`), a skorch net or one of scikit-learn's MLPs. It is explained where training left it,
-    with a curvature and a solver of your choice: by default to first order, with the generalised
-    Gauss-Newton matrix, factorised, up to 5,000 parameters, and with EK-FAC above. `loss`,
-    `weight_decay`, `params`, `curvature`, `damping`, `projection` and `resume` are about networks
-    only, and so are most solvers. What the model at hand does not have is refused, and never
-    ignored.
+    with Newton steps. `hessian` and ``diagnostics`` are about linear models only. A *network* is a
+    torch module (which needs `loss`), a skorch net or one of scikit-learn's MLPs. It is explained
+    where training left it, with a curvature and a solver of your choice: by default to first
+    order, with the generalised Gauss-Newton matrix, factorised, up to 5,000 parameters, and with
+    EK-FAC above. `loss`, `weight_decay`, `params`, `curvature`, `damping`, `projection` and
+    `resume` are about networks only, and so are most solvers. What the model at hand does not have
+    is refused, and never ignored.
 
     The third kind are models whose deletions are *exact* without derivatives: support vector
     machines with kernels (SVC, NuSVC, SVR, NuSVR, OneClassSVM), whose optimum is followed while a

@@ -184,7 +184,7 @@ class KDEInfluence(NoveltyInfluence):
             raise UnsupportedEstimatorError(
                 f"KDEInfluence explains KernelDensity, and the model is a {type(model).__name__}. "
                 "Use GMMInfluence for a GaussianMixture, KNNInfluence for NearestNeighbors; "
-                "InfluenceExplainer for linear models; clusterings and forests are not covered."
+                "and InfluenceExplainer for other models: it says which it reads."
             )
 
     def _make_deletion(self, model, rows, sample_weight):

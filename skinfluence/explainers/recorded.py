@@ -31,7 +31,8 @@ def path_of(explainer: Any, model: Any) -> Any:
         f"checkpoints=None, and the fitted {type(model).__name__} keeps only its last parameters, "
         "which do not say how training went there. Pass checkpoints= (a CheckpointRecorder that "
         "saw the training, or files), or an unfitted estimator, which is fitted and recorded. "
-        "With learning_rates= the last parameters are taken for the only checkpoint."
+        "With learning_rates= the last parameters are taken for the only checkpoint. "
+        "InfluenceExplainer asks what deletions do, and needs no training."
     )
 
 

@@ -91,7 +91,7 @@ class DenseDesign(Design):
     def gram(self, c: Array) -> Array:
         size = self.shape[1]
         total = np.zeros((size, size), order="F")
-        if not size:  # which BLAS refuses: no coefficient of an l1 penalty moves
+        if size == 0:  # which BLAS does not take
             return total
         positive = len(c) == 0 or c.min() >= 0
         for start in range(0, len(self), GRAM_ROWS):

@@ -63,7 +63,7 @@ def _found(tried, orders, max_rows):
     found = search(tried)
     found = shortest_at_random(tried, orders) if found is None else found
     if found is None:
-        return None, "no set was found that leaves every class a row"
+        return None, f"no set was found that leaves every class a row{tried.labels.hint}"
     if max_rows is not None and len(found) > max_rows:
         return None, f"the smallest set found has {len(found)} rows, and max_rows is {max_rows}"
     return found, ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.dummy import DummyClassifier, DummyRegressor
 
 from skinfluence import InfluenceExplainer
@@ -21,6 +21,13 @@ def test_shares_of_classes():
     a, b = np.log(3 / 4), np.log(1 / 4)
     expected = [[a - np.log(2 / 3)] * 3 + [a], [b - np.log(1 / 3)] * 3 + [np.inf]]
     assert_allclose(scores[[0, 3]], expected, rtol=1e-14)
+
+
+def test_nothing_is_left_of_a_class_whose_only_row_goes():
+    weights = np.array([2.001123178405958, 0.9083889975497417, 1.6868647891438442])
+    rows, labels = ROWS[:3], np.arange(3)
+    explainer = InfluenceExplainer(DummyClassifier()).fit(rows, labels, sample_weight=weights)
+    assert_array_equal(np.diagonal(explainer.score_influence(rows, labels)), np.full(3, np.inf))
 
 
 def test_weighted_means():

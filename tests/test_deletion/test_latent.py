@@ -108,6 +108,22 @@ def test_what_is_beyond_components_is_small():
 # -- the search for noise -------------------------------------------------------------------------
 
 
+def test_components_that_leave_nothing_beside_them():
+    """All rows but the first are in a plane of three dimensions: without it there is no noise."""
+    X = np.random.default_rng(0).normal(size=(12, 4))
+    X[1:, 3] = X[1:, 0] - X[1:, 1]
+    explainer = InfluenceExplainer(PCA(3)).fit(X)
+    with pytest.warns(DegenerateDeletionWarning, match="1 of 12: 0"):
+        scores = explainer.score_influence(X)
+    assert (scores[:, 0] == np.inf).all()
+    after = PCA(3).fit(np.delete(X, 1, axis=0)).score_samples(X)
+    assert_allclose(scores[:, 1], PCA(3).fit(X).score_samples(X) - after, rtol=1e-7, atol=1e-9)
+    # Errors of reconstruction need none.
+    assert np.isfinite(
+        InfluenceExplainer(PCA(3), target="reconstruction_error").fit(X).self_influence()
+    ).all()
+
+
 def test_slopes_and_curvature_of_the_likelihood():
     inverse = np.linalg.inv(np.corrcoef(FACTORS.X.T))[None]
     rng = np.random.default_rng(0)
@@ -230,6 +246,11 @@ def test_refusals():
     fitted = FactorAnalysis(1).fit(FACTORS.X)
     with pytest.raises(ValueError, match="FactorAnalysis answers differently on these rows"):
         InfluenceExplainer(fitted).fit(FACTORS.X + 0.1)
+
+
+def test_two_rows_are_too_few():
+    with pytest.raises(ValueError, match="leaves one, which has no variance"):
+        InfluenceExplainer(PCA(1)).fit(np.array([[0.0], [1.0]]))
 
 
 @pytest.mark.parametrize("share", [1e-6, 1e-7, 1e-8])

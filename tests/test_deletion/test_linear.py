@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
+from sklearn.linear_model import Lasso
 
 from skinfluence import InfluenceExplainer
 from skinfluence.curvature import LinearCurvature
@@ -220,6 +221,14 @@ def test_rows_that_pull_nothing_stay_exactly_zero():
     assert len(outside) > 3
     moves = refit(curvature, leaving(curvature, np.arange(objective.n_train))).moves
     assert_array_equal(moves[:, outside], 0.0)
+
+
+@pytest.mark.parametrize("method", ["first_order", "newton", "refit"])
+def test_where_all_coefficients_are_zero_nothing_moves(method):
+    X, y = np.random.default_rng(0).normal(size=(6, 3)), np.arange(6.0)
+    explainer = InfluenceExplainer(Lasso(alpha=9.0, fit_intercept=False), method=method).fit(X, y)
+    assert_array_equal(explainer.score_influence(X, y), np.zeros((6, 6)))
+    assert_array_equal(explainer.score_groups(X, y, groups=[[0, 1]]), np.zeros((6, 1)))
 
 
 def test_a_search_starts_in_the_domain():

@@ -393,6 +393,40 @@ def test_without_free_rows_the_offset_is_the_middle():
         assert_allclose(scores[:, k], change, rtol=1e-9, atol=1e-12)
 
 
+def test_where_the_last_free_row_ends_on_a_bound_the_offset_is_the_middle():
+    """Coefficients of equal boxes often all arrive at bounds when one of them is gone."""
+    A = np.linspace(-1.0, 1.0, 6)[:, None]
+    y = np.array([0.9, -1.2, 2.0, -2.1, 0.05, 0.4])
+    model = SVR(kernel="linear", C=0.5, tol=1e-10)
+    scores = InfluenceExplainer(model, target="decision_function").fit(A, y).score_influence(A)
+    before = clone(model).fit(A, y).predict(A)
+    n_settled = 0
+    for row in range(len(A)):
+        kept = np.delete(np.arange(len(A)), row)
+        refit = clone(model).fit(A[kept], y[kept])
+        n_settled += bool(np.all(np.abs(refit.dual_coef_) == refit.C))
+        assert_allclose(scores[:, row], refit.predict(A) - before, rtol=1e-6, atol=1e-8)
+    assert n_settled > 0
+
+
+@pytest.mark.parametrize("kernel", ["rbf", "linear"])
+def test_a_machine_without_support_vectors(kernel):
+    """All targets are inside of the tube, which their extremes hold where it is."""
+    A, y = X[:8, :2], np.array([0.1, 0.0, 0.3, 0.2, 0.15, 0.25, 0.05, 0.12])
+    model = SVR(kernel=kernel, epsilon=0.4).fit(A, y)
+    assert not len(model.support_)
+    explainer = InfluenceExplainer(model, target="decision_function").fit(A, y)
+    scores = explainer.score_influence(A)
+    for row in range(len(A)):
+        kept = np.delete(np.arange(len(A)), row)
+        change = clone(model).fit(A[kept], y[kept]).predict(A) - model.predict(A)
+        assert_allclose(scores[:, row], change, rtol=1e-9, atol=1e-12)
+    group = explainer.score_groups(A, groups=[[1, 2]])
+    kept = [0, 3, 4, 5, 6, 7]
+    change = clone(model).fit(A[kept], y[kept]).predict(A) - model.predict(A)
+    assert_allclose(group[:, 0], change, rtol=1e-9, atol=1e-12)
+
+
 # -- options, refusals and warnings ---------------------------------------------------------------
 
 
@@ -459,6 +493,22 @@ def test_nu_without_a_tube_is_refused():
     fitted = NuSVR(nu=1.0, gamma=3.0, C=100.0).fit(X, NUMBERS)
     with pytest.raises(ValueError, match="tube of width 0"):
         InfluenceExplainer(fitted).fit(X, NUMBERS)
+
+
+def test_nu_without_a_margin_is_refused():
+    y = np.arange(N) % 2  # labels that no line tells apart
+    with pytest.raises(ValueError, match="margin of width 0"):
+        InfluenceExplainer(NuSVC(kernel="linear", nu=0.2).fit(X, y)).fit(X, y)
+
+
+def test_deletions_that_leave_no_margin_are_flagged():
+    A = np.array([0.5, -0.3, -0.5, -0.2, 2.6, 0.8, 0.9, -0.7])[:, None]
+    y = np.repeat([0, 1], 4)
+    explainer = InfluenceExplainer(NuSVC(kernel="linear", nu=0.6).fit(A, y)).fit(A, y)
+    with pytest.warns(DegenerateDeletionWarning, match="not determined"):
+        _, report = explainer.score_influence(A, y, return_report=True)
+    # Without each of these, means of 2.1 rows a class can be the same.
+    assert_array_equal(report["flagged_rows"], [1, 2, 4])
 
 
 def test_fits_far_from_the_optimum_are_warned_of():

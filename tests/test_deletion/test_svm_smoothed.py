@@ -1,8 +1,4 @@
-"""Smoothed support vector machines, against dense Newton steps and against their paths.
-
-The truth is written by parameters: coefficients of all rows and what else the machine chooses
-(the offset, the margin, the width of the tube), with a Hessian of all of them.
-"""
+"""Smoothed support vector machines, against dense Newton steps and against their paths."""
 
 from __future__ import annotations
 
@@ -11,7 +7,6 @@ import pytest
 import sklearn
 from numpy.testing import assert_allclose
 from scipy import sparse
-from scipy.special import expit
 from sklearn.base import clone
 from sklearn.svm import SVC, SVR, NuSVC, NuSVR, OneClassSVM
 
@@ -21,7 +16,8 @@ from skinfluence.exceptions import (
     NotStationaryWarning,
     UnsupportedEstimatorError,
 )
-from tests.test_deletion.svm_refits import decisions, kernel_of, losses
+from tests.test_deletion.svm_dense import Dense
+from tests.test_deletion.svm_refits import decisions, kernel_of
 from tests.test_deletion.test_svm import NUMBERS, THREE, TWO, WEIGHTS, N, X, laplace, name
 
 RBF = {"gamma": 0.3}
@@ -52,102 +48,6 @@ def explained(case, **options):
 
 
 # -- by parameters --------------------------------------------------------------------------------
-
-
-class Dense:
-    """Derivatives of the smoothed objective, row by row, in the parameters (coefficients, o)."""
-
-    def __init__(self, case, explainer):
-        self.estimator, self.y, weights = case
-        self.w = np.ones(N) if weights is None else weights
-        self.K = kernel_of(explainer.estimator_, X, X)
-        exact = explainer._engine.exact
-        (steps,) = exact.steps
-        self.t = steps.smooth.temperature
-        beta = np.zeros(N)
-        beta[steps.problem.positions] = steps.smooth.on_rows(exact.points[0].beta)
-        offset = exact.points[0].offset
-        if isinstance(self.estimator, NuSVC | NuSVR):  # (b, rho) and (b, epsilon)
-            half = 0.5 * (offset[1] - offset[0])
-            offset = np.array([offset.mean(), abs(half)])
-        elif isinstance(self.estimator, OneClassSVM):
-            offset = -offset
-        self.theta = np.concatenate([beta, offset])
-        self.n_offsets = len(offset)
-
-    def class_weights(self, kept):
-        chosen = getattr(self.estimator, "class_weight", None)
-        if chosen == "balanced":
-            counts = np.bincount(self.y[kept], minlength=2)
-            return (counts.sum() / (2.0 * counts))[self.y]
-        return np.ones(N) if chosen is None else np.array([chosen[k] for k in self.y])
-
-    def ramps(self):
-        """Arguments of the ramps as rows of numbers by (f, o) and 1; what is linear in o."""
-        e, one = self.estimator, np.ones(N)
-        if isinstance(e, SVC):
-            s = 2.0 * self.y - 1.0
-            return [np.stack([-s, -s, one], axis=1)], np.zeros(1)
-        if isinstance(e, NuSVC):
-            s = 2.0 * self.y - 1.0
-            return [np.stack([-s, -s, one, 0 * one], axis=1)], np.array([0.0, -e.nu])
-        if isinstance(e, OneClassSVM):
-            return [np.stack([-one, one, 0 * one], axis=1)], np.array([-e.nu])
-        tube = [-one] if isinstance(e, NuSVR) else []
-        end = -np.full(N, getattr(e, "epsilon", 0.0))
-        found = [np.stack([s * one, s * one, *tube, end - s * self.y], axis=1) for s in (1, -1)]
-        return found, np.array([0.0, e.nu]) if isinstance(e, NuSVR) else np.zeros(1)
-
-    def rows(self, kept):
-        """Gradient (N, P) and Hessian (N, P, P) of what each row adds, weighted."""
-        arguments, linear = self.ramps()
-        C = getattr(self.estimator, "C", 1.0)
-        if isinstance(self.estimator, NuSVC | OneClassSVM):
-            C = 1.0
-        scale = C * self.w * self.class_weights(kept)
-        o = self.theta[N:]
-        J = np.concatenate([self.K[:, None], np.zeros((N, self.n_offsets, N))], axis=1)
-        J = np.concatenate([J, np.zeros((N, 1 + self.n_offsets, self.n_offsets))], axis=2)
-        J[:, 1:, N:] = np.eye(self.n_offsets)
-        gradient = np.zeros((N, N + self.n_offsets))
-        gradient[:, N:] = linear
-        hessian = np.zeros((N, N + self.n_offsets, N + self.n_offsets))
-        f = self.K @ self.theta[:N]
-        for a in arguments:
-            u = a[:, 0] * f + a[:, 1:-1] @ o + a[:, -1]
-            direction = np.einsum("ik,ikp->ip", a[:, :-1], J)
-            gradient += expit(u / self.t)[:, None] * direction
-            bend = expit(u / self.t) * expit(-u / self.t) / self.t
-            hessian += np.einsum("i,ip,iq->ipq", bend, direction, direction)
-        return scale[:, None] * gradient, scale[:, None, None] * hessian
-
-    def penalty(self):
-        full = np.zeros((N + self.n_offsets,) * 2)
-        full[:N, :N] = self.K
-        return full
-
-    def gradient(self):
-        return self.penalty() @ self.theta + self.rows(np.arange(N))[0].sum(axis=0)
-
-    def without(self, removed, *, newton):
-        """Parameters after one step without these rows."""
-        kept = np.delete(np.arange(N), removed)
-        after, bend = self.rows(kept)
-        left = self.penalty() @ self.theta + after[kept].sum(axis=0)
-        if not newton:
-            kept, bend = np.arange(N), self.rows(np.arange(N))[1]
-        H = self.penalty() + bend[kept].sum(axis=0)
-        return self.theta - np.linalg.lstsq(H, left, rcond=1e-14)[0]
-
-    def decision(self, theta):
-        f, o = self.K @ theta[:N], theta[N:]
-        if isinstance(self.estimator, NuSVC):
-            return (f + o[0]) / o[1]
-        return f - o[0] if isinstance(self.estimator, OneClassSVM) else f + o[0]
-
-    def loss(self, theta):
-        return losses(self.estimator, self.decision(theta)[:, None], self.y)
-
 
 SOME = [0, 2, 5, 7, 11, 20, 33]
 
@@ -367,6 +267,31 @@ def test_no_row_in_reach_of_a_kink():
         explainer = InfluenceExplainer(model, method="newton").fit(rows, y)
     assert np.isfinite(explainer.score_influence(rows, y)).all()
     InfluenceExplainer(model, method="newton", smoothing=1.0).fit(rows, y)
+
+
+def test_a_row_that_holds_the_offset_alone():
+    rows = np.random.default_rng(0).normal(size=(60, 1))
+    model = OneClassSVM(nu=0.99).fit(rows)
+    explainer = InfluenceExplainer(model, method="newton", smoothing=1e-4).fit(rows)
+    with pytest.warns(DegenerateDeletionWarning, match="Without some rows"):
+        scores = explainer.score_influence(rows)
+    assert np.isfinite(scores).all()
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        (NuSVC(kernel="linear", nu=0.2), np.tile(["a", "b", "b"], N // 3), None),
+        (OneClassSVM(kernel="linear"), None, None),
+    ],
+    ids=name,
+)
+def test_machines_that_answer_nothing(case):
+    """Whose margin or whose decisions are 0, so that nothing says how far to smooth."""
+    model = clone(case[0]).fit(X - X.mean(axis=0), case[1])
+    with pytest.warns(NotStationaryWarning, match="it could fall by"):
+        explainer = InfluenceExplainer(model, method="newton").fit(X - X.mean(axis=0), case[1])
+    assert np.isfinite(explainer.self_influence()).all()
 
 
 def test_other_targets_than_those_it_was_fitted_on():

@@ -26,12 +26,14 @@ from sklearn.naive_bayes import BernoulliNB, CategoricalNB, GaussianNB, Multinom
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor, NearestCentroid
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from sklearn.utils.validation import has_fit_parameter
 
 from skinfluence import InfluenceExplainer, objectives
 from skinfluence.deletion.closed.families import registered
 from skinfluence.exceptions import (
+    DegenerateDeletionWarning,
     NotStationaryWarning,
     UnsupportedEstimatorError,
 )
@@ -132,6 +134,18 @@ def test_pickling(case):
     explainer = explained(case)
     copy = pickle.loads(pickle.dumps(explainer))
     assert_array_equal(copy.self_influence(), explainer.self_influence())
+
+
+def first_output(outputs, y):
+    return outputs[:, 0]
+
+
+@pytest.mark.parametrize("target", ["loss", first_output], ids=["loss", "function"])
+@pytest.mark.parametrize("method", ["auto", "first_order"])
+def test_pickling_of_targets(target, method):
+    explainer = InfluenceExplainer(SVC(), method=method, target=target).fit(ROWS, PAIRS)
+    copy = pickle.loads(pickle.dumps(explainer))
+    assert_array_equal(copy.score_influence(ROWS, PAIRS), explainer.score_influence(ROWS, PAIRS))
 
 
 @pytest.mark.parametrize(
@@ -345,6 +359,33 @@ def test_method_refit_fits_again():
     _, report = again.score_influence(ROWS[:2], CLASSES[:2], return_report=True)
     assert report["method"] == "refit"
     assert len(report["flagged_rows"]) == 0
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        GaussianProcessClassifier(RBF(1.0), optimizer=None),
+        LinearDiscriminantAnalysis(),
+        NearestCentroid(),
+        SVC(),
+    ],
+    ids=lambda model: type(model).__name__,
+)
+def test_refits_where_one_class_is_left(model):
+    """Many classifiers refuse to be fitted then, and the others are certain."""
+    y = np.array(["a"] * 9 + ["b"])
+    X = ROWS[: len(y)]
+    explainer = InfluenceExplainer(model, method="refit").fit(X, y)
+    with pytest.warns(DegenerateDeletionWarning, match="1 of 10: 9"):
+        scores = explainer.score_influence(X, y)
+    if isinstance(model, GaussianProcessClassifier):
+        loss = -np.log(model.fit(X, y).predict_proba(X)[:, 0])
+        assert_allclose(scores[:9, 9], -loss[:9], rtol=1e-9)
+        assert scores[9, 9] == np.inf
+    else:
+        with pytest.warns(DegenerateDeletionWarning):
+            exact = InfluenceExplainer(model).fit(X, y).score_influence(X, y)
+        assert_allclose(scores[:, 9], exact[:, 9], rtol=1e-7, atol=1e-9)
 
 
 def without_weights(explainer):

@@ -15,6 +15,7 @@ from sklearn.discriminant_analysis import (
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.naive_bayes import BernoulliNB, CategoricalNB, GaussianNB, MultinomialNB
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor, NearestCentroid
+from sklearn.svm import SVC, NuSVC
 
 from skinfluence import InfluenceExplainer
 from skinfluence._compat import QDA_DIVIDES_BY_N
@@ -24,6 +25,7 @@ from skinfluence.exceptions import (
     DegenerateDeletionWarning,
     UnsupportedEstimatorError,
 )
+from tests.conftest import import_optional
 from tests.test_deletion.exact_cases import (
     CATEGORIES,
     CLASSES,
@@ -250,3 +252,31 @@ def test_there_is_no_embedding():
     with pytest.raises(AttributeError, match="has no attribute 'transform'") as caught:
         explainer.transform(ROWS)
     assert "the deletions of GaussianNB are exact without any" in str(caught.value.__cause__)
+
+
+def test_margins_below_the_tolerance_are_named():
+    labels = np.random.default_rng(0).integers(0, 2, len(ROWS))
+    loose = NuSVC(nu=0.05).fit(ROWS, labels)
+    with pytest.raises(ValueError, match=r"margin of NuSVC .* less than its tol=0.001.*larger nu"):
+        InfluenceExplainer(loose).fit(ROWS, labels)
+    tight = NuSVC(nu=0.05, tol=1e-9).fit(ROWS, labels)
+    found = InfluenceExplainer(tight).fit(ROWS, labels).validate(n_refits=4, random_state=0)
+    assert found.relative_error < 1e-8
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [PCA(2), KernelRidge(), GaussianNB(), KNeighborsClassifier(), SVC()],
+    ids=lambda model: type(model).__name__,
+)
+@pytest.mark.filterwarnings("error:X does not have valid feature names")
+def test_frames_are_read_in_silence(estimator):
+    pandas = import_optional("pandas")
+    frame = pandas.DataFrame(ROWS).rename(columns="x{}".format)
+    y = NUMBERS if isinstance(estimator, KernelRidge) else CLASSES
+    model = estimator.fit(frame, y)
+    explainer = InfluenceExplainer(model).fit(frame, y)
+    assert list(explainer.feature_names_in_) == list(frame.columns)
+    assert np.isfinite(explainer.score_influence(frame[:2], y[:2])).all()
+    explainer.validate(n_refits=2, random_state=0)
+    assert list(model.feature_names_in_) == list(frame.columns)

@@ -402,13 +402,14 @@ def test_rows_of_no_weight_change_nothing():
     assert_array_equal(slopes, 0.0)
 
 
-def test_no_row_and_no_feature():
-    for estimator in (GaussianNB(), SVC(), KNeighborsClassifier(weights="distance")):
-        explainer = InfluenceExplainer(estimator).fit(ROWS, CLASSES)
-        p = ROWS.shape[1]
-        assert explainer.perturbation(ROWS[:2], CLASSES[:2], rows=[]).shape == (2, 0, p)
-        found = explainer.perturbation(ROWS[:2], CLASSES[:2], rows=[1], features=[])
-        assert found.shape == (2, 1, 0)
+@pytest.mark.parametrize(
+    "estimator", [SVC(), KernelRidge(), GaussianNB()], ids=lambda model: type(model).__name__
+)
+def test_no_rows_or_features_have_no_slopes(estimator):
+    y = NUMBERS if isinstance(estimator, KernelRidge) else CLASSES
+    explainer = InfluenceExplainer(estimator).fit(ROWS, y)
+    assert explainer.perturbation(ROWS[:2], y[:2], rows=[]).shape == (2, 0, ROWS.shape[1])
+    assert explainer.perturbation(ROWS[:2], y[:2], features=[]).shape == (2, len(ROWS), 0)
 
 
 @pytest.mark.filterwarnings("error")

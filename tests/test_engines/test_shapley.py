@@ -61,7 +61,7 @@ def by_definition(query, target, *, X, y, k, weights=None):
     return values
 
 
-@pytest.mark.parametrize("k", [1, 2, 3, 6])
+@pytest.mark.parametrize("k", [1, 2, 3, 6, 7])
 @pytest.mark.parametrize("n", [7, 8])
 @pytest.mark.parametrize("kind", ["labels", "numbers"])
 def test_values_are_means_over_all_subsets(k, n, kind):
@@ -77,7 +77,7 @@ def test_values_are_means_over_all_subsets(k, n, kind):
     assert_allclose(own, np.diag(explainer.score_influence(X[:n], y[:n])), rtol=1e-12)
 
 
-@pytest.mark.parametrize("k", [1, 2, 5, 9])
+@pytest.mark.parametrize("k", [1, 2, 5, 7, 9])
 @pytest.mark.parametrize("weights", ["distance", fading])
 @pytest.mark.parametrize("kind", ["labels", "numbers"])
 def test_weighted_values_are_means_over_all_subsets(k, weights, kind):
@@ -86,9 +86,9 @@ def test_weighted_values_are_means_over_all_subsets(k, weights, kind):
     y, asked = (LABELS[:7], ASKED[:3]) if kind == "labels" else (NUMBERS[:7], WANTED[:3])
     model = KNeighborsClassifier if kind == "labels" else KNeighborsRegressor
     # Trees find distances of 0, where matrix products may leave 1e-8.
-    model = model(min(k, 6), weights=weights, algorithm="kd_tree")
+    model = model(min(k, 7), weights=weights, algorithm="kd_tree")
     explainer = KNNShapley(model).fit(rows, y)
-    if k > 6:  # more than there are rows: the same as all of them
+    if k > 7:  # more than there are rows: the same as all of them
         explainer._engine.k = k
     values = explainer.score_influence(asked_rows, asked)
     options = {"X": rows, "y": y, "k": k, "weights": inverse if weights == "distance" else weights}

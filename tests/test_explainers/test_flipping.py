@@ -237,6 +237,23 @@ def test_every_class_keeps_a_row():
     assert not flip.found and "no set was found that leaves every class a row" in flip.reason
 
 
+def test_where_nothing_is_found_a_better_order_is_named():
+    X, y = np.array([[0.0], [0.1], [5.0], [5.1]]), [0, 0, 1, 1]
+    reasons = [explain(RidgeClassifier(), X, y, [[0.0]])[0].reason]
+    model = InfluenceExplainer(RidgeClassifier(), method="refit").fit(X, y)
+    reasons.append(model.smallest_flip([[0.0]], n_random=0)[0].reason)
+    hint = "class a row; the order of method='refit' is nearer to what deletions do"
+    assert reasons[0].endswith(hint)
+    assert reasons[1].endswith("class a row")
+
+
+@pytest.mark.filterwarnings("error::UserWarning")
+def test_a_class_of_one_row_is_no_warning():
+    X, y, queries = rows(2, n=24)
+    model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.1)
+    InfluenceExplainer(model).fit(X, y).smallest_flip(queries[:1], n_random=3, random_state=0)
+
+
 @pytest.mark.parametrize(
     "model",
     [SVC(), KNeighborsClassifier(9, weights=lambda d: np.exp(-d)), NearestCentroid()],
@@ -307,7 +324,7 @@ def test_thresholds_are_refused():
         ({"max_rows": 31}, r"max_rows must lie between"),
         ({"n_random": -1}, r"n_random is the number of random orders of the rows. Got -1"),
         ({"n_random": 2.0}, r"n_random is the number of random orders"),
-        ({"retrain": lambda kept: None}, r"retrain= trains a network that cannot fit itself"),
+        ({"retrain": print}, r"retrain= trains a network that cannot fit itself"),
     ],
     ids=str,
 )

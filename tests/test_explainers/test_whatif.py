@@ -262,3 +262,21 @@ def test_what_an_engine_does_not_know_is_refused(question):
     rows = [None] * (2 if question == "perturbation" else 4)
     with pytest.raises(UnsupportedEstimatorError, match=rf"{question} asks for other values of"):
         getattr(DeletionEngine, question)(engine, *rows)
+
+
+def test_one_row_is_passed_as_a_table():
+    rows = frame()
+    explainer, _ = explained(rows, model=make_pipeline(StandardScaler(), LogisticRegression()))
+    for one in (rows.iloc[3], ROWS[3]):
+        with pytest.raises(
+            ValueError, match=r"X_new has 1 dimensions.*Pass one row as frame.iloc"
+        ):
+            explainer.score_replacement(one, rows=[3], queries=(rows, CLASSES))
+
+
+def test_names_before_a_column_transformer_are_the_nearest():
+    rows = frame()
+    columns = make_column_transformer((StandardScaler(), NAMES), verbose_feature_names_out=True)
+    explainer, _ = explained(rows, model=make_pipeline(columns, LogisticRegression()))
+    with pytest.raises(ValueError, match=r"nearest are 'standardscaler__age'; model_feature_"):
+        explainer.perturbation(rows, CLASSES, features=["age"])

@@ -125,3 +125,10 @@ def test_one_huge_value_does_not_tie_the_others():
     small = np.random.default_rng(0).normal(size=50)
     result = agreement(np.r_[small, 1e14], np.r_[-small, 1e14])
     assert result.spearman < -0.8
+
+
+def test_noise_beside_exact_zeros_is_no_rank():
+    """Most rows of a support vector machine do nothing; refits of them end in rounding."""
+    estimated = np.concatenate([np.zeros(60), [0.1, -0.2, 0.3, 0.05]])
+    noise = np.random.default_rng(0).normal(scale=1e-16, size=estimated.shape)
+    assert agreement(estimated, estimated + noise).spearman == 1.0

@@ -256,6 +256,10 @@ class Family(ABC):
         """How far the estimator's outputs at some training rows are from a model's, relatively."""
         return relative_difference(theirs, ours)
 
+    def undetermined(self, estimator: Any, found: ExactModel) -> str:
+        """What else than other rows makes its outputs differ from a model's; empty if nothing."""
+        return ""
+
     def searches(self, estimator: Any) -> bool:
         """Whether the estimator chooses options of its own, which deletions hold fixed."""
         return False

@@ -39,6 +39,9 @@ class MeanDeletion(ExactModel):
         # The step from the mean, so that a row of weight 0 moves it by exactly 0.
         share = np.divide(weights, left, out=np.zeros_like(left), where=left > 0)
         self.means = self.mean - share[:, None] * (targets - self.mean)
+        weighted = weights[:, None] * targets
+        # Of a class without another row nothing is left, rounding included.
+        self.means[weighted == weighted.sum(axis=0)] = 0.0
 
     def outputs(self, X: Any) -> Array:
         return np.tile(self.mean, (X.shape[0], 1))

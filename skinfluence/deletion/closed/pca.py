@@ -111,6 +111,12 @@ class ComponentsDeletion(_FromScatter):
         self.n_components = n_components
         # What is left out is a difference of squares, or too small to be one.
         self.ill = self.dropped / self._left(scatter.n) * ILL < self.values[-1]
+        self._sunk: set[int] = set()
+
+    @property
+    def alone(self) -> Positions:  # type: ignore[override]
+        """Rows without which components leave no more than rounding."""
+        return np.array(sorted(self._sunk), dtype=np.intp)
 
     @property
     def dropped(self) -> float:
@@ -132,7 +138,11 @@ class ComponentsDeletion(_FromScatter):
         fallen = (values[::-1][:K] - kept).sum(axis=1)
         lost = self.gone * np.einsum("bp,bp->b", u, u) - fallen
         dropped = values[: self.scatter.p - K].sum() - lost
-        return rows, kept, np.maximum(dropped, 0.0) / self._left(self.n_train - 1), axes
+        noise = dropped / self._left(self.n_train - 1)
+        if "density" in self.wanted:
+            noise[~(noise * SINGULAR > kept.max(axis=1, initial=0.0))] = 0.0
+            self._sunk.update(rows[noise == 0.0].tolist())
+        return rows, kept, noise, axes
 
     def _left(self, n):
         """How many components of n rows are left out."""
@@ -177,8 +187,11 @@ class ComponentsDeletion(_FromScatter):
         found = []
         if "density" in self.wanted:
             p, K = self.scatter.p, self.n_components
-            log_det = np.log(kept).sum(axis=-1) + (p - K) * np.log(noise)
-            found.append(log_normal(within + error / noise, log_det, p))
+            with np.errstate(divide="ignore", invalid="ignore"):
+                log_det = np.log(kept).sum(axis=-1) + (p - K) * np.log(noise)
+                density = log_normal(within + error / noise, log_det, p)
+            # Beside components that leave nothing there is no density.
+            found.append(np.where(noise > 0.0, density, -np.inf))
         if "error" in self.wanted:
             found.append(error)
         return np.stack(found, axis=-1)
@@ -216,6 +229,11 @@ class _ComponentsFamily(Latent):
 
     def read(self, estimator: Any, rows: TrainingRows, settings: Any) -> ExactModel | None:
         n, p = rows.X.shape
+        if n < 3:
+            raise ValueError(
+                f"PCA was fitted on {n} rows, and a deletion leaves one, which has no variance. "
+                "Pass 3 rows or more."
+            )
         K = int(estimator.n_components_)
         scatter = Scatter(rows.X, centred=True)
         if min(n - 1, p) > K:

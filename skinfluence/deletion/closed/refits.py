@@ -42,6 +42,12 @@ class Refits(ExactModel):
         self.family, self.estimator, self.rows = family, estimator, rows
         self.head = family.head(estimator)
         self.n_train = rows.n
+        self._unfitted: set[int] = set()
+
+    @property
+    def alone(self) -> Positions:  # type: ignore[override]
+        """Rows without which the estimator could not be fitted."""
+        return np.array(sorted(self._unfitted), dtype=np.intp)
 
     @cached_property
     def _all(self):
@@ -63,6 +69,8 @@ class Refits(ExactModel):
     def outputs_of(self, fitted: tuple[Positions, Any], X: Any) -> Array:
         """Outputs of a model from :meth:`fit`, (n_queries, n_outputs)."""
         kept, model = fitted
+        if model is None:
+            return self.of_none(np.setdiff1d(np.arange(self.n_train), kept)[0], X)
         outputs = self.family.outputs(model, self.family.seen_by(self.estimator, X, kept))
         classes = self.head.classes
         if classes is None or len(model.classes_) == len(classes):
@@ -73,8 +81,37 @@ class Refits(ExactModel):
         return self.outputs_of(self._all, X)
 
     def delete(self, rows: Positions) -> Any:
-        every = np.arange(self.n_train)
-        return [self.fit(np.delete(every, i)) for i in rows]
+        return [self._without(int(row)) for row in rows]
+
+    def _without(self, row):
+        kept = np.delete(np.arange(self.n_train), row)
+        if not self._one_class(kept):
+            return self.fit(kept)
+        try:
+            fitted = self.fit(kept)
+            self.outputs_of(fitted, self.rows.X[:1])
+        except (ValueError, linalg.LinAlgError):
+            self._unfitted.add(row)
+            return kept, None
+        return fitted
+
+    def _one_class(self, kept):
+        """Whether rows of one class are all that is left, which many classifiers refuse."""
+        if self.head.classes is None:
+            return False
+        weighs = self.rows.ones()[kept] > 0
+        return len(np.unique(self.rows.y[kept][weighs])) == 1
+
+    def of_none(self, row: int, X: Any) -> Array:
+        """Outputs where the row that went was needed by its class, or by the density."""
+        head = self.head
+        if head.classes is None:
+            return np.full_like(self.outputs(X), head.of_no_rows)
+        gone = np.searchsorted(head.classes, self.rows.y[row])
+        left = np.delete(np.arange(len(head.classes)), gone)
+        # One that is alone is certain, with whatever log joint density.
+        outputs = np.ones((X.shape[0], 1)) if len(left) == 1 else self.outputs(X)[:, left]
+        return head.of_classes_left(outputs, left)
 
     def without(self, X: Any, deleted: Any, meeting: Meeting) -> Array:
         if meeting is OWN:
@@ -125,16 +162,7 @@ class _Refitted(Replaced):
     def _of(self, j, X):
         fitted, refits = self.fitted[j], self.refits
         found = None if fitted is None else self._or_none(refits.outputs_of, fitted, X)
-        return self._of_none(j, X) if found is None else found
-
-    def _of_none(self, j, X):
-        """Outputs where the row that went was needed by its class, or by the density."""
-        head, outputs = self.refits.head, self.refits.outputs(X)
-        if head.classes is None:
-            return np.full_like(outputs, head.of_no_rows)
-        gone = np.searchsorted(head.classes, self.refits.rows.y[self.new.rows[j]])
-        left = np.delete(np.arange(len(head.classes)), gone)
-        return head.of_classes_left(outputs[:, left], left)
+        return refits.of_none(self.new.rows[j], X) if found is None else found
 
 
 class Patched(ExactModel):

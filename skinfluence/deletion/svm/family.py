@@ -57,6 +57,16 @@ def _warn_if_adrift(estimator, smoothed):
         )
 
 
+def _refuse_no_margin(estimator, deletion):
+    pairs = zip(deletion.machine.problems, deletion.points, strict=True)
+    if any(problem.has_no_margin(point.offset) for problem, point in pairs):
+        raise ValueError(
+            f"{type(estimator).__name__}(nu={estimator.nu}) fitted a margin of width 0: more rows "
+            "than that share are on the wrong side of any other. Its decisions, which are divided "
+            "by the margin, are rounding then. Raise nu, or use SVC."
+        )
+
+
 class Refit:
     """A machine fitted to some rows, at its exact optimum.
 
@@ -99,9 +109,19 @@ class _Machines(Family):
             _warn_if_adrift(estimator, smoothed)
             return smoothed
         deletion = SVMDeletion(machine)
+        _refuse_no_margin(estimator, deletion)
         gap = f"its conditions are violated by {deletion.gap:.1e} of the size of its gradients"
         _warn_if_loose(estimator, deletion.gap, gap)
         return deletion
+
+    def undetermined(self, estimator: Any, found: ExactModel) -> str:
+        if not isinstance(found, SVMDeletion) or not found.margin < estimator.tol:
+            return ""
+        return (
+            f"The margin of {type(estimator).__name__} at its optimum is {found.margin:.1e}, less "
+            f"than its tol={estimator.tol:g}, and its decisions are divided by it: they are far "
+            "from those of the optimum. Refit it with a smaller tol, or a larger nu if it is 0."
+        )
 
     def outputs(self, estimator: Any, X: Any) -> Array:
         if isinstance(estimator, Refit):

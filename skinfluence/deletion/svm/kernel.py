@@ -104,6 +104,8 @@ class Kernel:
         return self.between_new(X, X, rows)
 
     def _named(self, A, B):
+        if not (A.shape[0] and B.shape[0]):  # no support vectors, say
+            return np.zeros((A.shape[0], B.shape[0]))
         if self.name == "linear":
             return linear_kernel(A, B, dense_output=True)
         if self.name == "rbf":

@@ -116,7 +116,7 @@ class SVMDeletion(ExactModel):
         columns = np.flatnonzero(_moves(problem, point, self.n_train)[rows])
         motions = [problem.motion(rows[[column]]) for column in columns]
         ends = follow_each(problem.programme, point, motions)
-        self.ends.update(rows[columns[~ends.complete]].tolist())
+        self.ends.update(rows[columns[_undetermined(problem, point, ends)]].tolist())
         return Moved(columns, ends.beta, ends.offset)
 
     @property
@@ -137,6 +137,12 @@ class SVMDeletion(ExactModel):
 
     # -- outputs ----------------------------------------------------------------------------------
 
+    @property
+    def margin(self) -> float:
+        """The smallest margin that decisions are divided by; inf where they are by none."""
+        pairs = zip(self.machine.problems, self.points, strict=True)
+        return min(problem.margin(point.offset) for problem, point in pairs)
+
     def outputs(self, X: Any) -> Array:
         return self._decisions(X, 1, [None] * self.n_outputs, EVERY)[:, 0]
 
@@ -153,7 +159,7 @@ class SVMDeletion(ExactModel):
 
     def _moved_by(self, problem, point, group):
         ends = follow_each(problem.programme, point, [problem.motion(group)])
-        self.ends.update(group[: 0 if ends.complete[0] else None].tolist())
+        self.ends.update(group[: None if _undetermined(problem, point, ends)[0] else 0].tolist())
         return Moved(np.zeros(1, dtype=np.intp), ends.beta, ends.offset)
 
     def _decisions(self, X, n_rows, moved, meeting):
@@ -203,6 +209,14 @@ def _moves(problem: Problem, point: Point, n_train: int) -> NDArray[np.bool_]:
         found[problem.positions] = True
     else:
         found[problem.positions] |= problem.programme.on_rows(np.abs(point.beta)) > 0
+    return found
+
+
+def _undetermined(problem, point, ends):
+    """Which ends of paths are no optimum, or have no margin to divide decisions by, (b,)."""
+    found = ~ends.complete
+    for j, offset in enumerate((point.offset[:, None] + ends.offset).T):
+        found[j] |= problem.has_no_margin(offset)
     return found
 
 

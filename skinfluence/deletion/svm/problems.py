@@ -53,9 +53,14 @@ class Problem:
         """The decision function from sums of kernels, (q, b), and multipliers, (n_groups, b)."""
         return products + offset[0]
 
+    def margin(self, offset: Array) -> float:
+        """What decisions are divided by; inf where by nothing."""
+        return np.inf
+
     def has_no_margin(self, offset: Array) -> bool:
         """Whether decisions would be divided by a margin that is nothing but rounding."""
-        return False
+        rounding = 1e-12 * self.programme.size * self.programme.kernel.largest
+        return 2.0 * self.margin(offset) <= rounding
 
 
 class Margin(Problem):
@@ -121,12 +126,10 @@ class NuMargin(Problem):
         return -0.5 * self.nu * self.weights[own].sum() * np.array([1.0, -1.0])
 
     def decision(self, products: Array, offset: Array) -> Array:
-        rho = 0.5 * (offset[1] - offset[0])
-        return (products + 0.5 * (offset[0] + offset[1])) / rho
+        return (products + 0.5 * (offset[0] + offset[1])) / (0.5 * (offset[1] - offset[0]))
 
-    def has_no_margin(self, offset: Array) -> bool:
-        size = self.programme.size * self.programme.kernel.largest
-        return bool(offset[1] - offset[0] <= 1e-12 * size)
+    def margin(self, offset: Array) -> float:
+        return float(0.5 * (offset[1] - offset[0]))
 
 
 class Tube(Problem):

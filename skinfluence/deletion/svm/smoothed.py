@@ -9,7 +9,6 @@ import numpy as np
 from skinfluence import _loops
 from skinfluence.deletion.base import Array
 from skinfluence.deletion.closed.base import EVERY, ExactModel, Meeting, Positions
-from skinfluence.deletion.svm.point import gradient_size
 from skinfluence.deletion.svm.polish import polish
 from skinfluence.deletion.svm.problems import NuMargin, OneClass, Problem
 from skinfluence.deletion.svm.reading import Machine, last_of_their_class
@@ -20,6 +19,8 @@ from skinfluence.objectives.smoothing import TEMPERATURE
 
 # Dense matrices of all rows that are alive at once.
 MATRICES = 4
+# Share of what sums of kernels could be below which a margin or a spread is none.
+TINY = 1e-6
 # Of a rational function, its derivative along a direction to the last digit.
 IMAGINARY = 1e-30
 
@@ -75,9 +76,12 @@ class SmoothedMachine(ExactModel):
         self.excess = excess
         self.at_kinks = min(steps.at_kinks for steps in self.steps)
         self.stationarity = excess, max(point.stationarity for point in self.points)
-        self.alone = np.array(
-            last_of_their_class(machine.codes) if len(machine.pairs) else [], dtype=np.intp
-        )
+        self._last = last_of_their_class(machine.codes) if len(machine.pairs) else []
+
+    @property
+    def alone(self) -> Positions:  # type: ignore[override]
+        """Rows without which a class is gone, or nothing holds the offset."""
+        return np.array(sorted({*self._last, *(i for s in self.steps for i in s.alone)}), np.intp)
 
     @property
     def row_block(self) -> int:
@@ -160,14 +164,21 @@ def temperature(machine: Machine, smoothing: float | None) -> float:
     problem = machine.problems[0]
     if machine.classes is not None:
         return TEMPERATURE
+    least = 0.0
     if isinstance(problem, OneClass):
         values = polish(problem.programme, problem.fitted)[0].products
+        least = TINY * _size(problem.programme)
     else:
         n = len(problem.positions)
         values = problem.programme.p.reshape(-1, n).mean(axis=0)
     centre = np.average(values, weights=problem.weights)
     spread = np.sqrt(np.average(np.square(values - centre), weights=problem.weights))
-    return TEMPERATURE * (float(spread) or 1.0)
+    return TEMPERATURE * (max(float(spread), least) or 1.0)
+
+
+def _size(programme):
+    """What sums of kernels could be."""
+    return float(np.abs(programme.c).sum() * programme.kernel.largest)
 
 
 def _smoothed(problem: Problem, t: float) -> tuple[SmoothedProgramme, SmoothPoint]:
@@ -180,7 +191,7 @@ def _smoothed(problem: Problem, t: float) -> tuple[SmoothedProgramme, SmoothPoin
         # Its decision function is divided by the margin, and t is in units of what comes out.
         exact = polish(programme, problem.fitted)[0]
         rho = 0.5 * float(exact.offset[1] - exact.offset[0])
-        t = t * (rho if rho > 0 else gradient_size(programme, exact) or 1.0)
+        t = t * (max(rho, TINY * _size(programme)) or 1.0)
     smooth = SmoothedProgramme(programme, t, matrix)
     return smooth, smooth_optimum(smooth, smooth.on_sites(problem.fitted))
 

@@ -13,6 +13,9 @@ from skinfluence.deletion.svm.kernel import Indices
 from skinfluence.deletion.svm.problems import Problem
 from skinfluence.deletion.svm.smoothed_programme import Bordered, SmoothedProgramme, SmoothPoint
 
+# One less the leverage of a row below which there is no telling what holds the fit without it.
+ALONE = 1e-12
+
 
 class Steps:
     """Changes of coefficients and offsets, to first order or by a Newton step.
@@ -46,6 +49,8 @@ class Steps:
         # What the bounds ask for, which is beta up to what was left of the gradient.
         self.beta, self._curvature = smooth.derivatives(self.gaps, programme.lo, programme.hi)
         self._systems: dict[Any, Any] = {}
+        # Rows that hold an offset, or a direction, without help.
+        self.alone: set[int] = set()
 
     @property
     def at_kinks(self) -> float:
@@ -66,7 +71,8 @@ class Steps:
         for key in dict.fromkeys(keys):
             own = [j for j, other in enumerate(keys) if other == key]
             some = [motions[j] for j in own]
-            beta[:, own], offset[:, own] = self._moved(key, some)
+            beta[:, own], offset[:, own], alone = self._moved(key, some)
+            self.alone.update(row for j in alone for row in deletions[own[j]].tolist())
         return self.smooth.on_rows(beta), offset
 
     def _moved(self, key, motions):
@@ -80,18 +86,19 @@ class Steps:
         # Where bounds stay, u has no entries but those of the sites that go.
         z = P @ u if key is not None else (sparse.csr_array(u.T) @ P).T
         z += Q @ dc
-        offset = Q.T @ u - G @ dc
+        offset, alone = Q.T @ u - G @ dc, []
         if self.newton:
             for j, sites in enumerate(gone):
                 wanted = -self.beta[sites] / root[sites] - z[sites, j]
-                pull = np.linalg.solve(P[np.ix_(sites, sites)], wanted)
+                pull, held = _solved(P[np.ix_(sites, sites)], wanted)
+                alone += [] if held else [j]
                 z[:, j] += P[:, sites] @ pull
                 offset[:, j] += Q[sites].T @ pull
         change = root[:, None] * z
         if self.newton:
             for j, sites in enumerate(gone):
                 change[sites, j] = -self.beta[sites]
-        return change, offset
+        return change, offset, alone
 
     def _system(self, key, motion):
         """Roots of curvatures, the inverse, and the coefficients of rows that stay."""
@@ -107,3 +114,11 @@ class Steps:
         system = Bordered(self.smooth.matrix, D, self.smooth.members)
         self._systems[key] = system.root, system.dense(), wanted
         return self._systems[key]
+
+
+def _solved(block, wanted):
+    """Solution, and whether something else holds the fit; 0 where nothing does."""
+    try:
+        return np.linalg.solve(block, wanted), np.diag(block).min(initial=1.0) >= ALONE
+    except np.linalg.LinAlgError:
+        return np.zeros_like(wanted), False

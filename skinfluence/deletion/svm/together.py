@@ -9,6 +9,7 @@ import numpy as np
 from skinfluence.deletion.svm.point import FREE, LOWER, UPPER
 from skinfluence.deletion.svm.programme import Motion
 from skinfluence.deletion.svm.tableau import Tableau
+from skinfluence.deletion.svm.walk import ON_BOUND
 
 # Events after which a path is left to a walk of its own, and those without progress.
 EVENTS, STANDSTILL = 64, 6
@@ -356,6 +357,7 @@ class Paths:
         worst = np.maximum(exceeded, wrong)
         self.lost |= ~(worst <= CERTAIN * tableau.size)
         self.lost |= ~(outside_box <= INSIDE * programme.size)
+        self.lost |= self._unheld()
 
     def _outside_boxes(self):
         self.path = np.arange(len(self.ends))
@@ -364,6 +366,15 @@ class Paths:
         out = np.maximum(lo - beta, beta - hi)
         out[self._gone()] = 0.0
         return out.max(axis=1, initial=0.0)
+
+    def _unheld(self):
+        """Paths that end with no free variable in a sum, whose multiplier has an interval then."""
+        tableau = self.tableau
+        lo, hi = self._bounds(np.ones(len(self.ends)))
+        beta, tiny = self.ends[:, tableau.k :], ON_BOUND * tableau.programme.size
+        inside = (self.places == FREE) & ~self._gone()
+        inside &= (beta - lo > tiny) & (hi - beta > tiny)
+        return ~(inside @ tableau.border(tableau.variables).T > 0).all(axis=1)
 
     def _gone(self):
         """Which watched variables are driven, (b, v)."""

@@ -118,7 +118,9 @@ class ExactLabels(Labels):
 def _as_no_model():
     """What an estimator says of rows that are too few, or all alike, for it."""
     try:
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            # A covariance says so of a class that has one row left, which is meant here.
+            warnings.filterwarnings("ignore", "Only one sample available")
             yield
     except (ValueError, FloatingPointError, linalg.LinAlgError) as error:
         raise NoModel from error

@@ -51,6 +51,9 @@ def agreed_model(
         if again < 0.01 * deviation:
             found, deviation = refits, again
     if not deviation <= max(family.other, family.same):
+        undetermined = family.undetermined(model, found)
+        if undetermined:
+            raise ValueError(undetermined)
         raise ValueError(
             f"{type(model).__name__} answers differently on these rows than if it had been "
             f"fitted on them (relative difference {deviation:.1e}), so they did not train it. "

@@ -22,10 +22,10 @@ def slope_of(exact: ExactModel, head: Head, target: Any) -> Slope | None:
     if not exact.linear:
         return None
     if target == "loss":
-        return lambda outputs, asked: loss_slope(head, outputs, asked, exact.temperature)
+        return partial(loss_slope, head, t=exact.temperature)
     if not callable(target):
         return cast(Slope, partial(head.slopes, target))
-    return lambda outputs, y: _of_user(target, head, outputs, y)
+    return partial(_of_user, target, head)
 
 
 def _of_user(function, head, outputs, y):

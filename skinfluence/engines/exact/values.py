@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ Value = Callable[[Array, Any], Array]
 def value_of(head: Head, target: Any) -> Value:
     """The target as a function of outputs (q, b, K) and of what each query asks, to (q, b)."""
     if callable(target):
-        return lambda outputs, y: _of_user(target, head.shown(outputs), y)
+        return partial(_of_user, target, head)
     named: dict[str, Value] = {
         "loss": head.loss,
         "decision_function": head.decision,
@@ -90,7 +91,8 @@ def _chosen_number(head, output, outputs):
     return np.full(len(outputs()), position, dtype=np.intp)
 
 
-def _of_user(function, outputs, y):
+def _of_user(function, head, outputs, y):
+    outputs = head.shown(outputs)
     q, b, n_outputs = outputs.shape
     repeated = None if y is None else np.repeat(y, b, axis=0)
     return called(function, outputs.reshape(q * b, n_outputs), repeated)[0].reshape(q, b)

@@ -40,6 +40,8 @@ class LinearLabels(Labels):
         self.engine, self.rows, self.n_queries = engine, rows, rows.shape[0]
         self.classes = engine.linear_fit.classes
         self.class_of_row = engine.class_of_row
+        if engine.method in ("first_order", "newton") and not engine.linear_fit.smoothed:
+            self.hint = "; the order of method='refit' is nearer to what deletions do"
         self._at = [part.theta for part in engine.parts]
         known: dict[int, Any] = {}
         for part in engine.parts:

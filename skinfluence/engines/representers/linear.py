@@ -33,7 +33,8 @@ class LinearRepresenters(RepresenterEngine):
             raise UnsupportedEstimatorError(
                 f"{type(model).__name__} has no linear layer that is known. RepresenterExplainer "
                 "decomposes l2-penalised linear estimators of scikit-learn (LogisticRegression, "
-                "Ridge, LinearSVC, ...), networks, and pipelines and searches around them."
+                "Ridge, LinearSVC, ...), networks, and pipelines and searches around them; "
+                "InfluenceExplainer says what deleting a row does, of more models."
             )
         reader_of(model).check(model)
         for name in ("layer", "loss"):
