@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from skinfluence.engines.labels import Labels
-from skinfluence.whatif._at_random import n_random_flips, random_sizes
+from skinfluence.whatif._at_random import n_random_flips, random_sizes, shortest_at_random
 from skinfluence.whatif._flip import Flip
 from skinfluence.whatif._refits import Tried, deletable
 from skinfluence.whatif._search import NONE, pruned, search
@@ -44,7 +44,7 @@ def flips(
     known: dict[bytes, Any] = {}
     for query in queries:
         tried = Tried(labels, known, query)
-        found, reason = _found(tried, max_rows)
+        found, reason = _found(tried, orders, max_rows)
         if found is not None:
             found = pruned(tried, found) if minimal else found
             if labels.confirmed(found)[query] == tried.before:
@@ -52,7 +52,7 @@ def flips(
         yield _answer(tried, found, reason, orders, minimal, train_index)
 
 
-def _found(tried, max_rows):
+def _found(tried, orders, max_rows):
     """A set of rows, or None and why there is none."""
     again = tried.labels.trained_again()
     if again is not None and again[tried.query] != tried.before:
@@ -61,6 +61,7 @@ def _found(tried, max_rows):
             f"{tried.labels.classes[again[tried.query]]} already"
         )
     found = search(tried)
+    found = shortest_at_random(tried, orders) if found is None else found
     if found is None:
         return None, f"no set was found that leaves every class a row{tried.labels.hint}"
     if max_rows is not None and len(found) > max_rows:

@@ -23,6 +23,17 @@ def random_sizes(
     return np.array([_size(tried, order, size) for order in orders], dtype=np.float64)
 
 
+def shortest_at_random(
+    tried: Tried, orders: Sequence[NDArray[np.intp]]
+) -> NDArray[np.intp] | None:
+    """The shortest set that an order gives; None where the label stays in all of them."""
+    sizes = random_sizes(tried, orders, 1)
+    if not np.isfinite(sizes).any():
+        return None
+    best = int(sizes.argmin())
+    return orders[best][: int(sizes[best])]
+
+
 def n_random_flips(tried: Tried, orders: Sequence[NDArray[np.intp]], size: int) -> int:
     """In how many orders the first `size` rows change the label."""
     return sum(len(order) >= size and tried.flips(order[:size]) for order in orders)

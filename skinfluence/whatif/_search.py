@@ -75,11 +75,20 @@ def _first(tried):
 
 
 def _of_the_class(tried, gone):
-    """What margins name and then all that is left of the class, where that is needed."""
+    """What margins name and then all that is left of the class, where that is needed.
+
+    Margins may also have named rows of the rival without which it no longer wins: at last only
+    rows of the class go.
+    """
     labels = tried.labels
-    own = np.flatnonzero(labels.class_of_row == tried.before)
-    order = deletable(np.setdiff1d(own, gone), labels.class_of_row, gone)
-    return _prefix(tried, gone, order, len(order), len(labels.class_of_row))
+    own = labels.class_of_row == tried.before
+    left = np.setdiff1d(np.flatnonzero(own), gone)
+    for first, then in ((gone, left), (NONE, np.concatenate([gone[own[gone]], left]))):
+        order = deletable(then, labels.class_of_row, first)
+        found = _prefix(tried, first, order, len(order), len(labels.class_of_row))
+        if found is not None:
+            return found
+    return None
 
 
 def _exchanged(tried, found):

@@ -346,3 +346,18 @@ def test_a_relabelled_row_of_two_that_separates():
     e = InfluenceExplainer(model, method="refit").fit(X, y)
     with pytest.warns(DegenerateDeletionWarning, match=r"not determined after replacing"):
         e.score_replacement(np.array([[-0.5], [0.5]]), [0, 1], rows=[4, 5], queries=(X, y))
+
+
+def test_a_penalty_that_leaves_no_coefficient():
+    random = np.random.default_rng(0)
+    X, y = random.normal(size=(24, 2)), np.arange(24) % 2
+    model = LinearSVC(penalty="l1", dual=False, C=1e-4).fit(X, y)
+    assert not model.coef_.any()
+    explainer = InfluenceExplainer(model).fit(X, y)
+    queries = X[:3], y[:3]
+    zero = {"rtol": 0, "atol": 0}
+    assert_allclose(explainer.score_influence(*queries), np.zeros((3, 24)), **zero)
+    scores = explainer.score_replacement(X[5:7], rows=[0, 1], queries=queries)
+    assert_allclose(scores, np.zeros((3, 2)), **zero)
+    assert_allclose(explainer.perturbation(*queries, rows=[0]), np.zeros((3, 1, 2)), **zero)
+    assert_allclose(explainer.transform(X[:3]), np.zeros((3, 3)), **zero)

@@ -27,6 +27,7 @@ from sklearn.svm import SVC
 from skinfluence import InfluenceExplainer
 from skinfluence.deletion.closed.families import family_of
 from skinfluence.exceptions import DegenerateDeletionWarning, UnsupportedEstimatorError
+from tests.conftest import import_optional
 from tests.test_deletion.exact_cases import (
     APART,
     CASES,
@@ -409,3 +410,17 @@ def test_no_rows_or_features_have_no_slopes(estimator):
     explainer = InfluenceExplainer(estimator).fit(ROWS, y)
     assert explainer.perturbation(ROWS[:2], y[:2], rows=[]).shape == (2, 0, ROWS.shape[1])
     assert explainer.perturbation(ROWS[:2], y[:2], features=[]).shape == (2, len(ROWS), 0)
+
+
+@pytest.mark.filterwarnings("error")
+def test_columns_with_names_go_without_a_word():
+    pandas = import_optional("pandas")
+    names = [f"x{j}" for j in range(ROWS.shape[1])]
+    X = pandas.DataFrame(ROWS, columns=names)
+    for estimator in (GaussianNB(), KNeighborsClassifier(), LinearDiscriminantAnalysis()):
+        model = clone(estimator).fit(X, CLASSES)
+        explainer = InfluenceExplainer(model).fit(X, CLASSES)
+        scores = explainer.score_replacement(X[3:5], rows=[0, 1], queries=(X[:2], CLASSES[:2]))
+        assert scores.shape == (2, 2)
+        assert explainer.smallest_flip(X[:1], n_random=0)[0].label_before == model.predict(X[:1])
+        assert_array_equal(explainer.estimator_.feature_names_in_, names)

@@ -347,3 +347,44 @@ def test_labels_of_an_engine_without_rows(name):
     expected = [label_without(model, X, y, gone, query) for query in X]
     assert_array_equal(engine.labels_without(X, gone), expected)
     assert_array_equal(engine.labels_without(X, gone[:0]), model.predict(X))
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_centroids_as_their_own_predict_has_them(n_classes):
+    # Classes alike a priori are told apart by distances that are not scaled.
+    random = np.random.default_rng(0)
+    y = random.permutation(24) % n_classes
+    X = random.normal(size=(24, 2)) * [1.0, 9.0] + np.outer(y, [1.5, 3.0])
+    model = NearestCentroid().fit(X, y)
+    flips = InfluenceExplainer(model).fit(X, y).smallest_flip(X[:8], n_random=0)
+    assert_array_equal([flip.label_before for flip in flips], model.predict(X[:8]))
+    assert any(flip.found for flip in flips)
+    for query, flip in zip(X[:8], flips, strict=True):
+        fitted = clone(model).fit(np.delete(X, flip.rows, 0), np.delete(y, flip.rows))
+        assert fitted.predict([query])[0] == flip.label_after
+        assert flip.found == (flip.label_after != flip.label_before)
+
+
+def test_rows_of_the_class_alone_where_margins_lead_astray():
+    # Margins name rows of the other class too, and without these it does not win any more.
+    random = np.random.default_rng(0)
+    y = random.permutation(24) % 2
+    X = random.normal(size=(24, 2)) + 1.2 * np.outer(1 - 2 * y, [1.0, 0.0])
+    model = LinearSVC(penalty="l1", dual=False, C=0.1, tol=1e-8, max_iter=10**5).fit(X, y)
+    query = X[[0]]
+    flip = InfluenceExplainer(model).fit(X, y).smallest_flip(query, n_random=0)[0]
+    fitted = clone(model).fit(np.delete(X, flip.rows, 0), np.delete(y, flip.rows))
+    assert flip.found
+    assert fitted.predict(query)[0] == flip.label_after != flip.label_before
+
+
+def test_a_set_that_only_chance_finds():
+    random = np.random.default_rng(0)
+    y = random.permutation(24) % 3
+    angle = 2 * np.pi * y / 3
+    X = random.normal(size=(24, 2)) + 1.2 * np.column_stack([np.cos(angle), np.sin(angle)])
+    model = LogisticRegression(class_weight="balanced").fit(X, y)
+    flip = InfluenceExplainer(model).fit(X, y).smallest_flip(X[[1]], random_state=0)[0]
+    assert np.isfinite(flip.random_sizes).any()
+    assert flip.found
+    assert flip.size <= flip.random_sizes.min()

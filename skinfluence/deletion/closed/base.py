@@ -208,6 +208,8 @@ class Family(ABC):
     step : float
         Steps of differences of whole fits, relative to the spread of a column, where derivatives
         are found in no other way.
+    predicts_apart : bool
+        Whether ``predict`` may take another class than that of the largest output.
     """
 
     estimators: tuple[type, ...] = ()
@@ -218,6 +220,7 @@ class Family(ABC):
     other: float = 1e-3
     options: frozenset[str] = frozenset()
     step: float = 1e-2
+    predicts_apart: bool = False
 
     def check(self, estimator: Any) -> None:  # noqa: B027 (most families refuse nothing)
         """Refuse an estimator, fitted or not, with options that cannot be followed."""

@@ -94,6 +94,8 @@ class CentroidsDeletion(ExactModel):
 
 class _CentroidsFamily(Family):
     estimators = (NearestCentroid,)
+    # Of classes that are alike a priori, the nearest centroid in distances that are not scaled.
+    predicts_apart = True
 
     def check(self, estimator: Any) -> None:
         if estimator.metric != "euclidean":

@@ -54,7 +54,7 @@ class Embedding:
         size, n_outputs = self.curvature.theta.shape
         units = self.curvature.half(np.eye(size * n_outputs))  # L^-1, (r, P K)
         lifted = self.coordinates.to_user(units.T.reshape(size, -1))
-        lifted = lifted.reshape(-1, len(units))
+        lifted = lifted.reshape(len(lifted) * n_outputs, len(units))
         left, _, right = np.linalg.svd(lifted, full_matrices=False)
         return left @ right
 

@@ -17,6 +17,7 @@ from skinfluence.deletion.svm.heads import Margins
 from skinfluence.engines.labels import Array, Labels, NoModel, Positions, over_all_rows, rivals_of
 from skinfluence.exceptions import NotStationaryWarning
 from skinfluence.metrics._rows import take_rows
+from skinfluence.objectives.encoding import class_positions
 
 
 class ExactLabels(Labels):
@@ -38,7 +39,8 @@ class ExactLabels(Labels):
 
     def without(self, removed: Positions) -> Positions:
         engine = self.engine
-        if engine.method != "exact":  # a refit, or smoothed, which is not what a refit minimises
+        # A refit, smoothed, which is not what a refit minimises, or not read off the outputs.
+        if engine.method != "exact" or engine.family.predicts_apart:
             return self.confirmed(removed)
         if not len(removed):
             return self._labels(engine.exact.outputs(self.rows))
@@ -48,6 +50,8 @@ class ExactLabels(Labels):
     def confirmed(self, removed: Positions) -> Positions:
         with _as_no_model():
             fitted = self._refitted(removed)
+            if self.engine.family.predicts_apart:
+                return class_positions(fitted[1].predict(self.rows), self.classes)
             return self._labels(self.engine.refits.outputs_of(fitted, self.rows))
 
     def _labels(self, outputs):
