@@ -96,14 +96,31 @@ def test_readme_network_is_true():
     assert np.sum(names["labels"] == -1) in (17, 18)  # one in a hundred of 1797
 
 
+def test_readme_what_if_is_true(readme):
+    import_optional("pandas")
+    code, names = readme[1], {}
+    exec(readme[0], names)
+    exec(code, names)
+    explainer, query, suspect = names["explainer"], names["query"], names["suspect"]
+    change = explainer.score_replacement(y_new=names["other"], rows=suspect, queries=query)
+    assert "loss - 1.75" in code and "-0.22 a unit" in code and "3 of 426 rows" in code
+    assert_allclose(change, [[-1.75]], atol=0.005)
+    slope = explainer.perturbation(*query, rows=suspect, features=["worst area"])
+    assert_allclose(slope, [[[-0.22]]], atol=0.005)
+    (flip,) = explainer.smallest_flip(query[0], n_random=0)
+    assert flip.size == 3 and (flip.label_before, flip.label_after) == (1, 0)
+    assert "98 %" in code
+    assert_allclose(names["model"].predict_proba(query[0])[0, 1], 0.98, atol=0.005)
+
+
 def test_readme_representers_are_true(readme):
     import_optional("pandas")
     names: dict = {}
     exec(readme[0], names)
-    exec(readme[1], names)
+    exec(readme[2], names)
     representer, model, new = names["representer"], names["model"], names["X_new"].loc[[213]]
     output = names["values"].sum() + representer.intercept_[0]
-    assert "4.04" in readme[1] and "426" in readme[1] and "1e-12" in readme[1]
+    assert "4.04" in readme[2] and "426" in readme[2] and "1e-12" in readme[2]
     assert_allclose(output, 4.04, atol=0.005)
     assert_allclose(output, model.decision_function(new), atol=0.05)
     assert names["values"].shape == (1, 426)
@@ -111,7 +128,7 @@ def test_readme_representers_are_true(readme):
 
 
 def test_readme_sketch_is_true(readme):
-    code, names = readme[2], {}
+    code, names = readme[3], {}
     exec(code, names)
     assert "twenty" in code and "0.05" in code
     found = names["sketch"].rank_outliers(20)
@@ -120,7 +137,7 @@ def test_readme_sketch_is_true(readme):
 
 
 def test_readme_density_is_true(readme):
-    code, names = readme[3], {}
+    code, names = readme[4], {}
     exec(code, names)
     explainer = names["explainer"]
     assert "array([ 6, 13, 33])" in code
@@ -138,9 +155,9 @@ def test_readme_labels_and_pipeline_are_true(readme):
         exec(code, names)
     explainer, pipe = names["explainer"], names["pipe"]
     named = ["star 6", "star 13", "star 33"]
-    assert ", ".join(named) in readme[4]
+    assert ", ".join(named) in readme[5]
     assert_array_equal(explainer.train_index_[explainer.rank_outliers(3)], named)
     assert_array_equal(explainer.self_influence().nlargest(3).index, named)
-    assert "array([-1])" in readme[5]
+    assert "array([-1])" in readme[6]
     assert_array_equal(pipe.predict([[3.5, 6.0]]), [-1])
     assert pipe[-1].score_influence(pipe[:-1].transform([[3.5, 6.0]])).shape == (1, 47)

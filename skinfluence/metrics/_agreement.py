@@ -14,8 +14,6 @@ Array = NDArray[np.float64]
 
 # Relative to the values or the typical one: most rows change most queries by the same amount.
 TIE = 1e-12
-# Relative to the largest value: what a refit leaves of a change that is 0, over TIE.
-NOISE = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,7 +177,8 @@ def agreement(
     error[finite] = np.abs(estimated[finite] - actual[finite])
     error[same] = 0.0
     pearson, slope = _line(estimated[finite], actual[finite])
-    spearman, _ = _line(_ranks(estimated), _ranks(actual))
+    both = _denoised(estimated, actual), _denoised(actual, estimated)
+    spearman, _ = _line(_ranks(both[0]), _ranks(both[1]))
     if np.isnan([pearson, spearman, slope]).any():
         warnings.warn(
             "Estimated or actual changes are constant (or fewer than two pairs are finite), so "
@@ -220,6 +219,16 @@ def _line(x: Array, y: Array) -> tuple[float, float]:
     return float(np.clip(u @ v / np.sqrt((u @ u) * (v @ v)), -1.0, 1.0)), slope
 
 
+def _denoised(values: Array, others: Array) -> Array:
+    """Values, 0 where the other side is exactly 0 and only rounding tells them from it.
+
+    Most rows of a support vector machine do nothing, and refits of them end in rounding.
+    """
+    size = np.abs(values)
+    largest = size[np.isfinite(size)].max(initial=0.0)
+    return np.where((others == 0.0) & (size <= TIE * largest), 0.0, values)
+
+
 def _ranks(values: Array) -> Array:
     """Ranks, averaged over ties; values that only rounding tells apart tie.
 
@@ -236,9 +245,7 @@ def rounded_order(values: Array) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Ascending order of a vector, and the number of the tie each value in that order is in."""
     order = np.argsort(values, kind="stable")
     size = np.abs(values)
-    finite = size[np.isfinite(size)]
-    # Where most are 0, as of rows that are no support vectors, the largest says what rounding is.
-    typical = max(np.median(finite), NOISE * finite.max()) if len(finite) else 0.0
+    typical = np.median(size[np.isfinite(size)]) if np.isfinite(size).any() else 0.0
     rounding = TIE * np.maximum(np.minimum(size[order][1:], size[order][:-1]), typical)
     with np.errstate(invalid="ignore"):  # inf - inf: a tie
         steps = np.diff(values[order]) > rounding

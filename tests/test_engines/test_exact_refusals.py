@@ -273,7 +273,10 @@ def test_margins_below_the_tolerance_are_named():
 def test_frames_are_read_in_silence(estimator):
     pandas = import_optional("pandas")
     frame = pandas.DataFrame(ROWS).rename(columns="x{}".format)
-    model = estimator.fit(frame, CLASSES)
-    explainer = InfluenceExplainer(model).fit(frame, CLASSES)
+    y = NUMBERS if isinstance(estimator, KernelRidge) else CLASSES
+    model = estimator.fit(frame, y)
+    explainer = InfluenceExplainer(model).fit(frame, y)
     assert list(explainer.feature_names_in_) == list(frame.columns)
-    assert np.isfinite(explainer.score_influence(frame[:2], CLASSES[:2])).all()
+    assert np.isfinite(explainer.score_influence(frame[:2], y[:2])).all()
+    explainer.validate(n_refits=2, random_state=0)
+    assert list(model.feature_names_in_) == list(frame.columns)

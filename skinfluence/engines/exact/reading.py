@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from types import SimpleNamespace
 from typing import Any
 
@@ -43,10 +42,7 @@ def agreed_model(
     """
     closed = None if settings.method == "refit" else family.read(model, rows, settings)
     some = np.unique(np.linspace(0, rows.n - 1, COMPARED).astype(np.intp))
-    with warnings.catch_warnings():
-        # The rows have become plain numbers, of a frame whose names were compared before.
-        warnings.filterwarnings("ignore", "X does not have valid feature names")
-        theirs = family.outputs(model, rows.X[some])
+    theirs = family.outputs(model, rows.X[some])
     found: ExactModel = refits if closed is None else closed
     deviation = family.deviation(model, rows, theirs, found.outputs(rows.X[some]))
     if closed is not None and deviation > family.same:

@@ -17,6 +17,7 @@ from skinfluence.attribution import Block
 from skinfluence.deletion.closed.families import family_of
 from skinfluence.engines.base import Array, Engine, Positions
 from skinfluence.engines.exact.engine import ExactEngine
+from skinfluence.engines.exact.reading import nameless
 from skinfluence.engines.linear.classes import check_classes
 from skinfluence.engines.shapley.values import shares_of_votes, squared_errors
 from skinfluence.engines.shapley.weighted import (
@@ -63,6 +64,7 @@ class ShapleyEngine(Engine):
     method, n_iter = "shapley", 1
 
     def __init__(self, model: Any, X: Any, y: Any, settings: SimpleNamespace):
+        model = nameless(model)
         self.model, self.X, self.y, self.settings = model, X, y, settings
         self.n_train, self.k = X.shape[0], model.n_neighbors
         self.classifies = isinstance(model, KNeighborsClassifier)
