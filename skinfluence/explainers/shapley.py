@@ -71,8 +71,7 @@ class KNNShapley(EngineBacked):
 
     Notes
     -----
-    Rows at the same distance count in the order of their positions, with weights in that of the
-    neighbour search. A positive value is that of a
+    Rows at the same distance count in the order of their positions. A positive value is that of a
     proponent, as in all explainers. ``score_influence(X, y, reduce="mean")`` values the rows for
     the mean accuracy on a held-out set, and the sum of a group's values (``score_groups``) is the
     value of the group's rows.

@@ -130,6 +130,15 @@ def test_copies_share_their_value():
     assert_allclose(swapped.score_influence(QUERIES, ASKED), values, rtol=1e-12, atol=1e-15)
 
 
+@pytest.mark.parametrize("algorithm", ["kd_tree", "brute"])
+def test_ties_count_in_the_order_of_positions(algorithm):
+    rows = np.vstack([X[:6], X[:1]])  # a copy with another label
+    model = KNeighborsClassifier(2, weights=fading, algorithm=algorithm)
+    values = KNNShapley(model).fit(rows, LABELS[:7]).score_influence(QUERIES[:1], ASKED[:1])
+    options = {"X": rows, "y": LABELS[:7], "k": 2, "weights": fading}
+    assert_allclose(values[0], by_definition(QUERIES[0], ASKED[0], **options), rtol=1e-9)
+
+
 @pytest.mark.parametrize("weights", ["uniform", "distance"])
 @pytest.mark.parametrize("metric", ["manhattan", "cosine"])
 def test_metrics_sparse_rows_and_pipelines(metric, weights):

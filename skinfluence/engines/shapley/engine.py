@@ -145,6 +145,8 @@ class ShapleyEngine(Engine):
             return order, lambda a: shares_of_votes(a, k), lambda t, y: squared_errors(t, y, k)
         # The estimator's own distances: what it takes for 0 has all the weight.
         distances, order = self.model.kneighbors(X, n_neighbors=self.n_train)
+        # Searches return ties in any order.
+        order = np.take_along_axis(order, np.lexsort((order, distances)), axis=1)
         w = weights_of(self.model, distances)
         return (
             order,
