@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -53,6 +55,11 @@ class Labels(ABC):
     def confirmed(self, removed: Positions) -> Positions:
         """The same by the estimator's own ``fit``, where :meth:`without` has a quicker way."""
         return self.without(removed)
+
+    @contextmanager
+    def firmer(self) -> Iterator[bool]:
+        """Margins nearer to real deletions, while within; False where there are none."""
+        yield False
 
     def trained_again(self) -> Positions | None:
         """Labels of a model trained again on all rows, where that is another one; else None."""

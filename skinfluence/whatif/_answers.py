@@ -61,6 +61,9 @@ def _found(tried, orders, max_rows):
             f"{tried.labels.classes[again[tried.query]]} already"
         )
     found = search(tried)
+    if found is None:
+        with tried.labels.firmer() as firmer:
+            found = search(tried) if firmer else None
     found = shortest_at_random(tried, orders) if found is None else found
     if found is None:
         return None, f"no set was found that leaves every class a row{tried.labels.hint}"

@@ -11,9 +11,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.covariance import EmpiricalCovariance
+from sklearn.datasets import load_breast_cancer
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier, SGDClassifier
-from sklearn.model_selection import FixedThresholdClassifier
+from sklearn.model_selection import FixedThresholdClassifier, train_test_split
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
@@ -237,7 +238,8 @@ def test_every_class_keeps_a_row():
     assert not flip.found and "no set was found that leaves every class a row" in flip.reason
 
 
-def test_where_nothing_is_found_a_better_order_is_named():
+def test_where_nothing_is_found_a_better_order_is_named(monkeypatch):
+    monkeypatch.setattr("skinfluence.engines.linear.labels.REFITTED", 3)
     X, y = np.array([[0.0], [0.1], [5.0], [5.1]]), [0, 0, 1, 1]
     reasons = [explain(RidgeClassifier(), X, y, [[0.0]])[0].reason]
     model = InfluenceExplainer(RidgeClassifier(), method="refit").fit(X, y)
@@ -245,6 +247,18 @@ def test_where_nothing_is_found_a_better_order_is_named():
     hint = "class a row; the order of method='refit' is nearer to what deletions do"
     assert reasons[0].endswith(hint)
     assert reasons[1].endswith("class a row")
+
+
+def test_where_newton_finds_none_the_order_is_that_of_refits(monkeypatch):
+    X, y = load_breast_cancer(return_X_y=True)
+    train, test = train_test_split(range(len(X)), test_size=0.3, random_state=0)
+    model = make_pipeline(StandardScaler(), LinearSVC(dual=False)).fit(X[train], y[train])
+    explainer = InfluenceExplainer(model).fit(X[train], y[train])
+    (flip,) = explainer.smallest_flip(X[test[:1]], n_random=0, minimal=False)
+    assert flip.found
+    monkeypatch.setattr("skinfluence.engines.linear.labels.REFITTED", 3)
+    (flip,) = explainer.smallest_flip(X[test[:1]], n_random=0, minimal=False)
+    assert not flip.found and "order of method='refit'" in flip.reason
 
 
 @pytest.mark.filterwarnings("error::UserWarning")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,9 @@ from skinfluence.engines.linear.refits import refitted_minimum, refitted_model
 from skinfluence.objectives.encoding import class_positions
 from skinfluence.solvers.minimise import minimise
 from skinfluence.solvers.newton_cg import newton_cg
+
+# Rows up to which all refits without one take seconds.
+REFITTED = 5_000
 
 
 class LinearLabels(Labels):
@@ -40,7 +45,8 @@ class LinearLabels(Labels):
         self.engine, self.rows, self.n_queries = engine, rows, rows.shape[0]
         self.classes = engine.linear_fit.classes
         self.class_of_row = engine.class_of_row
-        if engine.method in ("first_order", "newton") and not engine.linear_fit.smoothed:
+        self.method = engine.method
+        if self._approximates() and not self._refits():
             self.hint = "; the order of method='refit' is nearer to what deletions do"
         self._at = [part.theta for part in engine.parts]
         known: dict[int, Any] = {}
@@ -48,6 +54,26 @@ class LinearLabels(Labels):
             own = part.objective.coordinates
             known.setdefault(id(own), own.design(rows))
         self._designs = [known[id(part.objective.coordinates)] for part in engine.parts]
+
+    def _approximates(self):
+        engine = self.engine
+        return engine.method in ("first_order", "newton") and not engine.linear_fit.smoothed
+
+    def _refits(self):
+        """Whether refits without each row are quick."""
+        quick = self.engine.n_train <= REFITTED
+        return quick and not any(part.iterates for part in self.engine.parts)
+
+    @contextmanager
+    def firmer(self) -> Iterator[bool]:
+        if not (self._approximates() and self._refits()):
+            yield False
+            return
+        self.method = "refit"
+        try:
+            yield True
+        finally:
+            self.method = self.engine.method
 
     def without(self, removed: Positions) -> Positions:
         if self._is_smoothed() and not self._is_fixed():
@@ -106,7 +132,7 @@ class LinearLabels(Labels):
             target,
             None,
             n_train=n_left,
-            method=engine.method,
+            method=self.method,
             relative=None,
             notes=Notes(),
         )
@@ -120,10 +146,10 @@ class LinearLabels(Labels):
 
     def _parts(self, removed):
         """The parts of the fit, at their minima without `removed`."""
-        if not len(removed):
+        if not len(removed) and self.method == self.engine.method:
             return self.engine.parts
         pairs = zip(self.engine.parts, self._minima(removed), strict=True)
-        return [_part(part, left, found) for part, (left, found) in pairs]
+        return [_part(part, left, found, self.method) for part, (left, found) in pairs]
 
 
 def _minimum(part, left, start):
@@ -133,7 +159,7 @@ def _minimum(part, left, start):
     return (newton_cg if part.curvature.solver == "cg" else minimise)(left, start)
 
 
-def _part(part, left, found):
+def _part(part, left, found, method):
     """The same part at this minimum."""
     if isinstance(part, KinkedPart):
         return KinkedPart(part.problem, left, found, Notes())
@@ -146,7 +172,7 @@ def _part(part, left, found):
         tol=was.tol,
         max_iter=was.max_iter,
     )
-    return Part(part.problem, left, found.theta, curvature, part.method, Notes())
+    return Part(part.problem, left, found.theta, curvature, method, Notes())
 
 
 def margin(outputs: Array, label: int, rivals: Positions) -> tuple[Array, Array]:
