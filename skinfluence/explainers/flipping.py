@@ -44,6 +44,9 @@ class Flipping(EngineBacked):
         label is that of a real refit: of a linear model the minimum without these rows, which the
         estimator's own ``fit``, polished, has to confirm.
 
+        Where the order of a linear model by derivatives finds none, that of all refits is taken,
+        up to 5,000 rows. `n_jobs` and `relative` play no part.
+
         The set is small, and not proven to be the smallest [3]_, except for nearest neighbours,
         where the nearest rows of the predicted class are. Every class keeps a row: without one,
         no label is left to predict.

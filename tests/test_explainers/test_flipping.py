@@ -265,7 +265,9 @@ def test_where_newton_finds_none_the_order_is_that_of_refits(monkeypatch):
 def test_a_class_of_one_row_is_no_warning():
     X, y, queries = rows(2, n=24)
     model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.1)
-    InfluenceExplainer(model).fit(X, y).smallest_flip(queries[:1], n_random=3, random_state=0)
+    explainer = InfluenceExplainer(model).fit(X, y)
+    (flip,) = explainer.smallest_flip(queries[:1], n_random=3, random_state=0)
+    assert len(flip.random_sizes) == 3  # each order was deleted down to a row a class
 
 
 @pytest.mark.parametrize(

@@ -10,15 +10,14 @@ from sklearn.dummy import DummyClassifier, DummyRegressor
 from skinfluence.deletion.closed.base import (
     Array,
     ExactModel,
-    Family,
     Meeting,
     Positions,
     TrainingRows,
     register,
 )
-from skinfluence.deletion.closed.heads import Head, Numbers, Votes
+from skinfluence.deletion.closed.heads import Head, Numbers
+from skinfluence.deletion.closed.means import Means, MeansOfNumbers, MeansOfVotes
 from skinfluence.exceptions import UnsupportedEstimatorError
-from skinfluence.objectives.encoding import class_positions
 
 
 class MeanDeletion(ExactModel):
@@ -51,7 +50,7 @@ class MeanDeletion(ExactModel):
         return means if meeting.pairs else np.tile(means, (X.shape[0], 1, 1))
 
 
-class _DummyFamily(Family):
+class _DummyFamily(Means):
     sparse = True
     # The strategy that is a mean; the others are fitted again.
     mean: str
@@ -61,12 +60,8 @@ class _DummyFamily(Family):
             return None
         return MeanDeletion(self.targets(estimator, rows.y), rows.ones())
 
-    def targets(self, estimator: Any, y: Any) -> Array:
-        """What the outputs are means of, (n, n_outputs)."""
-        raise NotImplementedError
 
-
-class _ClassifierFamily(_DummyFamily):
+class _ClassifierFamily(MeansOfVotes, _DummyFamily):
     estimators = (DummyClassifier,)
     mean = "prior"
 
@@ -78,33 +73,13 @@ class _ClassifierFamily(_DummyFamily):
                 "draws by."
             )
 
-    def head(self, estimator: Any) -> Head:
-        if isinstance(estimator.classes_, list):
-            raise UnsupportedEstimatorError(
-                f"DummyClassifier was fitted on {len(estimator.classes_)} targets a row, and one "
-                "is explained at a time. Fit one classifier a target."
-            )
-        return Votes(estimator.classes_)
 
-    def targets(self, estimator: Any, y: Any) -> Array:
-        return np.eye(len(estimator.classes_))[class_positions(y, estimator.classes_)]
-
-    def outputs(self, estimator: Any, X: Any) -> Array:
-        return np.asarray(estimator.predict_proba(X), dtype=np.float64)
-
-
-class _RegressorFamily(_DummyFamily):
+class _RegressorFamily(MeansOfNumbers, _DummyFamily):
     estimators = (DummyRegressor,)
     mean = "mean"
 
     def head(self, estimator: Any) -> Head:
         return Numbers(np.size(estimator.constant_))
-
-    def targets(self, estimator: Any, y: Any) -> Array:
-        return np.asarray(y, dtype=np.float64).reshape(len(y), -1)
-
-    def outputs(self, estimator: Any, X: Any) -> Array:
-        return np.reshape(np.asarray(estimator.predict(X), dtype=np.float64), (X.shape[0], -1))
 
 
 register(_ClassifierFamily())

@@ -13,7 +13,6 @@ from skinfluence.deletion.closed.base import (
     Array,
     Evaluate,
     ExactModel,
-    Family,
     Meeting,
     NewRows,
     Positions,
@@ -22,11 +21,11 @@ from skinfluence.deletion.closed.base import (
     difference,
     register,
 )
-from skinfluence.deletion.closed.heads import Head, Numbers, Votes
+from skinfluence.deletion.closed.heads import Head, Numbers
+from skinfluence.deletion.closed.means import Means, MeansOfNumbers, MeansOfVotes
 from skinfluence.deletion.closed.replaced.neighbours import ReplacedNeighbours
 from skinfluence.deletion.closed.slopes.neighbours import neighbour_slopes
 from skinfluence.exceptions import UnsupportedEstimatorError
-from skinfluence.objectives.encoding import class_positions
 
 
 class NeighboursDeletion(ExactModel):
@@ -132,7 +131,7 @@ def _meetings(near, deleted):
     return query, place, near[query, place] - first
 
 
-class _NeighboursFamily(Family):
+class _NeighboursFamily(Means):
     sparse = True
 
     def check(self, estimator: Any) -> None:
@@ -147,10 +146,6 @@ class _NeighboursFamily(Family):
         if estimator.weights in (None, "uniform"):
             return "averages its neighbours alike, whose means jump when one becomes another"
         return ""
-
-    def targets(self, estimator: Any, y: Any) -> Array:
-        """Targets whose means are the outputs, (n, n_outputs)."""
-        raise NotImplementedError
 
     def read(self, estimator: Any, rows: TrainingRows, settings: Any) -> ExactModel:
         if rows.n <= estimator.n_neighbors:
@@ -170,36 +165,16 @@ class _NeighboursFamily(Family):
         return float(gap) if agree.mean() > 0.5 else np.inf
 
 
-class _ClassifierFamily(_NeighboursFamily):
+class _ClassifierFamily(MeansOfVotes, _NeighboursFamily):
     estimators = (KNeighborsClassifier,)
 
-    def head(self, estimator: Any) -> Head:
-        if isinstance(estimator.classes_, list):
-            raise UnsupportedEstimatorError(
-                f"KNeighborsClassifier was fitted on {len(estimator.classes_)} targets a row, and "
-                "one is explained at a time. Fit one classifier a target."
-            )
-        return Votes(estimator.classes_)
 
-    def targets(self, estimator: Any, y: Any) -> Array:
-        return np.eye(len(estimator.classes_))[class_positions(y, estimator.classes_)]
-
-    def outputs(self, estimator: Any, X: Any) -> Array:
-        return np.asarray(estimator.predict_proba(X), dtype=np.float64)
-
-
-class _RegressorFamily(_NeighboursFamily):
+class _RegressorFamily(MeansOfNumbers, _NeighboursFamily):
     estimators = (KNeighborsRegressor,)
 
     def head(self, estimator: Any) -> Head:
         predicted = estimator.predict(stored_rows(estimator)[:1])
         return Numbers(np.reshape(predicted, (1, -1)).shape[1])
-
-    def targets(self, estimator: Any, y: Any) -> Array:
-        return np.asarray(y, dtype=np.float64).reshape(len(y), -1)
-
-    def outputs(self, estimator: Any, X: Any) -> Array:
-        return np.reshape(np.asarray(estimator.predict(X), dtype=np.float64), (X.shape[0], -1))
 
 
 register(_ClassifierFamily())
