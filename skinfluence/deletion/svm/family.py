@@ -120,7 +120,7 @@ class _Machines(Family):
         return (
             f"The margin of {type(estimator).__name__} at its optimum is {found.margin:.1e}, less "
             f"than its tol={estimator.tol:g}, and its decisions are divided by it: they are far "
-            "from those of the optimum. Refit it with a smaller tol, or a larger nu if it is 0."
+            "from those of the optimum. Refit it with a smaller tol or a larger nu."
         )
 
     def outputs(self, estimator: Any, X: Any) -> Array:
